@@ -1,0 +1,40 @@
+package mlsengine
+
+import (
+	"parley/internal/secret"
+	"parley/internal/syntax"
+)
+
+// Entropy gives fresh random bytes: other ones on every call. The label says
+// what for and is part of the contract, so that a seeded source in a test can
+// draw per label and one more draw leaves old scenarios intact.
+type Entropy interface {
+	Draw(label string, n int) []byte
+}
+
+// Env is all that an operation may know of the world outside its arguments.
+type Env struct {
+	// Now is the time in Unix seconds; leaf lifetimes are judged by it (§7.2).
+	Now uint64
+	// Entropy is drawn from by operations that make keys, nonces or guards.
+	Entropy Entropy
+}
+
+// draw takes fresh bytes and checks that the source gave as many as asked for.
+func (e Env) draw(label string, n int) []byte {
+	b := e.Entropy.Draw(label, n)
+	if len(b) != n {
+		panic("mlsengine: the entropy source broke its contract")
+	}
+	return b
+}
+
+// codeSecret codes opaque<V> into a holder of its own, not one that shares the
+// message's memory.
+func codeSecret(c *syntax.Coder, s *secret.Bytes) {
+	b := s.Expose()
+	syntax.Opaque(c, &b)
+	if c.Reading() {
+		*s = secret.Clone(b)
+	}
+}

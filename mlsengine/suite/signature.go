@@ -1,0 +1,213 @@
+package suite
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+
+	"github.com/cloudflare/circl/sign/ed448"
+
+	"parley/internal/secret"
+	"parley/internal/syntax"
+)
+
+type signatureAlgorithm uint8
+
+const (
+	ed25519Signature signatureAlgorithm = iota
+	ed448Signature
+	ecdsaP256
+	ecdsaP384
+	ecdsaP521
+)
+
+// SignaturePublicKey is a public key as MLS encodes it (§5.1.1): raw for the
+// Edwards curves, an uncompressed point for the NIST curves.
+type SignaturePublicKey []byte
+
+// SignaturePrivateKey is a parsed private key.
+type SignaturePrivateKey struct {
+	secret.Bytes
+	algorithm signatureAlgorithm
+	edwards   []byte // seed and public key; Bytes is its front
+	ecdsa     *ecdsa.PrivateKey
+}
+
+// Raw is the key's encoding: the seed on the Edwards curves, the scalar on
+// the NIST curves.
+func (k SignaturePrivateKey) Raw() secret.Bytes { return k.Bytes }
+
+func (a signatureAlgorithm) curve() elliptic.Curve {
+	switch a {
+	case ecdsaP256:
+		return elliptic.P256()
+	case ecdsaP384:
+		return elliptic.P384()
+	case ecdsaP521:
+		return elliptic.P521()
+	case ed25519Signature, ed448Signature:
+	}
+	panic("suite: not an ECDSA curve")
+}
+
+func (a signatureAlgorithm) privateKeySize() int {
+	switch a {
+	case ed25519Signature:
+		return ed25519.SeedSize
+	case ed448Signature:
+		return ed448.SeedSize
+	case ecdsaP256, ecdsaP384, ecdsaP521:
+		return (a.curve().Params().BitSize + 7) / 8
+	}
+	panic("suite: unknown signature algorithm")
+}
+
+// SignatureSeedSize is how much entropy a new key takes.
+func (s *Suite) SignatureSeedSize() int { return s.signature.privateKeySize() }
+
+// ParseSignaturePrivateKey takes a raw private key. Keys of the NIST curves
+// whose leading zero bytes were stripped are padded.
+func (s *Suite) ParseSignaturePrivateKey(raw []byte) (SignaturePrivateKey, error) {
+	size := s.signature.privateKeySize()
+	if len(raw) == 0 || len(raw) > size {
+		return SignaturePrivateKey{}, ErrKey
+	}
+	k := SignaturePrivateKey{algorithm: s.signature}
+	switch s.signature {
+	case ed25519Signature, ed448Signature:
+		if len(raw) != size {
+			return SignaturePrivateKey{}, ErrKey
+		}
+		if s.signature == ed25519Signature {
+			k.edwards = ed25519.NewKeyFromSeed(raw)
+		} else {
+			k.edwards = ed448.NewKeyFromSeed(raw)
+		}
+		k.Bytes = secret.New(k.edwards[:size:size])
+	case ecdsaP256, ecdsaP384, ecdsaP521:
+		padded := leftPad(raw, size)
+		key, err := ecdsa.ParseRawPrivateKey(s.signature.curve(), padded)
+		if err != nil {
+			return SignaturePrivateKey{}, ErrKey
+		}
+		k.ecdsa, k.Bytes = key, secret.New(padded)
+	}
+	return k, nil
+}
+
+// GenerateSignatureKeyPair makes a key pair from fresh entropy of
+// SignatureSeedSize bytes; the same seed makes the same pair.
+func (s *Suite) GenerateSignatureKeyPair(seed []byte) (SignaturePrivateKey, SignaturePublicKey, error) {
+	if len(seed) != s.SignatureSeedSize() {
+		return SignaturePrivateKey{}, nil, ErrEntropy
+	}
+	if s.signature == ed25519Signature || s.signature == ed448Signature {
+		k, err := s.ParseSignaturePrivateKey(seed)
+		return k, k.public(), err
+	}
+	// Candidates are drawn until one is a scalar of the curve, so that the
+	// scalar is uniform; P-521 scalars have one bit in their first byte.
+	for counter := range uint32(256) {
+		raw := s.DeriveTreeSecret(seed, "signature key", counter, len(seed))
+		if s.signature == ecdsaP521 {
+			raw[0] &= 0x01
+		}
+		k, err := s.ParseSignaturePrivateKey(raw)
+		clear(raw)
+		if err == nil {
+			return k, k.public(), nil
+		}
+	}
+	return SignaturePrivateKey{}, nil, ErrKey
+}
+
+// PublicSignatureKey is the public half of a private key.
+func (s *Suite) PublicSignatureKey(k SignaturePrivateKey) (SignaturePublicKey, error) {
+	if k.IsZero() || k.algorithm != s.signature {
+		return nil, ErrKey
+	}
+	return k.public(), nil
+}
+
+func (k SignaturePrivateKey) public() SignaturePublicKey {
+	if k.ecdsa == nil {
+		return SignaturePublicKey(append([]byte{}, k.edwards[k.Len():]...))
+	}
+	pub, err := k.ecdsa.PublicKey.Bytes()
+	if err != nil {
+		panic("suite: a parsed key has no encoding")
+	}
+	return pub
+}
+
+// ValidateSignaturePublicKey checks the length and, on the NIST curves, that
+// the point is on the curve.
+func (s *Suite) ValidateSignaturePublicKey(pub SignaturePublicKey) error {
+	switch s.signature {
+	case ed25519Signature:
+		if len(pub) != ed25519.PublicKeySize {
+			return ErrKey
+		}
+	case ed448Signature:
+		if len(pub) != ed448.PublicKeySize {
+			return ErrKey
+		}
+	case ecdsaP256, ecdsaP384, ecdsaP521:
+		if _, err := ecdsa.ParseUncompressedPublicKey(s.signature.curve(), pub); err != nil {
+			return ErrKey
+		}
+	}
+	return nil
+}
+
+// signContent is the SignContent struct of §5.1.2.
+func signContent(label string, content []byte) []byte {
+	b := make([]byte, 0, len(labelPrefix)+len(label)+len(content)+8)
+	b = syntax.AppendLength(b, len(labelPrefix)+len(label))
+	b = append(append(b, labelPrefix...), label...)
+	b = syntax.AppendLength(b, len(content))
+	return append(b, content...)
+}
+
+// SignWithLabel signs (§5.1.2). It is deterministic: signing again, after a
+// crash or in a replay, makes the same bytes.
+func (s *Suite) SignWithLabel(k SignaturePrivateKey, label string, content []byte) ([]byte, error) {
+	if k.IsZero() || k.algorithm != s.signature {
+		return nil, ErrKey
+	}
+	message := signContent(label, content)
+	switch s.signature {
+	case ed25519Signature:
+		return ed25519.Sign(ed25519.PrivateKey(k.edwards), message), nil
+	case ed448Signature:
+		return ed448.Sign(ed448.PrivateKey(k.edwards), message, ""), nil
+	case ecdsaP256, ecdsaP384, ecdsaP521:
+		// A nil reader selects RFC 6979.
+		return k.ecdsa.Sign(nil, s.Hash(message), s.hash.crypto())
+	}
+	return nil, ErrKey
+}
+
+// VerifyWithLabel checks a signature (§5.1.2).
+func (s *Suite) VerifyWithLabel(pub SignaturePublicKey, label string, content, signature []byte) error {
+	message := signContent(label, content)
+	valid := false
+	switch s.signature {
+	case ed25519Signature:
+		// The library panics on a key of another length.
+		valid = len(pub) == ed25519.PublicKeySize && ed25519.Verify(ed25519.PublicKey(pub), message, signature)
+	case ed448Signature:
+		valid = len(pub) == ed448.PublicKeySize && len(signature) == ed448.SignatureSize &&
+			ed448.Verify(ed448.PublicKey(pub), message, signature, "")
+	case ecdsaP256, ecdsaP384, ecdsaP521:
+		key, err := ecdsa.ParseUncompressedPublicKey(s.signature.curve(), pub)
+		if err != nil {
+			return ErrKey
+		}
+		valid = ecdsa.VerifyASN1(key, s.Hash(message), signature)
+	}
+	if !valid {
+		return ErrSignature
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+// Package suite provides the cipher suites of RFC 9420 (sections 5.1, 5.2 and
+// 17.1): hashing, the labelled key derivations, AEAD, HPKE and signatures. It
+// knows no MLS struct and no randomness: whatever must be fresh is an argument,
+// and ECDSA signs deterministically (RFC 6979).
+//
+// HPKE is circl's, because its setup obeys the entropy it is given; DeriveKeyPair
+// is our own, because circl's insists on seeds of the private key's length.
+// Signatures on the curves it has are the standard library's, and so is the
+// meaning of "valid"; Ed448 is circl's.
+package suite
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ID is a cipher suite's code point (§17.1).
+type ID uint16
+
+// The registered cipher suites, all of which are supported.
+const (
+	X25519_AES128GCM_SHA256_Ed25519        ID = 1
+	P256_AES128GCM_SHA256_P256             ID = 2
+	X25519_CHACHA20POLY1305_SHA256_Ed25519 ID = 3
+	X448_AES256GCM_SHA512_Ed448            ID = 4
+	P521_AES256GCM_SHA512_P521             ID = 5
+	X448_CHACHA20POLY1305_SHA512_Ed448     ID = 6
+	P384_AES256GCM_SHA384_P384             ID = 7
+)
+
+// IDMax is the largest supported code point; they have no gaps.
+const IDMax = P384_AES256GCM_SHA384_P384
+
+var (
+	// ErrUnsupported is returned for a code point that is not 1 to 7.
+	ErrUnsupported = errors.New("cipher suite is not supported")
+	// ErrKey is returned for key material that the suite cannot use.
+	ErrKey = errors.New("key is malformed or not on the curve")
+	// ErrSignature is returned for a signature that does not verify.
+	ErrSignature = errors.New("signature does not verify")
+	// ErrOpen is returned for a ciphertext that does not authenticate.
+	ErrOpen = errors.New("ciphertext does not authenticate")
+	// ErrEntropy is returned for entropy of another length than asked for.
+	ErrEntropy = errors.New("entropy has the wrong length")
+)
+
+// Suite is one cipher suite. Get makes them; they hold no state.
+type Suite struct {
+	id        ID
+	name      string
+	hash      hashAlgorithm
+	aead      aeadAlgorithm
+	kem       kemAlgorithm
+	signature signatureAlgorithm
+}
+
+var suites = [...]*Suite{
+	{X25519_AES128GCM_SHA256_Ed25519, "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", sha2_256, aes128GCM, dhkemX25519, ed25519Signature},
+	{P256_AES128GCM_SHA256_P256, "MLS_128_DHKEMP256_AES128GCM_SHA256_P256", sha2_256, aes128GCM, dhkemP256, ecdsaP256},
+	{X25519_CHACHA20POLY1305_SHA256_Ed25519, "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519", sha2_256, chacha20Poly1305, dhkemX25519, ed25519Signature},
+	{X448_AES256GCM_SHA512_Ed448, "MLS_256_DHKEMX448_AES256GCM_SHA512_Ed448", sha2_512, aes256GCM, dhkemX448, ed448Signature},
+	{P521_AES256GCM_SHA512_P521, "MLS_256_DHKEMP521_AES256GCM_SHA512_P521", sha2_512, aes256GCM, dhkemP521, ecdsaP521},
+	{X448_CHACHA20POLY1305_SHA512_Ed448, "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448", sha2_512, chacha20Poly1305, dhkemX448, ed448Signature},
+	{P384_AES256GCM_SHA384_P384, "MLS_256_DHKEMP384_AES256GCM_SHA384_P384", sha2_384, aes256GCM, dhkemP384, ecdsaP384},
+}
+
+// Get finds a suite by its code point.
+func Get(id ID) (*Suite, error) {
+	if id < 1 || id > IDMax {
+		return nil, fmt.Errorf("%w: %d", ErrUnsupported, uint16(id))
+	}
+	return suites[id-1], nil
+}
+
+// String is the registered name, or the number of an unsupported suite.
+func (id ID) String() string {
+	if s, err := Get(id); err == nil {
+		return s.name
+	}
+	return fmt.Sprintf("suite %d", uint16(id))
+}
+
+// ID is the suite's code point.
+func (s *Suite) ID() ID { return s.id }
+
+// String is the suite's registered name.
+func (s *Suite) String() string { return s.name }
