@@ -18,6 +18,9 @@ type Env struct {
 	Now uint64
 	// Entropy is drawn from by operations that make keys, nonces or guards.
 	Entropy Entropy
+	// Identity signs what the operation makes. Operations that make nothing
+	// signed do not need it.
+	Identity *SigningIdentity
 }
 
 // draw takes fresh bytes and checks that the source gave as many as asked for.

@@ -1,0 +1,204 @@
+package mlsengine
+
+import (
+	"bytes"
+	"slices"
+
+	"parley/internal/secret"
+	"parley/internal/syntax"
+	"parley/mlsengine/suite"
+)
+
+// KeyPackage is what a client publishes so that others can add it to groups
+// (§10). A KeyPackage must not be changed.
+type KeyPackage struct {
+	Version     ProtocolVersion
+	CipherSuite CipherSuite
+	InitKey     suite.HPKEPublicKey
+	LeafNode    LeafNode
+	Extensions  Extensions
+	Signature   []byte
+}
+
+// Code walks the KeyPackage struct of §10.
+func (k *KeyPackage) Code(c *syntax.Coder) {
+	k.codeUnsigned(c)
+	syntax.Opaque(c, &k.Signature)
+}
+
+func (k *KeyPackage) codeUnsigned(c *syntax.Coder) {
+	syntax.Uint16(c, &k.Version)
+	syntax.Uint16(c, &k.CipherSuite)
+	syntax.Opaque(c, &k.InitKey)
+	k.LeafNode.Code(c)
+	k.Extensions.Code(c)
+}
+
+// keyPackageTBS is what a key package's signature covers (§10).
+type keyPackageTBS struct{ *KeyPackage }
+
+// Code writes the KeyPackageTBS struct of §10.
+func (t keyPackageTBS) Code(c *syntax.Coder) { t.codeUnsigned(c) }
+
+// ParseKeyPackage reads a key package, bare or as an MLSMessage. Validate it
+// before use.
+func ParseKeyPackage(b []byte) (*KeyPackage, error) {
+	if m, err := ParseMessage(b); err == nil {
+		if k := m.KeyPackage(); k != nil {
+			return k, nil
+		}
+	}
+	k, err := syntax.Decode[KeyPackage](b)
+	if err != nil {
+		return nil, err
+	}
+	return &k, nil
+}
+
+// Bytes encodes the key package.
+func (k *KeyPackage) Bytes() []byte { return syntax.Encode(k) }
+
+// Ref identifies the key package (§5.2). It is nil for a cipher suite that is
+// not supported.
+func (k *KeyPackage) Ref() KeyPackageRef {
+	s, err := suite.Get(k.CipherSuite)
+	if err != nil {
+		return nil
+	}
+	return KeyPackageRef(s.RefHash("MLS 1.0 KeyPackage Reference", k.Bytes()))
+}
+
+// LastResort reports whether the client allows this key package to be used
+// more than once.
+func (k *KeyPackage) LastResort() bool { return k.Extensions.Has(ExtensionLastResort) }
+
+// Validate checks everything §10.1 and §7.3 ask of a key package by itself,
+// the clock included: what a client checks before it adds somebody.
+func (k *KeyPackage) Validate(env Env) error {
+	s, err := suite.Get(k.CipherSuite)
+	if err != nil {
+		return broken(UnsupportedCipherSuite, "%d", k.CipherSuite)
+	}
+	if err := k.validate(s); err != nil {
+		return err
+	}
+	return k.LeafNode.validateLifetime(env)
+}
+
+// validate is Validate for a group of suite s, without the clock: an Add that
+// was accepted by its order must not be refused because time passed since.
+func (k *KeyPackage) validate(s *suite.Suite) error {
+	if k.Version != VersionMLS10 {
+		return broken(KeyPackageVersion, "version %d", k.Version)
+	}
+	if k.CipherSuite != s.ID() {
+		return broken(KeyPackageSuite, "cipher suite %d", k.CipherSuite)
+	}
+	if k.LeafNode.Source != LeafNodeSourceKeyPackage {
+		return broken(KeyPackageLeafSource, "leaf_node_source %d", k.LeafNode.Source)
+	}
+	if bytes.Equal(k.InitKey, k.LeafNode.EncryptionKey) {
+		return broken(KeyPackageInitKeyReused, "init_key equals the leaf's encryption_key")
+	}
+	if err := s.ValidateHPKEPublicKey(k.InitKey); err != nil {
+		return broken(KeyPackageInitKey, "%v", err)
+	}
+	if err := k.LeafNode.validateAlone(s); err != nil {
+		return err
+	}
+	for i := range k.Extensions {
+		if t := k.Extensions[i].Type; !k.LeafNode.Capabilities.supportsExtension(t) {
+			return broken(KeyPackageExtensionUnlisted, "extension type %d", t)
+		}
+	}
+	if err := k.Extensions.validateUnique(); err != nil {
+		return err
+	}
+	if err := k.LeafNode.verifySignature(s, nil, 0); err != nil {
+		return err
+	}
+	if err := s.VerifyWithLabel(k.LeafNode.SignatureKey, "KeyPackageTBS", syntax.Encode(keyPackageTBS{k}), k.Signature); err != nil {
+		return broken(KeyPackageSignature, "%v", err)
+	}
+	return nil
+}
+
+// KeyPackageParams says what a new key package offers.
+type KeyPackageParams struct {
+	Suite        CipherSuite
+	Identity     SigningIdentity
+	Lifetime     Lifetime
+	Capabilities Capabilities // zero values are filled in with what this engine supports
+	Extensions   Extensions   // of the leaf
+	LastResort   bool
+}
+
+// KeyPackageSecrets are the private halves of a key package.
+type KeyPackageSecrets struct {
+	InitKey secret.Bytes
+	LeafKey secret.Bytes
+}
+
+// NewKeyPackage makes a key package and its private keys (§10).
+func NewKeyPackage(p KeyPackageParams, env Env) (*KeyPackage, KeyPackageSecrets, error) {
+	s, err := suite.Get(p.Suite)
+	if err != nil {
+		return nil, KeyPackageSecrets{}, broken(UnsupportedCipherSuite, "%d", p.Suite)
+	}
+	initPrivate, initPublic, err := s.DeriveHPKEKeyPair(env.Entropy.Draw("init_key", s.HashSize()))
+	if err != nil {
+		return nil, KeyPackageSecrets{}, err
+	}
+	leafPrivate, leafPublic, err := s.DeriveHPKEKeyPair(env.Entropy.Draw("leaf_key", s.HashSize()))
+	if err != nil {
+		return nil, KeyPackageSecrets{}, err
+	}
+	k := &KeyPackage{Version: VersionMLS10, CipherSuite: p.Suite, InitKey: initPublic}
+	capabilities := p.Capabilities.filled(p.Suite, p.Identity.Credential.Type())
+	if p.LastResort {
+		k.Extensions = Extensions{{Type: ExtensionLastResort}}
+		capabilities = capabilities.withExtension(ExtensionLastResort)
+	}
+	leaf := LeafNode{
+		EncryptionKey: leafPublic,
+		SignatureKey:  p.Identity.Public,
+		Credential:    p.Identity.Credential,
+		Capabilities:  capabilities,
+		Source:        LeafNodeSourceKeyPackage,
+		Lifetime:      p.Lifetime,
+		Extensions:    p.Extensions,
+	}
+	signed, err := leaf.sign(p.Identity.signer(s), nil, 0)
+	if err != nil {
+		return nil, KeyPackageSecrets{}, err
+	}
+	k.LeafNode = *signed
+	if k.Signature, err = p.Identity.signer(s).Sign("KeyPackageTBS", syntax.Encode(keyPackageTBS{k})); err != nil {
+		return nil, KeyPackageSecrets{}, err
+	}
+	if err := k.validate(s); err != nil {
+		return nil, KeyPackageSecrets{}, err
+	}
+	return k, KeyPackageSecrets{InitKey: initPrivate.Raw(), LeafKey: leafPrivate.Raw()}, nil
+}
+
+// filled completes capabilities so that they state at least the protocol in use.
+func (cap Capabilities) filled(id CipherSuite, credential CredentialType) Capabilities {
+	if len(cap.Versions) == 0 {
+		cap.Versions = []ProtocolVersion{VersionMLS10}
+	}
+	if len(cap.CipherSuites) == 0 {
+		cap.CipherSuites = []CipherSuite{id}
+	}
+	if len(cap.Credentials) == 0 {
+		cap.Credentials = []CredentialType{credential}
+	}
+	return cap
+}
+
+func (cap Capabilities) withExtension(t ExtensionType) Capabilities {
+	if !slices.Contains(cap.Extensions, t) {
+		cap.Extensions = append(slices.Clone(cap.Extensions), t)
+	}
+	return cap
+}

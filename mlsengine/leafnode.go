@@ -1,0 +1,215 @@
+package mlsengine
+
+import (
+	"slices"
+
+	"parley/internal/syntax"
+	"parley/mlsengine/suite"
+)
+
+// LeafNodeSource says how a leaf came into the tree (§7.2).
+type LeafNodeSource uint8
+
+// The sources of §7.2.
+const (
+	LeafNodeSourceKeyPackage LeafNodeSource = 1
+	LeafNodeSourceUpdate     LeafNodeSource = 2
+	LeafNodeSourceCommit     LeafNodeSource = 3
+)
+
+// Capabilities lists the protocol features a client supports (§7.2). Default
+// proposal and extension types are supported by everybody and never listed.
+type Capabilities struct {
+	Versions     []ProtocolVersion
+	CipherSuites []CipherSuite
+	Extensions   []ExtensionType
+	Proposals    []ProposalType
+	Credentials  []CredentialType
+}
+
+// Code walks the Capabilities struct of §7.2.
+func (cap *Capabilities) Code(c *syntax.Coder) {
+	syntax.VectorFunc(c, &cap.Versions, syntax.Uint16[ProtocolVersion])
+	syntax.VectorFunc(c, &cap.CipherSuites, syntax.Uint16[CipherSuite])
+	syntax.VectorFunc(c, &cap.Extensions, syntax.Uint16[ExtensionType])
+	syntax.VectorFunc(c, &cap.Proposals, syntax.Uint16[ProposalType])
+	syntax.VectorFunc(c, &cap.Credentials, syntax.Uint16[CredentialType])
+}
+
+func (cap *Capabilities) supportsExtension(t ExtensionType) bool {
+	return t.isDefault() || slices.Contains(cap.Extensions, t)
+}
+
+func (cap *Capabilities) supportsProposal(t ProposalType) bool {
+	return t.isDefault() || slices.Contains(cap.Proposals, t)
+}
+
+func (cap *Capabilities) supportsCredential(t CredentialType) bool {
+	return slices.Contains(cap.Credentials, t)
+}
+
+// Lifetime bounds when clients consider a published leaf valid, in seconds
+// since 1970 (§7.2).
+type Lifetime struct {
+	NotBefore uint64
+	NotAfter  uint64
+}
+
+// Code walks the Lifetime struct of §7.2.
+func (l *Lifetime) Code(c *syntax.Coder) {
+	syntax.Uint64(c, &l.NotBefore)
+	syntax.Uint64(c, &l.NotAfter)
+}
+
+// Contains reports whether now lies within the lifetime.
+func (l Lifetime) Contains(now uint64) bool {
+	return l.NotBefore <= now && now <= l.NotAfter
+}
+
+// LeafNode is one client's appearance in a group, signed by that client
+// (§7.2). A LeafNode that is part of a tree or message must not be changed.
+type LeafNode struct {
+	EncryptionKey suite.HPKEPublicKey
+	SignatureKey  suite.SignaturePublicKey
+	Credential    Credential
+	Capabilities  Capabilities
+	Source        LeafNodeSource
+	Lifetime      Lifetime // meaningful when Source is KeyPackage
+	ParentHash    []byte   // meaningful when Source is Commit
+	Extensions    Extensions
+	Signature     []byte
+}
+
+// Code walks the LeafNode struct of §7.2.
+func (l *LeafNode) Code(c *syntax.Coder) {
+	l.codeUnsigned(c)
+	syntax.Opaque(c, &l.Signature)
+}
+
+func (l *LeafNode) codeUnsigned(c *syntax.Coder) {
+	syntax.Opaque(c, &l.EncryptionKey)
+	syntax.Opaque(c, &l.SignatureKey)
+	l.Credential.Code(c)
+	l.Capabilities.Code(c)
+	syntax.Uint8(c, &l.Source)
+	switch l.Source {
+	case LeafNodeSourceKeyPackage:
+		l.Lifetime.Code(c)
+	case LeafNodeSourceUpdate:
+	case LeafNodeSourceCommit:
+		syntax.Opaque(c, &l.ParentHash)
+	default:
+		c.Fail("unknown leaf_node_source")
+	}
+	l.Extensions.Code(c)
+}
+
+// leafNodeTBS is what a leaf's signature covers (§7.2): for leaves made inside
+// a group also the group and the place, so that they fit nowhere else.
+type leafNodeTBS struct {
+	leaf    *LeafNode
+	groupID GroupID
+	index   LeafIndex
+}
+
+// Code writes the LeafNodeTBS struct of §7.2.
+func (t *leafNodeTBS) Code(c *syntax.Coder) {
+	t.leaf.codeUnsigned(c)
+	if t.leaf.Source != LeafNodeSourceKeyPackage {
+		syntax.Opaque(c, &t.groupID)
+		syntax.Uint32(c, &t.index)
+	}
+}
+
+// sign returns a copy of the leaf with a signature for the given place.
+func (l *LeafNode) sign(signer Signer, groupID GroupID, index LeafIndex) (*LeafNode, error) {
+	signed := *l
+	tbs := leafNodeTBS{&signed, groupID, index}
+	sig, err := signer.Sign("LeafNodeTBS", syntax.Encode(&tbs))
+	if err != nil {
+		return nil, err
+	}
+	signed.Signature = sig
+	return &signed, nil
+}
+
+// verifySignature checks the leaf's signature at its place in a group.
+func (l *LeafNode) verifySignature(s *suite.Suite, groupID GroupID, index LeafIndex) error {
+	tbs := leafNodeTBS{l, groupID, index}
+	if err := s.VerifyWithLabel(l.SignatureKey, "LeafNodeTBS", syntax.Encode(&tbs), l.Signature); err != nil {
+		return broken(LeafSignature, "leaf %d", index)
+	}
+	return nil
+}
+
+// validateAlone checks what §7.3 asks of a leaf without looking at others.
+func (l *LeafNode) validateAlone(s *suite.Suite) error {
+	if err := s.ValidateHPKEPublicKey(l.EncryptionKey); err != nil {
+		return broken(LeafEncryptionKey, "%v", err)
+	}
+	if !slices.Contains(l.Capabilities.Versions, VersionMLS10) {
+		return broken(LeafVersionUnsupported, "capabilities list versions %v", l.Capabilities.Versions)
+	}
+	if !slices.Contains(l.Capabilities.CipherSuites, s.ID()) {
+		return broken(LeafSuiteUnsupported, "capabilities lack cipher suite %d", s.ID())
+	}
+	if !l.Capabilities.supportsCredential(l.Credential.Type()) {
+		return broken(LeafCredentialUnlisted, "credential type %d", l.Credential.Type())
+	}
+	for i := range l.Extensions {
+		if t := l.Extensions[i].Type; !l.Capabilities.supportsExtension(t) {
+			return broken(LeafExtensionUnlisted, "extension type %d", t)
+		}
+	}
+	return l.Extensions.validateUnique()
+}
+
+// validateInGroup checks a leaf against the group's extensions (§7.3, §13.4).
+func (l *LeafNode) validateInGroup(extensions Extensions) error {
+	for i := range extensions {
+		if t := extensions[i].Type; !l.Capabilities.supportsExtension(t) {
+			return broken(GroupExtensionUnsupported, "extension type %d", t)
+		}
+	}
+	required, err := extensions.RequiredCapabilities()
+	if err != nil || required == nil {
+		return err
+	}
+	return l.Capabilities.satisfies(required)
+}
+
+// satisfies checks the required capabilities of §11.1.
+func (cap *Capabilities) satisfies(required *RequiredCapabilities) error {
+	for _, t := range required.ExtensionTypes {
+		if !cap.supportsExtension(t) {
+			return broken(RequiredCapabilityMissing, "extension type %d", t)
+		}
+	}
+	for _, t := range required.ProposalTypes {
+		if !cap.supportsProposal(t) {
+			return broken(RequiredCapabilityMissing, "proposal type %d", t)
+		}
+	}
+	for _, t := range required.CredentialTypes {
+		if !cap.supportsCredential(t) {
+			return broken(RequiredCapabilityMissing, "credential type %d", t)
+		}
+	}
+	return nil
+}
+
+// validateLifetime checks a published leaf against the clock (§7.2, §7.3).
+func (l *LeafNode) validateLifetime(env Env) error {
+	if l.Source != LeafNodeSourceKeyPackage {
+		return nil
+	}
+	if !l.Lifetime.Contains(env.Now) {
+		return broken(LeafLifetime, "valid %d to %d, now %d", l.Lifetime.NotBefore, l.Lifetime.NotAfter, env.Now)
+	}
+	return nil
+}
+
+// equal reports whether two leaves are byte for byte the same.
+func (l *LeafNode) equal(other *LeafNode) bool {
+	return slices.Equal(syntax.Encode(l), syntax.Encode(other))
+}

@@ -1,0 +1,199 @@
+package mlsengine
+
+import (
+	"bytes"
+	"slices"
+
+	"parley/mlsengine/treemath"
+)
+
+// verify checks everything §12.4.3.1 asks of a tree somebody hands us: node
+// structure, parent hashes and every leaf. Lifetimes are left to whoever adds
+// a leaf; one that is in the tree stays valid for its group.
+func (t *RatchetTree) verify(groupID GroupID, extensions Extensions) error {
+	if err := t.verifyUnmerged(); err != nil {
+		return err
+	}
+	if err := t.verifyUniqueKeys(); err != nil {
+		return err
+	}
+	if err := t.verifyCredentialTypes(); err != nil {
+		return err
+	}
+	for x, n := range t.nodes {
+		if n.parent == nil {
+			continue
+		}
+		if err := t.suite.ValidateHPKEPublicKey(n.parent.EncryptionKey); err != nil {
+			return broken(TreeParentKey, "node %d: %v", x, err)
+		}
+		if !t.parentHashValid(treemath.NodeIndex(x)) {
+			return broken(TreeParentHash, "node %d", x)
+		}
+	}
+	return t.verifyLeaves(groupID, extensions)
+}
+
+func (t *RatchetTree) verifyLeaves(groupID GroupID, extensions Extensions) error {
+	for i, leaf := range t.Members {
+		if err := leaf.validateAlone(t.suite); err != nil {
+			return err
+		}
+		if err := leaf.validateInGroup(extensions); err != nil {
+			return err
+		}
+		if err := leaf.verifySignature(t.suite, groupID, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifyUnmerged checks the unmerged leaves of every parent (§7.1, §12.4.3.1).
+func (t *RatchetTree) verifyUnmerged() error {
+	for x, n := range t.nodes {
+		if n.parent == nil {
+			continue
+		}
+		for i, leaf := range n.parent.UnmergedLeaves {
+			if i > 0 && leaf <= n.parent.UnmergedLeaves[i-1] {
+				return broken(TreeUnmergedOrder, "node %d", x)
+			}
+			if err := t.verifyUnmergedLeaf(treemath.NodeIndex(x), leaf); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *RatchetTree) verifyUnmergedLeaf(x treemath.NodeIndex, leaf LeafIndex) error {
+	if t.leaf(leaf) == nil || !covers(x, leaf) {
+		return broken(TreeUnmergedLeaf, "node %d lists leaf %d", x, leaf)
+	}
+	for below := x; ; {
+		below = t.childAbove(below, leaf)
+		if below.IsLeaf() {
+			return nil
+		}
+		p := t.at(below).parent
+		if p == nil {
+			continue
+		}
+		if _, listed := slices.BinarySearch(p.UnmergedLeaves, leaf); !listed {
+			return broken(TreeUnmergedGap, "node %d lists leaf %d, node %d between them does not", x, leaf, below)
+		}
+	}
+}
+
+// childAbove returns the child of x on the way down to leaf.
+func (t *slots) childAbove(x treemath.NodeIndex, leaf LeafIndex) treemath.NodeIndex {
+	left, right := t.children(x)
+	if covers(left, leaf) {
+		return left
+	}
+	return right
+}
+
+// verifyUniqueKeys checks that no two nodes share an encryption key and no two
+// leaves a signature key (§7.3, §12.4.3.1).
+func (t *RatchetTree) verifyUniqueKeys() error {
+	encryption := make(map[string]struct{}, len(t.nodes))
+	signature := make(map[string]struct{}, len(t.nodes)/2+1)
+	for x, n := range t.nodes {
+		if n.blank() {
+			continue
+		}
+		if _, twice := encryption[string(n.encryptionKey())]; twice {
+			return broken(TreeEncryptionKeyReused, "node %d", x)
+		}
+		encryption[string(n.encryptionKey())] = struct{}{}
+		if n.leaf == nil {
+			continue
+		}
+		if _, twice := signature[string(n.leaf.SignatureKey)]; twice {
+			return broken(TreeSignatureKeyReused, "leaf %d", x/2)
+		}
+		signature[string(n.leaf.SignatureKey)] = struct{}{}
+	}
+	return nil
+}
+
+// verifyCredentialTypes checks that every member supports every credential
+// type in use (§7.3).
+func (t *RatchetTree) verifyCredentialTypes() error {
+	inUse := t.credentialTypes()
+	for i, leaf := range t.Members {
+		for _, kind := range inUse {
+			if !leaf.Capabilities.supportsCredential(kind) {
+				return broken(CredentialTypeUnsupported, "leaf %d does not support credential type %d", i, kind)
+			}
+		}
+	}
+	return nil
+}
+
+// credentialTypes lists the credential types in use, each once.
+func (t *slots) credentialTypes() []CredentialType {
+	var inUse []CredentialType
+	for _, leaf := range t.members {
+		if kind := leaf.Credential.Type(); !slices.Contains(inUse, kind) {
+			inUse = append(inUse, kind)
+		}
+	}
+	return inUse
+}
+
+// parentHashValid reports whether exactly one descendant vouches for parent x
+// (§7.9.2): the one that was set in the same path.
+func (t *RatchetTree) parentHashValid(x treemath.NodeIndex) bool {
+	left, right := t.children(x)
+	return t.vouched(x, left, right) != t.vouched(x, right, left)
+}
+
+// vouched reports whether a node in the resolution of child carries the parent
+// hash of parent x with copath child sibling.
+func (t *RatchetTree) vouched(x, child, sibling treemath.NodeIndex) bool {
+	parent := t.at(x).parent
+	d, ok := t.updatedWith(parent, child)
+	if !ok {
+		return false
+	}
+	var carried []byte
+	switch n := t.at(d); {
+	case n.parent != nil:
+		carried = n.parent.ParentHash
+	case n.leaf != nil && n.leaf.Source == LeafNodeSourceCommit:
+		carried = n.leaf.ParentHash
+	default:
+		return false
+	}
+	original := t.hashWithout(sibling, parent.UnmergedLeaves)
+	return bytes.Equal(carried, parentHash(t.suite, parent, original))
+}
+
+// updatedWith finds the only node D in the resolution of child that is not an
+// unmerged leaf of parent, provided the parent's other unmerged leaves under
+// child are exactly the rest of that resolution (§7.9.2).
+func (t *RatchetTree) updatedWith(parent *ParentNode, child treemath.NodeIndex) (treemath.NodeIndex, bool) {
+	low, high := leafSpan(child)
+	from, _ := slices.BinarySearch(parent.UnmergedLeaves, low)
+	to, _ := slices.BinarySearch(parent.UnmergedLeaves, high)
+	unmerged := parent.UnmergedLeaves[from:to]
+	resolution := t.resolution(nil, child, nil)
+	if len(resolution) != len(unmerged)+1 {
+		return 0, false
+	}
+	var d treemath.NodeIndex
+	found := 0
+	for _, x := range resolution {
+		if x.IsLeaf() {
+			if _, listed := slices.BinarySearch(unmerged, x.Leaf()); listed {
+				continue
+			}
+		}
+		d = x
+		found++
+	}
+	return d, found == 1
+}

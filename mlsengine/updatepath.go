@@ -1,0 +1,306 @@
+package mlsengine
+
+import (
+	"bytes"
+	"slices"
+
+	"parley/internal/secret"
+	"parley/internal/syntax"
+	"parley/mlsengine/suite"
+	"parley/mlsengine/treemath"
+)
+
+// HPKECiphertext is a public-key encryption (§7.6).
+type HPKECiphertext struct {
+	KEMOutput  []byte
+	Ciphertext []byte
+}
+
+// Code walks the HPKECiphertext struct of §7.6.
+func (h *HPKECiphertext) Code(c *syntax.Coder) {
+	syntax.Opaque(c, &h.KEMOutput)
+	syntax.Opaque(c, &h.Ciphertext)
+}
+
+// UpdatePathNode carries a new node key and its path secret, encrypted to the
+// resolution of the copath child (§7.6).
+type UpdatePathNode struct {
+	EncryptionKey       suite.HPKEPublicKey
+	EncryptedPathSecret []HPKECiphertext
+}
+
+// Code walks the UpdatePathNode struct of §7.6.
+func (n *UpdatePathNode) Code(c *syntax.Coder) {
+	syntax.Opaque(c, &n.EncryptionKey)
+	syntax.Vector(c, &n.EncryptedPathSecret)
+}
+
+// UpdatePath replaces the keys on a committer's filtered direct path (§7.6).
+type UpdatePath struct {
+	LeafNode LeafNode
+	Nodes    []UpdatePathNode
+}
+
+// Code walks the UpdatePath struct of §7.6.
+func (p *UpdatePath) Code(c *syntax.Coder) {
+	p.LeafNode.Code(c)
+	syntax.Vector(c, &p.Nodes)
+}
+
+// pathSecret is the secret of one node of an update path (§7.4).
+type pathSecret struct{ secret.Bytes }
+
+// next derives the path secret one step closer to the root.
+func (p pathSecret) next(s *suite.Suite) pathSecret {
+	return pathSecret{secret.New(s.DeriveSecret(p.Expose(), "path"))}
+}
+
+// keyPair derives the node's keys.
+func (p pathSecret) keyPair(s *suite.Suite) (suite.HPKEPrivateKey, suite.HPKEPublicKey, error) {
+	nodeSecret := secret.New(s.DeriveSecret(p.Expose(), "node"))
+	return s.DeriveHPKEKeyPair(nodeSecret.Expose())
+}
+
+// nodeKey is a private key of a tree node a member holds.
+type nodeKey struct {
+	node treemath.NodeIndex
+	key  suite.HPKEPrivateKey
+}
+
+// nodeKeys are the private keys one member holds, in node order: its leaf and
+// at most one per level above it. The slice is never written after creation.
+type nodeKeys []nodeKey
+
+func (k nodeKeys) get(x treemath.NodeIndex) (suite.HPKEPrivateKey, bool) {
+	at, found := slices.BinarySearchFunc(k, x, compareNode)
+	if !found {
+		return suite.HPKEPrivateKey{}, false
+	}
+	return k[at].key, true
+}
+
+func compareNode(k nodeKey, x treemath.NodeIndex) int { return int(k.node) - int(x) }
+
+// moved returns the keys that are still valid in the next tree, with fresh
+// ones added: a key whose node was blanked or given another key is forgotten.
+func (k nodeKeys) moved(from, to *RatchetTree, fresh []nodeKey) nodeKeys {
+	kept := make(nodeKeys, 0, len(k)+len(fresh))
+	for _, held := range k {
+		if int(held.node) >= len(to.nodes) || slices.ContainsFunc(fresh, func(f nodeKey) bool { return f.node == held.node }) {
+			continue
+		}
+		if bytes.Equal(from.at(held.node).encryptionKey(), to.at(held.node).encryptionKey()) {
+			kept = append(kept, held)
+		}
+	}
+	kept = append(kept, fresh...)
+	slices.SortFunc(kept, func(a, b nodeKey) int { return compareNode(a, b.node) })
+	return kept
+}
+
+// setPath puts new keys on the filtered direct path, root first so that each
+// parent hash covers the one above it, and returns the parent hash that
+// belongs into the leaf (§7.5, §7.9).
+func (d *treeDraft) setPath(leaf LeafIndex, steps []pathStep, keys []suite.HPKEPublicKey) []byte {
+	d.blankPath(leaf)
+	above := []byte{}
+	for i := len(steps) - 1; i >= 0; i-- {
+		p := &ParentNode{EncryptionKey: keys[i], ParentHash: above}
+		d.setParent(steps[i].node, p)
+		above = parentHash(d.suite, p, d.hash(steps[i].copath))
+	}
+	return above
+}
+
+// mergePath applies a received path to the tree after its commit's proposals
+// (§7.5, §12.4.2).
+func (d *treeDraft) mergePath(committer LeafIndex, path *UpdatePath, added []LeafIndex) error {
+	steps := d.filteredDirectPath(committer)
+	if len(path.Nodes) != len(steps) {
+		return broken(PathLength, "%d nodes, filtered direct path has %d", len(path.Nodes), len(steps))
+	}
+	if err := d.checkPathKeys(path); err != nil {
+		return err
+	}
+	keys := make([]suite.HPKEPublicKey, len(steps))
+	var resolution []treemath.NodeIndex
+	for i, step := range steps {
+		keys[i] = path.Nodes[i].EncryptionKey
+		resolution = d.resolution(resolution[:0], step.copath, added)
+		if got := len(path.Nodes[i].EncryptedPathSecret); got != len(resolution) {
+			return broken(PathResolution, "node %d: %d ciphertexts for a resolution of %d", step.node, got, len(resolution))
+		}
+	}
+	above := d.setPath(committer, steps, keys)
+	if !bytes.Equal(above, path.LeafNode.ParentHash) {
+		return broken(PathParentHash, "leaf %d", committer)
+	}
+	d.setLeaf(committer, &path.LeafNode)
+	return nil
+}
+
+// checkPathKeys checks that no key of the path is malformed or already in the
+// tree (§12.4.2).
+func (d *treeDraft) checkPathKeys(path *UpdatePath) error {
+	fresh := make(map[string]struct{}, len(path.Nodes)+1)
+	fresh[string(path.LeafNode.EncryptionKey)] = struct{}{}
+	for i := range path.Nodes {
+		key := path.Nodes[i].EncryptionKey
+		if err := d.suite.ValidateHPKEPublicKey(key); err != nil {
+			return broken(PathKeyInvalid, "node %d of the path: %v", i, err)
+		}
+		if _, twice := fresh[string(key)]; twice {
+			return broken(PathKeyReused, "node %d of the path repeats a key of the path", i)
+		}
+		fresh[string(key)] = struct{}{}
+	}
+	for x, n := range d.nodes {
+		if _, used := fresh[string(n.encryptionKey())]; used && !n.blank() {
+			return broken(PathKeyReused, "a key of the path is already that of node %d", x)
+		}
+	}
+	return nil
+}
+
+// pathReceiver is what a member needs to read a path (§7.5).
+type pathReceiver struct {
+	tree      *RatchetTree // with the path merged
+	committer LeafIndex
+	own       LeafIndex
+	added     []LeafIndex // by the same commit
+	keys      nodeKeys    // from before the commit, own Update included
+	context   []byte      // the provisional GroupContext
+}
+
+// open decrypts the path secret meant for us and derives the keys above it.
+func (r *pathReceiver) open(path *UpdatePath) ([]nodeKey, commitSecret, error) {
+	s := r.tree.suite
+	steps := r.tree.filteredDirectPath(r.committer)
+	at := slices.IndexFunc(steps, func(step pathStep) bool { return covers(step.copath, r.own) })
+	if at < 0 {
+		return nil, commitSecret{}, broken(PathUnreachable, "no node of the path is above leaf %d", r.own)
+	}
+	shared, err := r.decrypt(steps[at], &path.Nodes[at])
+	if err != nil {
+		return nil, commitSecret{}, err
+	}
+	keys := make([]suite.HPKEPublicKey, len(steps))
+	for i := range path.Nodes {
+		keys[i] = path.Nodes[i].EncryptionKey
+	}
+	fresh, last, err := climb(s, steps[at:], keys[at:], shared)
+	if err != nil {
+		return nil, commitSecret{}, err
+	}
+	return fresh, commitSecret{last.Bytes}, nil
+}
+
+// decrypt opens the ciphertext addressed to the node of the resolution whose
+// key we hold. An unmerged member finds its own leaf here: it holds no key of
+// the parents that it is unmerged at.
+func (r *pathReceiver) decrypt(step pathStep, n *UpdatePathNode) (pathSecret, error) {
+	s := r.tree.suite
+	for i, x := range r.tree.resolution(nil, step.copath, r.added) {
+		key, held := r.keys.get(x)
+		if !held {
+			continue
+		}
+		sealed := n.EncryptedPathSecret[i]
+		plain, err := s.DecryptWithLabel(key, "UpdatePathNode", r.context, sealed.KEMOutput, sealed.Ciphertext)
+		if err != nil {
+			return pathSecret{}, broken(PathDecryption, "ciphertext %d of node %d", i, step.node)
+		}
+		if len(plain) != s.HashSize() {
+			return pathSecret{}, broken(PathDecryption, "path secret of %d bytes", len(plain))
+		}
+		return pathSecret{secret.New(plain)}, nil
+	}
+	return pathSecret{}, broken(PathUnreachable, "no key for the resolution of node %d", step.copath)
+}
+
+// climb derives the keys of the given steps from the path secret of the first
+// and checks them against the public keys. It returns the secret after the last.
+func climb(s *suite.Suite, steps []pathStep, public []suite.HPKEPublicKey, first pathSecret) ([]nodeKey, pathSecret, error) {
+	keys := make([]nodeKey, 0, len(steps))
+	current := first
+	for i, step := range steps {
+		private, derived, err := current.keyPair(s)
+		if err != nil {
+			return nil, pathSecret{}, broken(PathKeyMismatch, "node %d: %v", step.node, err)
+		}
+		if !bytes.Equal(derived, public[i]) {
+			return nil, pathSecret{}, broken(PathKeyMismatch, "node %d", step.node)
+		}
+		keys = append(keys, nodeKey{step.node, private})
+		current = current.next(s)
+	}
+	return keys, current, nil
+}
+
+// ownPath holds the secrets a committer draws for a path: everything in it
+// follows from them and the tree.
+type ownPath struct {
+	leafSecret pathSecret // becomes the leaf's key pair
+	first      pathSecret // path_secret[0]
+}
+
+func drawPath(s *suite.Suite, env Env) ownPath {
+	return ownPath{
+		leafSecret: pathSecret{secret.New(env.Entropy.Draw("leaf_secret", s.HashSize()))},
+		first:      pathSecret{secret.New(env.Entropy.Draw("path_secret", s.HashSize()))},
+	}
+}
+
+// leafKey derives the committer's new leaf key pair.
+func (o ownPath) leafKey(s *suite.Suite) (suite.HPKEPrivateKey, suite.HPKEPublicKey, error) {
+	return o.leafSecret.keyPair(s)
+}
+
+// publicKeys derives the node keys of a path with n steps.
+func (o ownPath) publicKeys(s *suite.Suite, n int) ([]suite.HPKEPublicKey, error) {
+	keys := make([]suite.HPKEPublicKey, n)
+	current := o.first
+	for i := range keys {
+		_, public, err := current.keyPair(s)
+		if err != nil {
+			return nil, err
+		}
+		keys[i] = public
+		current = current.next(s)
+	}
+	return keys, nil
+}
+
+// secretFor returns the path secret a member added at leaf receives in its
+// Welcome: that of the lowest node above both it and the committer (§12.4.3.1).
+func (o ownPath) secretFor(s *suite.Suite, steps []pathStep, leaf LeafIndex) pathSecret {
+	current := o.first
+	for _, step := range steps {
+		if covers(step.copath, leaf) {
+			break
+		}
+		current = current.next(s)
+	}
+	return current
+}
+
+// seal encrypts the path secrets to the members (§7.5). context is the encoded
+// provisional GroupContext.
+func (o ownPath) seal(tree *RatchetTree, steps []pathStep, added []LeafIndex, context []byte, env Env) ([]UpdatePathNode, error) {
+	s := tree.suite
+	nodes := make([]UpdatePathNode, len(steps))
+	current := o.first
+	for i, step := range steps {
+		nodes[i].EncryptionKey = tree.at(step.node).encryptionKey()
+		for _, x := range tree.resolution(nil, step.copath, added) {
+			entropy := env.Entropy.Draw("path_encryption", s.HPKEEntropySize())
+			kem, sealed, err := s.EncryptWithLabel(tree.at(x).encryptionKey(), "UpdatePathNode", context, current.Expose(), entropy)
+			if err != nil {
+				return nil, err
+			}
+			nodes[i].EncryptedPathSecret = append(nodes[i].EncryptedPathSecret, HPKECiphertext{kem, sealed})
+		}
+		current = current.next(s)
+	}
+	return nodes, nil
+}
