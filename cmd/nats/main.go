@@ -1,0 +1,39 @@
+// Command nats runs one NATS server with JetStream on loopback, from the nats-server module, syncing every write to disk.
+// It is what `make nats` starts: a server outside the node, for trying a node with --nats.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"parley/internal/natsd"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "nats:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	flags := flag.NewFlagSet("nats", flag.ExitOnError)
+	dir := flags.String("data", "nats-data", "data directory; the server keeps its files in DIR/jetstream")
+	listen := flags.String("listen", "127.0.0.1:4222", "loopback address to listen on")
+	maxStore := flags.Int64("max-store", 0, "storage limit in bytes; 0 for three quarters of the free disk")
+	flags.Parse(args)
+
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	s, err := natsd.Embedded(natsd.Options{Dir: *dir, Listen: *listen, MaxStoreBytes: *maxStore})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("listening at %s, files in %s/jetstream, every write synced\n", s.URL(), *dir)
+	<-stop
+	s.Shutdown()
+	return nil
+}
