@@ -3,7 +3,7 @@ GO ?= go
 HAVE_CC := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE := $(if $(HAVE_CC),-race,)
 
-.PHONY: test fmt vet
+.PHONY: test fmt vet gen
 
 test: fmt vet
 	@$(if $(HAVE_CC),true,echo "no C compiler: running without the race detector")
@@ -14,3 +14,7 @@ fmt:
 
 vet:
 	$(GO) vet ./...
+
+# gen rewrites the generated code of events/v1 from its schema.
+gen:
+	$(GO) run -C tools/gen . $(CURDIR)
