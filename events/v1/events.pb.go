@@ -146,6 +146,7 @@ type Record struct {
 	Sealed        []*SealedPart          `protobuf:"bytes,10,rep,name=sealed,proto3" json:"sealed,omitempty"`
 	Batch         *Batch                 `protobuf:"bytes,11,opt,name=batch,proto3" json:"batch,omitempty"`   // present when the record is one of a transaction over several logs
 	Chunks        []*Chunk               `protobuf:"bytes,12,rep,name=chunks,proto3" json:"chunks,omitempty"` // large public parts stored in messages before this one
+	Kind          uint32                 `protobuf:"varint,13,opt,name=kind,proto3" json:"kind,omitempty"`    // events.Kind of the log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -262,6 +263,13 @@ func (x *Record) GetChunks() []*Chunk {
 		return x.Chunks
 	}
 	return nil
+}
+
+func (x *Record) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
 }
 
 type Cause struct {
@@ -422,6 +430,7 @@ type Participant struct {
 	Client        []byte                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
 	Conversation  []byte                 `protobuf:"bytes,2,opt,name=conversation,proto3" json:"conversation,omitempty"`
 	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -473,6 +482,13 @@ func (x *Participant) GetConversation() []byte {
 func (x *Participant) GetVersion() uint64 {
 	if x != nil {
 		return x.Version
+	}
+	return 0
+}
+
+func (x *Participant) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
 	}
 	return 0
 }
@@ -1795,6 +1811,7 @@ type ConversationCreated struct {
 	Config        *Configuration         `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	PublicGroup   []byte                 `protobuf:"bytes,2,opt,name=public_group,json=publicGroup,proto3" json:"public_group,omitempty"` // mlsengine.PublicGroup encoding of epoch 0
 	Facts         *EpochFacts            `protobuf:"bytes,3,opt,name=facts,proto3" json:"facts,omitempty"`
+	Roster        []*MemberChange        `protobuf:"bytes,4,rep,name=roster,proto3" json:"roster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1846,6 +1863,13 @@ func (x *ConversationCreated) GetPublicGroup() []byte {
 func (x *ConversationCreated) GetFacts() *EpochFacts {
 	if x != nil {
 		return x.Facts
+	}
+	return nil
+}
+
+func (x *ConversationCreated) GetRoster() []*MemberChange {
+	if x != nil {
+		return x.Roster
 	}
 	return nil
 }
@@ -4988,6 +5012,7 @@ type KeyPackageClaimed struct {
 	Ref           []byte                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
 	Claimer       []byte                 `protobuf:"bytes,2,opt,name=claimer,proto3" json:"claimer,omitempty"`
 	CommandId     []byte                 `protobuf:"bytes,3,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,4,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5043,6 +5068,13 @@ func (x *KeyPackageClaimed) GetCommandId() []byte {
 	return nil
 }
 
+func (x *KeyPackageClaimed) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
 // Ring is one message per log on the keys stream.
 type Ring struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5054,7 +5086,8 @@ type Ring struct {
 	Keys          []*WrappedKey          `protobuf:"bytes,6,rep,name=keys,proto3" json:"keys,omitempty"`
 	Anchor        *Anchor                `protobuf:"bytes,7,opt,name=anchor,proto3" json:"anchor,omitempty"`
 	Incarnation   []byte                 `protobuf:"bytes,8,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Mac           []byte                 `protobuf:"bytes,9,opt,name=mac,proto3" json:"mac,omitempty"`        // HMAC under the log's MAC key over the encoding before this field
+	Mac           []byte                 `protobuf:"bytes,9,opt,name=mac,proto3" json:"mac,omitempty"` // HMAC under the log's MAC key over the encoding before this field
+	Kind          uint32                 `protobuf:"varint,11,opt,name=kind,proto3" json:"kind,omitempty"`
 	Origin        *Origin                `protobuf:"bytes,10,opt,name=origin,proto3" json:"origin,omitempty"` // present when the ring before it was lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5151,6 +5184,13 @@ func (x *Ring) GetMac() []byte {
 		return x.Mac
 	}
 	return nil
+}
+
+func (x *Ring) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
 }
 
 func (x *Ring) GetOrigin() *Origin {
@@ -5425,6 +5465,7 @@ type Snapshot struct {
 	Sequence      uint64                 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	State         []byte                 `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"` // conversation.Public encoding
 	Mac           []byte                 `protobuf:"bytes,9,opt,name=mac,proto3" json:"mac,omitempty"`
+	Kind          uint32                 `protobuf:"varint,10,opt,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5522,11 +5563,18 @@ func (x *Snapshot) GetMac() []byte {
 	return nil
 }
 
+func (x *Snapshot) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
 var File_events_v1_events_proto protoreflect.FileDescriptor
 
 const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x16events/v1/events.proto\x12\x10parley.events.v1\"\xc3\x03\n" +
+	"\x16events/v1/events.proto\x12\x10parley.events.v1\"\xd7\x03\n" +
 	"\x06Record\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\fR\vincarnation\x12\x16\n" +
@@ -5540,7 +5588,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06sealed\x18\n" +
 	" \x03(\v2\x1c.parley.events.v1.SealedPartR\x06sealed\x12-\n" +
 	"\x05batch\x18\v \x01(\v2\x17.parley.events.v1.BatchR\x05batch\x12/\n" +
-	"\x06chunks\x18\f \x03(\v2\x17.parley.events.v1.ChunkR\x06chunks\"\xe4\x01\n" +
+	"\x06chunks\x18\f \x03(\v2\x17.parley.events.v1.ChunkR\x06chunks\x12\x12\n" +
+	"\x04kind\x18\r \x01(\rR\x04kind\"\xe4\x01\n" +
 	"\x05Cause\x12%\n" +
 	"\x0etransaction_id\x18\x01 \x01(\fR\rtransactionId\x12\x1d\n" +
 	"\n" +
@@ -5553,11 +5602,12 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x05Batch\x12%\n" +
 	"\x0etransaction_id\x18\x01 \x01(\fR\rtransactionId\x12\x18\n" +
 	"\asegment\x18\x02 \x01(\rR\asegment\x12A\n" +
-	"\fparticipants\x18\x03 \x03(\v2\x1d.parley.events.v1.ParticipantR\fparticipants\"c\n" +
+	"\fparticipants\x18\x03 \x03(\v2\x1d.parley.events.v1.ParticipantR\fparticipants\"w\n" +
 	"\vParticipant\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\fR\x06client\x12\"\n" +
 	"\fconversation\x18\x02 \x01(\fR\fconversation\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x04R\aversion\"\x7f\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\rR\x04kind\"\x7f\n" +
 	"\x05Chunk\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\rR\x05event\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\rR\x05field\x12\x1a\n" +
@@ -5659,11 +5709,12 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\ttree_hash\x18\x02 \x01(\fR\btreeHash\x12:\n" +
 	"\x19confirmed_transcript_hash\x18\x03 \x01(\fR\x17confirmedTranscriptHash\x12)\n" +
 	"\x10confirmation_tag\x18\x04 \x01(\fR\x0fconfirmationTag\x12;\n" +
-	"\x19authenticator_fingerprint\x18\x05 \x01(\fR\x18authenticatorFingerprint\"\xa5\x01\n" +
+	"\x19authenticator_fingerprint\x18\x05 \x01(\fR\x18authenticatorFingerprint\"\xdd\x01\n" +
 	"\x13ConversationCreated\x127\n" +
 	"\x06config\x18\x01 \x01(\v2\x1f.parley.events.v1.ConfigurationR\x06config\x12!\n" +
 	"\fpublic_group\x18\x02 \x01(\fR\vpublicGroup\x122\n" +
-	"\x05facts\x18\x03 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\"\xbf\x02\n" +
+	"\x05facts\x18\x03 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x126\n" +
+	"\x06roster\x18\x04 \x03(\v2\x1e.parley.events.v1.MemberChangeR\x06roster\"\xbf\x02\n" +
 	"\x12ConversationJoined\x127\n" +
 	"\x06config\x18\x01 \x01(\v2\x1f.parley.events.v1.ConfigurationR\x06config\x12\x1d\n" +
 	"\n" +
@@ -5898,12 +5949,13 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"Y\n" +
 	"\x13KeyPackagePublished\x12B\n" +
 	"\vkey_package\x18\x01 \x01(\v2!.parley.events.v1.KeyPackageEntryR\n" +
-	"keyPackage\"^\n" +
+	"keyPackage\"w\n" +
 	"\x11KeyPackageClaimed\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\fR\x03ref\x12\x18\n" +
 	"\aclaimer\x18\x02 \x01(\fR\aclaimer\x12\x1d\n" +
 	"\n" +
-	"command_id\x18\x03 \x01(\fR\tcommandId\"\xe5\x02\n" +
+	"command_id\x18\x03 \x01(\fR\tcommandId\x12\x17\n" +
+	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"\xf9\x02\n" +
 	"\x04Ring\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\fR\x06client\x12\"\n" +
@@ -5913,7 +5965,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x04keys\x18\x06 \x03(\v2\x1c.parley.events.v1.WrappedKeyR\x04keys\x120\n" +
 	"\x06anchor\x18\a \x01(\v2\x18.parley.events.v1.AnchorR\x06anchor\x12 \n" +
 	"\vincarnation\x18\b \x01(\fR\vincarnation\x12\x10\n" +
-	"\x03mac\x18\t \x01(\fR\x03mac\x120\n" +
+	"\x03mac\x18\t \x01(\fR\x03mac\x12\x12\n" +
+	"\x04kind\x18\v \x01(\rR\x04kind\x120\n" +
 	"\x06origin\x18\n" +
 	" \x01(\v2\x18.parley.events.v1.OriginR\x06origin\"V\n" +
 	"\x06Origin\x12\x18\n" +
@@ -5939,7 +5992,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x121\n" +
 	"\x14application_reserved\x18\x04 \x01(\rR\x13applicationReserved\x12-\n" +
-	"\x12handshake_reserved\x18\x05 \x01(\rR\x11handshakeReserved\"\xf6\x01\n" +
+	"\x12handshake_reserved\x18\x05 \x01(\rR\x11handshakeReserved\"\x8a\x02\n" +
 	"\bSnapshot\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\fR\x06client\x12\"\n" +
@@ -5949,7 +6002,9 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06digest\x18\x06 \x01(\fR\x06digest\x12\x1a\n" +
 	"\bsequence\x18\a \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05state\x18\b \x01(\fR\x05state\x12\x10\n" +
-	"\x03mac\x18\t \x01(\fR\x03mac*n\n" +
+	"\x03mac\x18\t \x01(\fR\x03mac\x12\x12\n" +
+	"\x04kind\x18\n" +
+	" \x01(\rR\x04kind*n\n" +
 	"\n" +
 	"EpochCause\x12\x1b\n" +
 	"\x17EPOCH_CAUSE_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -6110,31 +6165,32 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	64, // 57: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
 	9,  // 58: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
 	11, // 59: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	9,  // 60: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11, // 61: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 62: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	17, // 63: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	17, // 64: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	11, // 65: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,  // 66: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10, // 67: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10, // 68: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10, // 69: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17, // 70: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	54, // 71: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,  // 72: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17, // 73: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10, // 74: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10, // 75: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	54, // 76: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	67, // 77: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	68, // 78: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	66, // 79: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	80, // [80:80] is the sub-list for method output_type
-	80, // [80:80] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	10, // 60: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,  // 61: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11, // 62: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10, // 63: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	17, // 64: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	17, // 65: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	11, // 66: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,  // 67: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10, // 68: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10, // 69: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10, // 70: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	17, // 71: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	54, // 72: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,  // 73: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	17, // 74: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10, // 75: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10, // 76: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	54, // 77: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	67, // 78: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	68, // 79: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	66, // 80: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	81, // [81:81] is the sub-list for method output_type
+	81, // [81:81] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
