@@ -1,0 +1,75 @@
+package actors
+
+import (
+	"parley/internal/ids"
+)
+
+// Kind is what serves an identity.
+type Kind uint8
+
+// The kinds of virtual actors.
+const (
+	KindClient Kind = iota + 1
+	KindConversation
+	KindGroup
+	KindTransaction
+)
+
+// Identity addresses one virtual actor, wherever it lives and whether or not it is active.
+type Identity struct {
+	Kind         Kind
+	Client       ids.ClientID
+	Conversation ids.ConversationID // the group for KindGroup
+	Transaction  ids.TransactionID
+}
+
+// ClientIdentity addresses a client's own actor: credentials, key packages, pre-shared keys.
+func ClientIdentity(c ids.ClientID) Identity { return Identity{Kind: KindClient, Client: c} }
+
+// ConversationIdentity addresses one conversation of one client.
+func ConversationIdentity(c ids.ClientID, conv ids.ConversationID) Identity {
+	return Identity{Kind: KindConversation, Client: c, Conversation: conv}
+}
+
+// GroupIdentity addresses the sequencer of a group's order.
+func GroupIdentity(group ids.ConversationID) Identity {
+	return Identity{Kind: KindGroup, Conversation: group}
+}
+
+// transactionIdentity addresses the coordinator of an open transaction. It lives where it was begun and is never moved.
+func transactionIdentity(c ids.ClientID, t ids.TransactionID) Identity {
+	return Identity{Kind: KindTransaction, Client: c, Transaction: t}
+}
+
+// Key is what placement hashes. Everything of one client has one key, so that its conversations and transactions share a node
+// and a stream; a group's key is its own.
+func (i Identity) Key() string {
+	if i.Kind == KindGroup {
+		return "group/" + string(i.Conversation)
+	}
+	return "client/" + string(i.Client)
+}
+
+// String prints the identity for logs and errors.
+func (i Identity) String() string {
+	switch i.Kind {
+	case KindClient:
+		return "client/" + i.Client.String()
+	case KindConversation:
+		return "conversation/" + i.Client.String() + "/" + i.Conversation.String()
+	case KindGroup:
+		return "group/" + i.Conversation.String()
+	case KindTransaction:
+		return "transaction/" + i.Client.String() + "/" + i.Transaction.String()
+	}
+	return "identity"
+}
+
+// actorName is the deterministic name of the identity's actor, unambiguous whatever bytes the ids hold.
+func (i Identity) actorName() string {
+	name := string('a' + rune(i.Kind))
+	for _, part := range []string{string(i.Client), string(i.Conversation), string(i.Transaction)} {
+		name += "." + ids.Token(part)
+	}
+	return name
+}
