@@ -15,6 +15,6 @@ fmt:
 vet:
 	$(GO) vet ./...
 
-# gen rewrites the generated code of events/v1 from its schema.
+# gen rewrites the generated protobuf code from its schemas.
 gen:
 	$(GO) run -C tools/gen . $(CURDIR)

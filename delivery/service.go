@@ -7,13 +7,11 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"parley/events"
-	"parley/events/jetlog"
 	"parley/internal/ids"
 )
 
 // Config is what a node gives its delivery service.
 type Config struct {
-	Store     *jetlog.Store
 	Conn      *nats.Conn
 	Vault     events.KeyVault
 	Namespace string
