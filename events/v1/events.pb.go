@@ -698,6 +698,7 @@ type Event struct {
 	//	*Event_TransactionTorn
 	//	*Event_Moved
 	//	*Event_Claimed
+	//	*Event_CommitRetried
 	//	*Event_CredentialAdded
 	//	*Event_CredentialRemoved
 	//	*Event_KeyPackagesGenerated
@@ -1101,6 +1102,15 @@ func (x *Event) GetClaimed() *Claimed {
 	return nil
 }
 
+func (x *Event) GetCommitRetried() *CommitRetried {
+	if x != nil {
+		if x, ok := x.Body.(*Event_CommitRetried); ok {
+			return x.CommitRetried
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetCredentialAdded() *CredentialAdded {
 	if x != nil {
 		if x, ok := x.Body.(*Event_CredentialAdded); ok {
@@ -1379,6 +1389,10 @@ type Event_Claimed struct {
 	Claimed *Claimed `protobuf:"bytes,46,opt,name=claimed,proto3,oneof"`
 }
 
+type Event_CommitRetried struct {
+	CommitRetried *CommitRetried `protobuf:"bytes,48,opt,name=commit_retried,json=commitRetried,proto3,oneof"`
+}
+
 type Event_CredentialAdded struct {
 	CredentialAdded *CredentialAdded `protobuf:"bytes,60,opt,name=credential_added,json=credentialAdded,proto3,oneof"`
 }
@@ -1509,6 +1523,8 @@ func (*Event_Moved) isEvent_Body() {}
 
 func (*Event_Claimed) isEvent_Body() {}
 
+func (*Event_CommitRetried) isEvent_Body() {}
+
 func (*Event_CredentialAdded) isEvent_Body() {}
 
 func (*Event_CredentialRemoved) isEvent_Body() {}
@@ -1545,11 +1561,13 @@ type Configuration struct {
 	WirePolicy             uint32                 `protobuf:"varint,4,opt,name=wire_policy,json=wirePolicy,proto3" json:"wire_policy,omitempty"`                          // 1 plaintext handshakes, 2 ciphertext handshakes, 3 both accepted and plaintext sent
 	OutOfOrderTolerance    uint32                 `protobuf:"varint,5,opt,name=out_of_order_tolerance,json=outOfOrderTolerance,proto3" json:"out_of_order_tolerance,omitempty"`
 	MaximumForwardDistance uint32                 `protobuf:"varint,6,opt,name=maximum_forward_distance,json=maximumForwardDistance,proto3" json:"maximum_forward_distance,omitempty"`
-	PastEpochs             uint32                 `protobuf:"varint,7,opt,name=past_epochs,json=pastEpochs,proto3" json:"past_epochs,omitempty"`       // past epochs whose messages stay readable
-	RetainEpochs           uint32                 `protobuf:"varint,8,opt,name=retain_epochs,json=retainEpochs,proto3" json:"retain_epochs,omitempty"` // epochs whose authenticators stay verifiable with keys
-	PaddingBlock           uint32                 `protobuf:"varint,9,opt,name=padding_block,json=paddingBlock,proto3" json:"padding_block,omitempty"` // bytes
-	Transport              uint32                 `protobuf:"varint,10,opt,name=transport,proto3" json:"transport,omitempty"`                          // 1 the built-in delivery service, 2 foreign
-	Credential             string                 `protobuf:"bytes,11,opt,name=credential,proto3" json:"credential,omitempty"`                         // CredentialRef of the own leaf
+	PastEpochs             uint32                 `protobuf:"varint,7,opt,name=past_epochs,json=pastEpochs,proto3" json:"past_epochs,omitempty"`                  // past epochs whose messages stay readable
+	RetainEpochs           uint32                 `protobuf:"varint,8,opt,name=retain_epochs,json=retainEpochs,proto3" json:"retain_epochs,omitempty"`            // epochs whose authenticators stay verifiable with keys
+	PaddingBlock           uint32                 `protobuf:"varint,9,opt,name=padding_block,json=paddingBlock,proto3" json:"padding_block,omitempty"`            // bytes
+	Transport              uint32                 `protobuf:"varint,10,opt,name=transport,proto3" json:"transport,omitempty"`                                     // 1 the built-in delivery service, 2 foreign
+	Credential             string                 `protobuf:"bytes,11,opt,name=credential,proto3" json:"credential,omitempty"`                                    // CredentialRef of the own leaf
+	PastEpochAgeMs         uint64                 `protobuf:"varint,12,opt,name=past_epoch_age_ms,json=pastEpochAgeMs,proto3" json:"past_epoch_age_ms,omitempty"` // past epochs older than this die; 0: only by count
+	SpoolAgeMs             uint64                 `protobuf:"varint,13,opt,name=spool_age_ms,json=spoolAgeMs,proto3" json:"spool_age_ms,omitempty"`               // undelivered messages older than this expire; 0: never
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -1659,6 +1677,20 @@ func (x *Configuration) GetCredential() string {
 		return x.Credential
 	}
 	return ""
+}
+
+func (x *Configuration) GetPastEpochAgeMs() uint64 {
+	if x != nil {
+		return x.PastEpochAgeMs
+	}
+	return 0
+}
+
+func (x *Configuration) GetSpoolAgeMs() uint64 {
+	if x != nil {
+		return x.SpoolAgeMs
+	}
+	return 0
 }
 
 type MemberChange struct {
@@ -1812,6 +1844,7 @@ type ConversationCreated struct {
 	PublicGroup   []byte                 `protobuf:"bytes,2,opt,name=public_group,json=publicGroup,proto3" json:"public_group,omitempty"` // mlsengine.PublicGroup encoding of epoch 0
 	Facts         *EpochFacts            `protobuf:"bytes,3,opt,name=facts,proto3" json:"facts,omitempty"`
 	Roster        []*MemberChange        `protobuf:"bytes,4,rep,name=roster,proto3" json:"roster,omitempty"`
+	OwnLeaf       uint32                 `protobuf:"varint,5,opt,name=own_leaf,json=ownLeaf,proto3" json:"own_leaf,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1874,6 +1907,13 @@ func (x *ConversationCreated) GetRoster() []*MemberChange {
 	return nil
 }
 
+func (x *ConversationCreated) GetOwnLeaf() uint32 {
+	if x != nil {
+		return x.OwnLeaf
+	}
+	return 0
+}
+
 type ConversationJoined struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Config        *Configuration         `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
@@ -1883,6 +1923,8 @@ type ConversationJoined struct {
 	KeyPackageRef []byte                 `protobuf:"bytes,5,opt,name=key_package_ref,json=keyPackageRef,proto3" json:"key_package_ref,omitempty"`
 	Position      uint64                 `protobuf:"varint,6,opt,name=position,proto3" json:"position,omitempty"` // the group's order is followed from here (0: no order)
 	Roster        []*MemberChange        `protobuf:"bytes,7,rep,name=roster,proto3" json:"roster,omitempty"`
+	OwnLeaf       uint32                 `protobuf:"varint,8,opt,name=own_leaf,json=ownLeaf,proto3" json:"own_leaf,omitempty"`
+	Warnings      []string               `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"` // stable codes: what local policy or the authentication service says against it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1962,6 +2004,20 @@ func (x *ConversationJoined) GetPosition() uint64 {
 func (x *ConversationJoined) GetRoster() []*MemberChange {
 	if x != nil {
 		return x.Roster
+	}
+	return nil
+}
+
+func (x *ConversationJoined) GetOwnLeaf() uint32 {
+	if x != nil {
+		return x.OwnLeaf
+	}
+	return 0
+}
+
+func (x *ConversationJoined) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -2263,6 +2319,9 @@ type ProposalReceived struct {
 	Facts         *ProposalFacts         `protobuf:"bytes,1,opt,name=facts,proto3" json:"facts,omitempty"`
 	Position      uint64                 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
 	Encrypted     bool                   `protobuf:"varint,3,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
+	MessageDigest []byte                 `protobuf:"bytes,4,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"` // SHA-256 of the MLSMessage
+	Warnings      []string               `protobuf:"bytes,5,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Own           bool                   `protobuf:"varint,6,opt,name=own,proto3" json:"own,omitempty"` // our own proposal, seen in the group's order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2314,6 +2373,27 @@ func (x *ProposalReceived) GetPosition() uint64 {
 func (x *ProposalReceived) GetEncrypted() bool {
 	if x != nil {
 		return x.Encrypted
+	}
+	return false
+}
+
+func (x *ProposalReceived) GetMessageDigest() []byte {
+	if x != nil {
+		return x.MessageDigest
+	}
+	return nil
+}
+
+func (x *ProposalReceived) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *ProposalReceived) GetOwn() bool {
+	if x != nil {
+		return x.Own
 	}
 	return false
 }
@@ -2423,23 +2503,28 @@ func (x *ProposalsRenewed) GetTo() [][]byte {
 }
 
 type CommitStaged struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`                         // the epoch it was made in
-	Commit        []byte                 `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`                        // MLSMessage
-	Welcome       []byte                 `protobuf:"bytes,3,opt,name=welcome,proto3" json:"welcome,omitempty"`                      // MLSMessage, empty where nobody is added
-	GroupInfo     []byte                 `protobuf:"bytes,4,opt,name=group_info,json=groupInfo,proto3" json:"group_info,omitempty"` // MLSMessage
-	ProposalRefs  [][]byte               `protobuf:"bytes,5,rep,name=proposal_refs,json=proposalRefs,proto3" json:"proposal_refs,omitempty"`
-	BundleDigest  []byte                 `protobuf:"bytes,6,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`  // idempotency key towards the transport
-	ReservedFrom  uint32                 `protobuf:"varint,7,opt,name=reserved_from,json=reservedFrom,proto3" json:"reserved_from,omitempty"` // handshake generations used by it
-	ReservedCount uint32                 `protobuf:"varint,8,opt,name=reserved_count,json=reservedCount,proto3" json:"reserved_count,omitempty"`
-	Intent        string                 `protobuf:"bytes,9,opt,name=intent,proto3" json:"intent,omitempty"`    // add, remove, update, commit_pending
-	Clients       [][]byte               `protobuf:"bytes,10,rep,name=clients,proto3" json:"clients,omitempty"` // whom the intent names
-	Attempt       uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Encrypted     bool                   `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
-	AddClients    [][]byte               `protobuf:"bytes,13,rep,name=add_clients,json=addClients,proto3" json:"add_clients,omitempty"`
-	Reserved      []byte                 `protobuf:"bytes,14,opt,name=reserved,proto3" json:"reserved,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Epoch          uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`                         // the epoch it was made in
+	Commit         []byte                 `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`                        // MLSMessage
+	Welcome        []byte                 `protobuf:"bytes,3,opt,name=welcome,proto3" json:"welcome,omitempty"`                      // MLSMessage, empty where nobody is added
+	GroupInfo      []byte                 `protobuf:"bytes,4,opt,name=group_info,json=groupInfo,proto3" json:"group_info,omitempty"` // MLSMessage
+	ProposalRefs   [][]byte               `protobuf:"bytes,5,rep,name=proposal_refs,json=proposalRefs,proto3" json:"proposal_refs,omitempty"`
+	BundleDigest   []byte                 `protobuf:"bytes,6,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`  // idempotency key towards the transport
+	ReservedFrom   uint32                 `protobuf:"varint,7,opt,name=reserved_from,json=reservedFrom,proto3" json:"reserved_from,omitempty"` // handshake generations used by it
+	ReservedCount  uint32                 `protobuf:"varint,8,opt,name=reserved_count,json=reservedCount,proto3" json:"reserved_count,omitempty"`
+	Intent         string                 `protobuf:"bytes,9,opt,name=intent,proto3" json:"intent,omitempty"`    // add, remove, update, commit_pending
+	Clients        [][]byte               `protobuf:"bytes,10,rep,name=clients,proto3" json:"clients,omitempty"` // whom the intent names
+	Attempt        uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Encrypted      bool                   `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
+	AddClients     [][]byte               `protobuf:"bytes,13,rep,name=add_clients,json=addClients,proto3" json:"add_clients,omitempty"`
+	Reserved       []byte                 `protobuf:"bytes,14,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Command        *CommandRef            `protobuf:"bytes,15,opt,name=command,proto3" json:"command,omitempty"` // whose outcome the transport's answer decides; absent where nobody waits
+	Added          []*MemberChange        `protobuf:"bytes,16,rep,name=added,proto3" json:"added,omitempty"`
+	Removed        []*MemberChange        `protobuf:"bytes,17,rep,name=removed,proto3" json:"removed,omitempty"`
+	Updated        []*MemberChange        `protobuf:"bytes,18,rep,name=updated,proto3" json:"updated,omitempty"`
+	ContextChanged bool                   `protobuf:"varint,19,opt,name=context_changed,json=contextChanged,proto3" json:"context_changed,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CommitStaged) Reset() {
@@ -2570,6 +2655,118 @@ func (x *CommitStaged) GetReserved() []byte {
 	return nil
 }
 
+func (x *CommitStaged) GetCommand() *CommandRef {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *CommitStaged) GetAdded() []*MemberChange {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *CommitStaged) GetRemoved() []*MemberChange {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *CommitStaged) GetUpdated() []*MemberChange {
+	if x != nil {
+		return x.Updated
+	}
+	return nil
+}
+
+func (x *CommitStaged) GetContextChanged() bool {
+	if x != nil {
+		return x.ContextChanged
+	}
+	return false
+}
+
+// CommandRef binds a command id to its principal and request.
+type CommandRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Principal     string                 `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	IssuedMs      uint64                 `protobuf:"varint,3,opt,name=issued_ms,json=issuedMs,proto3" json:"issued_ms,omitempty"`
+	RequestDigest []byte                 `protobuf:"bytes,4,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
+	Command       string                 `protobuf:"bytes,5,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommandRef) Reset() {
+	*x = CommandRef{}
+	mi := &file_events_v1_events_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommandRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommandRef) ProtoMessage() {}
+
+func (x *CommandRef) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommandRef.ProtoReflect.Descriptor instead.
+func (*CommandRef) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CommandRef) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *CommandRef) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *CommandRef) GetIssuedMs() uint64 {
+	if x != nil {
+		return x.IssuedMs
+	}
+	return 0
+}
+
+func (x *CommandRef) GetRequestDigest() []byte {
+	if x != nil {
+		return x.RequestDigest
+	}
+	return nil
+}
+
+func (x *CommandRef) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
 type CommitAccepted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	BundleDigest  []byte                 `protobuf:"bytes,1,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
@@ -2580,7 +2777,7 @@ type CommitAccepted struct {
 
 func (x *CommitAccepted) Reset() {
 	*x = CommitAccepted{}
-	mi := &file_events_v1_events_proto_msgTypes[21]
+	mi := &file_events_v1_events_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2789,7 @@ func (x *CommitAccepted) String() string {
 func (*CommitAccepted) ProtoMessage() {}
 
 func (x *CommitAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[21]
+	mi := &file_events_v1_events_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2802,7 @@ func (x *CommitAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitAccepted.ProtoReflect.Descriptor instead.
 func (*CommitAccepted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{21}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CommitAccepted) GetBundleDigest() []byte {
@@ -2627,13 +2824,14 @@ type CommitRejected struct {
 	BundleDigest  []byte                 `protobuf:"bytes,1,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	Outcome       uint32                 `protobuf:"varint,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommitRejected) Reset() {
 	*x = CommitRejected{}
-	mi := &file_events_v1_events_proto_msgTypes[22]
+	mi := &file_events_v1_events_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2843,7 @@ func (x *CommitRejected) String() string {
 func (*CommitRejected) ProtoMessage() {}
 
 func (x *CommitRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[22]
+	mi := &file_events_v1_events_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2856,7 @@ func (x *CommitRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRejected.ProtoReflect.Descriptor instead.
 func (*CommitRejected) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{22}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CommitRejected) GetBundleDigest() []byte {
@@ -2682,6 +2880,73 @@ func (x *CommitRejected) GetOutcome() uint32 {
 	return 0
 }
 
+func (x *CommitRejected) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+type CommitRetried struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BundleDigest  []byte                 `protobuf:"bytes,1,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
+	Attempt       uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitRetried) Reset() {
+	*x = CommitRetried{}
+	mi := &file_events_v1_events_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitRetried) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitRetried) ProtoMessage() {}
+
+func (x *CommitRetried) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitRetried.ProtoReflect.Descriptor instead.
+func (*CommitRetried) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *CommitRetried) GetBundleDigest() []byte {
+	if x != nil {
+		return x.BundleDigest
+	}
+	return nil
+}
+
+func (x *CommitRetried) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *CommitRetried) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type EpochAdvanced struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Facts         *EpochFacts            `protobuf:"bytes,1,opt,name=facts,proto3" json:"facts,omitempty"`
@@ -2698,13 +2963,15 @@ type EpochAdvanced struct {
 	Encrypted     bool                   `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
 	Path          bool                   `protobuf:"varint,13,opt,name=path,proto3" json:"path,omitempty"`
 	Reinit        bool                   `protobuf:"varint,14,opt,name=reinit,proto3" json:"reinit,omitempty"`
+	MessageDigest []byte                 `protobuf:"bytes,15,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"` // SHA-256 of the MLSMessage
+	Warnings      []string               `protobuf:"bytes,16,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EpochAdvanced) Reset() {
 	*x = EpochAdvanced{}
-	mi := &file_events_v1_events_proto_msgTypes[23]
+	mi := &file_events_v1_events_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2716,7 +2983,7 @@ func (x *EpochAdvanced) String() string {
 func (*EpochAdvanced) ProtoMessage() {}
 
 func (x *EpochAdvanced) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[23]
+	mi := &file_events_v1_events_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2729,7 +2996,7 @@ func (x *EpochAdvanced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochAdvanced.ProtoReflect.Descriptor instead.
 func (*EpochAdvanced) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{23}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EpochAdvanced) GetFacts() *EpochFacts {
@@ -2830,6 +3097,20 @@ func (x *EpochAdvanced) GetReinit() bool {
 	return false
 }
 
+func (x *EpochAdvanced) GetMessageDigest() []byte {
+	if x != nil {
+		return x.MessageDigest
+	}
+	return nil
+}
+
+func (x *EpochAdvanced) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 type GenerationsReserved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -2842,7 +3123,7 @@ type GenerationsReserved struct {
 
 func (x *GenerationsReserved) Reset() {
 	*x = GenerationsReserved{}
-	mi := &file_events_v1_events_proto_msgTypes[24]
+	mi := &file_events_v1_events_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +3135,7 @@ func (x *GenerationsReserved) String() string {
 func (*GenerationsReserved) ProtoMessage() {}
 
 func (x *GenerationsReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[24]
+	mi := &file_events_v1_events_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +3148,7 @@ func (x *GenerationsReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerationsReserved.ProtoReflect.Descriptor instead.
 func (*GenerationsReserved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{24}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GenerationsReserved) GetEpoch() uint64 {
@@ -2906,13 +3187,15 @@ type MessagesConsumed struct {
 	FirstMessage  uint64                 `protobuf:"varint,3,opt,name=first_message,json=firstMessage,proto3" json:"first_message,omitempty"` // running number of the first spooled message of this conversation
 	Spooled       uint32                 `protobuf:"varint,4,opt,name=spooled,proto3" json:"spooled,omitempty"`
 	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	OwnMessages   uint32                 `protobuf:"varint,6,opt,name=own_messages,json=ownMessages,proto3" json:"own_messages,omitempty"`       // own messages seen in the group's order
+	OwnGeneration uint32                 `protobuf:"varint,7,opt,name=own_generation,json=ownGeneration,proto3" json:"own_generation,omitempty"` // own generations below this were seen there, in the current epoch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MessagesConsumed) Reset() {
 	*x = MessagesConsumed{}
-	mi := &file_events_v1_events_proto_msgTypes[25]
+	mi := &file_events_v1_events_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3207,7 @@ func (x *MessagesConsumed) String() string {
 func (*MessagesConsumed) ProtoMessage() {}
 
 func (x *MessagesConsumed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[25]
+	mi := &file_events_v1_events_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3220,7 @@ func (x *MessagesConsumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesConsumed.ProtoReflect.Descriptor instead.
 func (*MessagesConsumed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{25}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MessagesConsumed) GetCount() uint32 {
@@ -2975,6 +3258,20 @@ func (x *MessagesConsumed) GetBytes() uint64 {
 	return 0
 }
 
+func (x *MessagesConsumed) GetOwnMessages() uint32 {
+	if x != nil {
+		return x.OwnMessages
+	}
+	return 0
+}
+
+func (x *MessagesConsumed) GetOwnGeneration() uint32 {
+	if x != nil {
+		return x.OwnGeneration
+	}
+	return 0
+}
+
 type SecretsCheckpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -2984,7 +3281,7 @@ type SecretsCheckpoint struct {
 
 func (x *SecretsCheckpoint) Reset() {
 	*x = SecretsCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[26]
+	mi := &file_events_v1_events_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2996,7 +3293,7 @@ func (x *SecretsCheckpoint) String() string {
 func (*SecretsCheckpoint) ProtoMessage() {}
 
 func (x *SecretsCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[26]
+	mi := &file_events_v1_events_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3009,7 +3306,7 @@ func (x *SecretsCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretsCheckpoint.ProtoReflect.Descriptor instead.
 func (*SecretsCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{26}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SecretsCheckpoint) GetReason() string {
@@ -3031,7 +3328,7 @@ type MessageBuffered struct {
 
 func (x *MessageBuffered) Reset() {
 	*x = MessageBuffered{}
-	mi := &file_events_v1_events_proto_msgTypes[27]
+	mi := &file_events_v1_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3043,7 +3340,7 @@ func (x *MessageBuffered) String() string {
 func (*MessageBuffered) ProtoMessage() {}
 
 func (x *MessageBuffered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[27]
+	mi := &file_events_v1_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3056,7 +3353,7 @@ func (x *MessageBuffered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageBuffered.ProtoReflect.Descriptor instead.
 func (*MessageBuffered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{27}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MessageBuffered) GetEpoch() uint64 {
@@ -3096,7 +3393,7 @@ type BufferDrained struct {
 
 func (x *BufferDrained) Reset() {
 	*x = BufferDrained{}
-	mi := &file_events_v1_events_proto_msgTypes[28]
+	mi := &file_events_v1_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3108,7 +3405,7 @@ func (x *BufferDrained) String() string {
 func (*BufferDrained) ProtoMessage() {}
 
 func (x *BufferDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[28]
+	mi := &file_events_v1_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3121,7 +3418,7 @@ func (x *BufferDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BufferDrained.ProtoReflect.Descriptor instead.
 func (*BufferDrained) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{28}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BufferDrained) GetCount() uint32 {
@@ -3141,7 +3438,7 @@ type BufferExpired struct {
 
 func (x *BufferExpired) Reset() {
 	*x = BufferExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[29]
+	mi := &file_events_v1_events_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3450,7 @@ func (x *BufferExpired) String() string {
 func (*BufferExpired) ProtoMessage() {}
 
 func (x *BufferExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[29]
+	mi := &file_events_v1_events_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3463,7 @@ func (x *BufferExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BufferExpired.ProtoReflect.Descriptor instead.
 func (*BufferExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{29}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BufferExpired) GetCount() uint32 {
@@ -3191,13 +3488,14 @@ type MessageRejected struct {
 	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Digest        []byte                 `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"` // SHA-256 of the message
 	ContentType   uint32                 `protobuf:"varint,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	Code          string                 `protobuf:"bytes,7,opt,name=code,proto3" json:"code,omitempty"` // stable outcome code
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MessageRejected) Reset() {
 	*x = MessageRejected{}
-	mi := &file_events_v1_events_proto_msgTypes[30]
+	mi := &file_events_v1_events_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3209,7 +3507,7 @@ func (x *MessageRejected) String() string {
 func (*MessageRejected) ProtoMessage() {}
 
 func (x *MessageRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[30]
+	mi := &file_events_v1_events_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3222,7 +3520,7 @@ func (x *MessageRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRejected.ProtoReflect.Descriptor instead.
 func (*MessageRejected) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{30}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MessageRejected) GetRule() string {
@@ -3267,6 +3565,13 @@ func (x *MessageRejected) GetContentType() uint32 {
 	return 0
 }
 
+func (x *MessageRejected) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
 type EpochUnreachable struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -3279,7 +3584,7 @@ type EpochUnreachable struct {
 
 func (x *EpochUnreachable) Reset() {
 	*x = EpochUnreachable{}
-	mi := &file_events_v1_events_proto_msgTypes[31]
+	mi := &file_events_v1_events_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3291,7 +3596,7 @@ func (x *EpochUnreachable) String() string {
 func (*EpochUnreachable) ProtoMessage() {}
 
 func (x *EpochUnreachable) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[31]
+	mi := &file_events_v1_events_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3304,7 +3609,7 @@ func (x *EpochUnreachable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochUnreachable.ProtoReflect.Descriptor instead.
 func (*EpochUnreachable) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{31}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EpochUnreachable) GetEpoch() uint64 {
@@ -3346,7 +3651,7 @@ type SecretExported struct {
 
 func (x *SecretExported) Reset() {
 	*x = SecretExported{}
-	mi := &file_events_v1_events_proto_msgTypes[32]
+	mi := &file_events_v1_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3663,7 @@ func (x *SecretExported) String() string {
 func (*SecretExported) ProtoMessage() {}
 
 func (x *SecretExported) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[32]
+	mi := &file_events_v1_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3371,7 +3676,7 @@ func (x *SecretExported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretExported.ProtoReflect.Descriptor instead.
 func (*SecretExported) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{32}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SecretExported) GetLength() uint32 {
@@ -3404,7 +3709,7 @@ type MarkedAsChild struct {
 
 func (x *MarkedAsChild) Reset() {
 	*x = MarkedAsChild{}
-	mi := &file_events_v1_events_proto_msgTypes[33]
+	mi := &file_events_v1_events_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3416,7 +3721,7 @@ func (x *MarkedAsChild) String() string {
 func (*MarkedAsChild) ProtoMessage() {}
 
 func (x *MarkedAsChild) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[33]
+	mi := &file_events_v1_events_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3429,7 +3734,7 @@ func (x *MarkedAsChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkedAsChild.ProtoReflect.Descriptor instead.
 func (*MarkedAsChild) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{33}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MarkedAsChild) GetParent() []byte {
@@ -3448,7 +3753,7 @@ type ExternalSendersSet struct {
 
 func (x *ExternalSendersSet) Reset() {
 	*x = ExternalSendersSet{}
-	mi := &file_events_v1_events_proto_msgTypes[34]
+	mi := &file_events_v1_events_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3460,7 +3765,7 @@ func (x *ExternalSendersSet) String() string {
 func (*ExternalSendersSet) ProtoMessage() {}
 
 func (x *ExternalSendersSet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[34]
+	mi := &file_events_v1_events_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3473,7 +3778,7 @@ func (x *ExternalSendersSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalSendersSet.ProtoReflect.Descriptor instead.
 func (*ExternalSendersSet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{34}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExternalSendersSet) GetExternalSenders() [][]byte {
@@ -3492,7 +3797,7 @@ type CrlDistributionPointsFound struct {
 
 func (x *CrlDistributionPointsFound) Reset() {
 	*x = CrlDistributionPointsFound{}
-	mi := &file_events_v1_events_proto_msgTypes[35]
+	mi := &file_events_v1_events_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3504,7 +3809,7 @@ func (x *CrlDistributionPointsFound) String() string {
 func (*CrlDistributionPointsFound) ProtoMessage() {}
 
 func (x *CrlDistributionPointsFound) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[35]
+	mi := &file_events_v1_events_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3517,7 +3822,7 @@ func (x *CrlDistributionPointsFound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrlDistributionPointsFound.ProtoReflect.Descriptor instead.
 func (*CrlDistributionPointsFound) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{35}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CrlDistributionPointsFound) GetUrls() []string {
@@ -3538,7 +3843,7 @@ type EpochKeysShredded struct {
 
 func (x *EpochKeysShredded) Reset() {
 	*x = EpochKeysShredded{}
-	mi := &file_events_v1_events_proto_msgTypes[36]
+	mi := &file_events_v1_events_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3550,7 +3855,7 @@ func (x *EpochKeysShredded) String() string {
 func (*EpochKeysShredded) ProtoMessage() {}
 
 func (x *EpochKeysShredded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[36]
+	mi := &file_events_v1_events_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3563,7 +3868,7 @@ func (x *EpochKeysShredded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKeysShredded.ProtoReflect.Descriptor instead.
 func (*EpochKeysShredded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{36}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *EpochKeysShredded) GetEpoch() uint64 {
@@ -3596,7 +3901,7 @@ type ConversationWiped struct {
 
 func (x *ConversationWiped) Reset() {
 	*x = ConversationWiped{}
-	mi := &file_events_v1_events_proto_msgTypes[37]
+	mi := &file_events_v1_events_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3608,7 +3913,7 @@ func (x *ConversationWiped) String() string {
 func (*ConversationWiped) ProtoMessage() {}
 
 func (x *ConversationWiped) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[37]
+	mi := &file_events_v1_events_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3621,7 +3926,7 @@ func (x *ConversationWiped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationWiped.ProtoReflect.Descriptor instead.
 func (*ConversationWiped) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{37}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ConversationWiped) GetReason() string {
@@ -3642,7 +3947,7 @@ type MemberEvicted struct {
 
 func (x *MemberEvicted) Reset() {
 	*x = MemberEvicted{}
-	mi := &file_events_v1_events_proto_msgTypes[38]
+	mi := &file_events_v1_events_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3654,7 +3959,7 @@ func (x *MemberEvicted) String() string {
 func (*MemberEvicted) ProtoMessage() {}
 
 func (x *MemberEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[38]
+	mi := &file_events_v1_events_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3667,7 +3972,7 @@ func (x *MemberEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberEvicted.ProtoReflect.Descriptor instead.
 func (*MemberEvicted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{38}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MemberEvicted) GetEpoch() uint64 {
@@ -3700,7 +4005,7 @@ type MessagesDelivered struct {
 
 func (x *MessagesDelivered) Reset() {
 	*x = MessagesDelivered{}
-	mi := &file_events_v1_events_proto_msgTypes[39]
+	mi := &file_events_v1_events_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3712,7 +4017,7 @@ func (x *MessagesDelivered) String() string {
 func (*MessagesDelivered) ProtoMessage() {}
 
 func (x *MessagesDelivered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[39]
+	mi := &file_events_v1_events_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3725,7 +4030,7 @@ func (x *MessagesDelivered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesDelivered.ProtoReflect.Descriptor instead.
 func (*MessagesDelivered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{39}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MessagesDelivered) GetThrough() uint64 {
@@ -3745,7 +4050,7 @@ type DeliveryExpired struct {
 
 func (x *DeliveryExpired) Reset() {
 	*x = DeliveryExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[40]
+	mi := &file_events_v1_events_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3757,7 +4062,7 @@ func (x *DeliveryExpired) String() string {
 func (*DeliveryExpired) ProtoMessage() {}
 
 func (x *DeliveryExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[40]
+	mi := &file_events_v1_events_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3770,7 +4075,7 @@ func (x *DeliveryExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryExpired.ProtoReflect.Descriptor instead.
 func (*DeliveryExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{40}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeliveryExpired) GetThrough() uint64 {
@@ -3790,13 +4095,15 @@ func (x *DeliveryExpired) GetCount() uint32 {
 type OrderFollowed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Position      uint64                 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	OwnMessages   uint32                 `protobuf:"varint,2,opt,name=own_messages,json=ownMessages,proto3" json:"own_messages,omitempty"`
+	OwnGeneration uint32                 `protobuf:"varint,3,opt,name=own_generation,json=ownGeneration,proto3" json:"own_generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OrderFollowed) Reset() {
 	*x = OrderFollowed{}
-	mi := &file_events_v1_events_proto_msgTypes[41]
+	mi := &file_events_v1_events_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3808,7 +4115,7 @@ func (x *OrderFollowed) String() string {
 func (*OrderFollowed) ProtoMessage() {}
 
 func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[41]
+	mi := &file_events_v1_events_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3821,12 +4128,26 @@ func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderFollowed.ProtoReflect.Descriptor instead.
 func (*OrderFollowed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{41}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *OrderFollowed) GetPosition() uint64 {
 	if x != nil {
 		return x.Position
+	}
+	return 0
+}
+
+func (x *OrderFollowed) GetOwnMessages() uint32 {
+	if x != nil {
+		return x.OwnMessages
+	}
+	return 0
+}
+
+func (x *OrderFollowed) GetOwnGeneration() uint32 {
+	if x != nil {
+		return x.OwnGeneration
 	}
 	return 0
 }
@@ -3842,7 +4163,7 @@ type LogRolledBack struct {
 
 func (x *LogRolledBack) Reset() {
 	*x = LogRolledBack{}
-	mi := &file_events_v1_events_proto_msgTypes[42]
+	mi := &file_events_v1_events_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3854,7 +4175,7 @@ func (x *LogRolledBack) String() string {
 func (*LogRolledBack) ProtoMessage() {}
 
 func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[42]
+	mi := &file_events_v1_events_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3867,7 +4188,7 @@ func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRolledBack.ProtoReflect.Descriptor instead.
 func (*LogRolledBack) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{42}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LogRolledBack) GetAnchorVersion() uint64 {
@@ -3900,7 +4221,7 @@ type SecretsLost struct {
 
 func (x *SecretsLost) Reset() {
 	*x = SecretsLost{}
-	mi := &file_events_v1_events_proto_msgTypes[43]
+	mi := &file_events_v1_events_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3912,7 +4233,7 @@ func (x *SecretsLost) String() string {
 func (*SecretsLost) ProtoMessage() {}
 
 func (x *SecretsLost) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[43]
+	mi := &file_events_v1_events_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3925,7 +4246,7 @@ func (x *SecretsLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretsLost.ProtoReflect.Descriptor instead.
 func (*SecretsLost) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{43}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SecretsLost) GetReason() string {
@@ -3940,13 +4261,15 @@ type CommandCompleted struct {
 	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // 0 done; otherwise a stable error code
 	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	Outcome       []byte                 `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"` // public outcome
+	Command       *CommandRef            `protobuf:"bytes,4,opt,name=command,proto3" json:"command,omitempty"`
+	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommandCompleted) Reset() {
 	*x = CommandCompleted{}
-	mi := &file_events_v1_events_proto_msgTypes[44]
+	mi := &file_events_v1_events_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3958,7 +4281,7 @@ func (x *CommandCompleted) String() string {
 func (*CommandCompleted) ProtoMessage() {}
 
 func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[44]
+	mi := &file_events_v1_events_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3971,7 +4294,7 @@ func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandCompleted.ProtoReflect.Descriptor instead.
 func (*CommandCompleted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{44}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CommandCompleted) GetCode() uint32 {
@@ -3995,6 +4318,20 @@ func (x *CommandCompleted) GetOutcome() []byte {
 	return nil
 }
 
+func (x *CommandCompleted) GetCommand() *CommandRef {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *CommandCompleted) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 type TransactionTorn struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TransactionId []byte                 `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
@@ -4006,7 +4343,7 @@ type TransactionTorn struct {
 
 func (x *TransactionTorn) Reset() {
 	*x = TransactionTorn{}
-	mi := &file_events_v1_events_proto_msgTypes[45]
+	mi := &file_events_v1_events_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4018,7 +4355,7 @@ func (x *TransactionTorn) String() string {
 func (*TransactionTorn) ProtoMessage() {}
 
 func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[45]
+	mi := &file_events_v1_events_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4031,7 +4368,7 @@ func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionTorn.ProtoReflect.Descriptor instead.
 func (*TransactionTorn) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{45}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TransactionTorn) GetTransactionId() []byte {
@@ -4064,7 +4401,7 @@ type Moved struct {
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_events_v1_events_proto_msgTypes[46]
+	mi := &file_events_v1_events_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4076,7 +4413,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[46]
+	mi := &file_events_v1_events_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4089,7 +4426,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{46}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Moved) GetSuccessor() string {
@@ -4109,7 +4446,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_events_v1_events_proto_msgTypes[47]
+	mi := &file_events_v1_events_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4121,7 +4458,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[47]
+	mi := &file_events_v1_events_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4134,7 +4471,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{47}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Claimed) GetNode() string {
@@ -4160,7 +4497,7 @@ type ClientCreated struct {
 
 func (x *ClientCreated) Reset() {
 	*x = ClientCreated{}
-	mi := &file_events_v1_events_proto_msgTypes[48]
+	mi := &file_events_v1_events_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4172,7 +4509,7 @@ func (x *ClientCreated) String() string {
 func (*ClientCreated) ProtoMessage() {}
 
 func (x *ClientCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[48]
+	mi := &file_events_v1_events_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4185,7 +4522,7 @@ func (x *ClientCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCreated.ProtoReflect.Descriptor instead.
 func (*ClientCreated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{48}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ClientCreated) GetClient() []byte {
@@ -4208,7 +4545,7 @@ type CredentialAdded struct {
 
 func (x *CredentialAdded) Reset() {
 	*x = CredentialAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[49]
+	mi := &file_events_v1_events_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4220,7 +4557,7 @@ func (x *CredentialAdded) String() string {
 func (*CredentialAdded) ProtoMessage() {}
 
 func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[49]
+	mi := &file_events_v1_events_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4233,7 +4570,7 @@ func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialAdded.ProtoReflect.Descriptor instead.
 func (*CredentialAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{49}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CredentialAdded) GetRef() string {
@@ -4280,7 +4617,7 @@ type CredentialRemoved struct {
 
 func (x *CredentialRemoved) Reset() {
 	*x = CredentialRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[50]
+	mi := &file_events_v1_events_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4292,7 +4629,7 @@ func (x *CredentialRemoved) String() string {
 func (*CredentialRemoved) ProtoMessage() {}
 
 func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[50]
+	mi := &file_events_v1_events_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4305,7 +4642,7 @@ func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRemoved.ProtoReflect.Descriptor instead.
 func (*CredentialRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{50}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CredentialRemoved) GetRef() string {
@@ -4325,7 +4662,7 @@ type KeyPackagesGenerated struct {
 
 func (x *KeyPackagesGenerated) Reset() {
 	*x = KeyPackagesGenerated{}
-	mi := &file_events_v1_events_proto_msgTypes[51]
+	mi := &file_events_v1_events_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4337,7 +4674,7 @@ func (x *KeyPackagesGenerated) String() string {
 func (*KeyPackagesGenerated) ProtoMessage() {}
 
 func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[51]
+	mi := &file_events_v1_events_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4350,7 +4687,7 @@ func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesGenerated.ProtoReflect.Descriptor instead.
 func (*KeyPackagesGenerated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{51}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *KeyPackagesGenerated) GetKeyPackages() []*KeyPackageEntry {
@@ -4381,7 +4718,7 @@ type KeyPackageEntry struct {
 
 func (x *KeyPackageEntry) Reset() {
 	*x = KeyPackageEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4393,7 +4730,7 @@ func (x *KeyPackageEntry) String() string {
 func (*KeyPackageEntry) ProtoMessage() {}
 
 func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4406,7 +4743,7 @@ func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageEntry.ProtoReflect.Descriptor instead.
 func (*KeyPackageEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *KeyPackageEntry) GetRef() []byte {
@@ -4461,7 +4798,7 @@ type KeyPackagesConsumed struct {
 
 func (x *KeyPackagesConsumed) Reset() {
 	*x = KeyPackagesConsumed{}
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4473,7 +4810,7 @@ func (x *KeyPackagesConsumed) String() string {
 func (*KeyPackagesConsumed) ProtoMessage() {}
 
 func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4486,7 +4823,7 @@ func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesConsumed.ProtoReflect.Descriptor instead.
 func (*KeyPackagesConsumed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *KeyPackagesConsumed) GetRefs() [][]byte {
@@ -4512,7 +4849,7 @@ type KeyPackagesExpired struct {
 
 func (x *KeyPackagesExpired) Reset() {
 	*x = KeyPackagesExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4524,7 +4861,7 @@ func (x *KeyPackagesExpired) String() string {
 func (*KeyPackagesExpired) ProtoMessage() {}
 
 func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4537,7 +4874,7 @@ func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesExpired.ProtoReflect.Descriptor instead.
 func (*KeyPackagesExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *KeyPackagesExpired) GetRefs() [][]byte {
@@ -4556,7 +4893,7 @@ type PreSharedKeyAdded struct {
 
 func (x *PreSharedKeyAdded) Reset() {
 	*x = PreSharedKeyAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4568,7 +4905,7 @@ func (x *PreSharedKeyAdded) String() string {
 func (*PreSharedKeyAdded) ProtoMessage() {}
 
 func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4581,7 +4918,7 @@ func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyAdded.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PreSharedKeyAdded) GetId() []byte {
@@ -4600,7 +4937,7 @@ type PreSharedKeyRemoved struct {
 
 func (x *PreSharedKeyRemoved) Reset() {
 	*x = PreSharedKeyRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4612,7 +4949,7 @@ func (x *PreSharedKeyRemoved) String() string {
 func (*PreSharedKeyRemoved) ProtoMessage() {}
 
 func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4625,7 +4962,7 @@ func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyRemoved.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PreSharedKeyRemoved) GetId() []byte {
@@ -4645,7 +4982,7 @@ type ConversationListed struct {
 
 func (x *ConversationListed) Reset() {
 	*x = ConversationListed{}
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4657,7 +4994,7 @@ func (x *ConversationListed) String() string {
 func (*ConversationListed) ProtoMessage() {}
 
 func (x *ConversationListed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4670,7 +5007,7 @@ func (x *ConversationListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationListed.ProtoReflect.Descriptor instead.
 func (*ConversationListed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ConversationListed) GetConversation() []byte {
@@ -4712,7 +5049,7 @@ type OrderEntry struct {
 
 func (x *OrderEntry) Reset() {
 	*x = OrderEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4724,7 +5061,7 @@ func (x *OrderEntry) String() string {
 func (*OrderEntry) ProtoMessage() {}
 
 func (x *OrderEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4737,7 +5074,7 @@ func (x *OrderEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderEntry.ProtoReflect.Descriptor instead.
 func (*OrderEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *OrderEntry) GetNumber() uint64 {
@@ -4869,7 +5206,7 @@ type OrderCheckpoint struct {
 
 func (x *OrderCheckpoint) Reset() {
 	*x = OrderCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4881,7 +5218,7 @@ func (x *OrderCheckpoint) String() string {
 func (*OrderCheckpoint) ProtoMessage() {}
 
 func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4894,7 +5231,7 @@ func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCheckpoint.ProtoReflect.Descriptor instead.
 func (*OrderCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *OrderCheckpoint) GetState() []byte {
@@ -4921,7 +5258,7 @@ type GroupRestarted struct {
 
 func (x *GroupRestarted) Reset() {
 	*x = GroupRestarted{}
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4933,7 +5270,7 @@ func (x *GroupRestarted) String() string {
 func (*GroupRestarted) ProtoMessage() {}
 
 func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4946,7 +5283,7 @@ func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRestarted.ProtoReflect.Descriptor instead.
 func (*GroupRestarted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GroupRestarted) GetSuccessor() []byte {
@@ -4972,7 +5309,7 @@ type KeyPackagePublished struct {
 
 func (x *KeyPackagePublished) Reset() {
 	*x = KeyPackagePublished{}
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4984,7 +5321,7 @@ func (x *KeyPackagePublished) String() string {
 func (*KeyPackagePublished) ProtoMessage() {}
 
 func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4997,7 +5334,7 @@ func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagePublished.ProtoReflect.Descriptor instead.
 func (*KeyPackagePublished) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *KeyPackagePublished) GetKeyPackage() *KeyPackageEntry {
@@ -5019,7 +5356,7 @@ type KeyPackageClaimed struct {
 
 func (x *KeyPackageClaimed) Reset() {
 	*x = KeyPackageClaimed{}
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5031,7 +5368,7 @@ func (x *KeyPackageClaimed) String() string {
 func (*KeyPackageClaimed) ProtoMessage() {}
 
 func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5044,7 +5381,7 @@ func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageClaimed.ProtoReflect.Descriptor instead.
 func (*KeyPackageClaimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *KeyPackageClaimed) GetRef() []byte {
@@ -5095,7 +5432,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5107,7 +5444,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5120,7 +5457,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -5212,7 +5549,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5224,7 +5561,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5237,7 +5574,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -5279,7 +5616,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5291,7 +5628,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5304,7 +5641,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -5390,7 +5727,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5402,7 +5739,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5415,7 +5752,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -5472,7 +5809,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5484,7 +5821,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5497,7 +5834,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -5623,7 +5960,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\x99!\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xe3!\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -5664,7 +6001,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x11command_completed\x18+ \x01(\v2\".parley.events.v1.CommandCompletedH\x00R\x10commandCompleted\x12N\n" +
 	"\x10transaction_torn\x18, \x01(\v2!.parley.events.v1.TransactionTornH\x00R\x0ftransactionTorn\x12/\n" +
 	"\x05moved\x18- \x01(\v2\x17.parley.events.v1.MovedH\x00R\x05moved\x125\n" +
-	"\aclaimed\x18. \x01(\v2\x19.parley.events.v1.ClaimedH\x00R\aclaimed\x12N\n" +
+	"\aclaimed\x18. \x01(\v2\x19.parley.events.v1.ClaimedH\x00R\aclaimed\x12H\n" +
+	"\x0ecommit_retried\x180 \x01(\v2\x1f.parley.events.v1.CommitRetriedH\x00R\rcommitRetried\x12N\n" +
 	"\x10credential_added\x18< \x01(\v2!.parley.events.v1.CredentialAddedH\x00R\x0fcredentialAdded\x12T\n" +
 	"\x12credential_removed\x18= \x01(\v2#.parley.events.v1.CredentialRemovedH\x00R\x11credentialRemoved\x12^\n" +
 	"\x16key_packages_generated\x18> \x01(\v2&.parley.events.v1.KeyPackagesGeneratedH\x00R\x14keyPackagesGenerated\x12[\n" +
@@ -5680,7 +6018,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x0fgroup_restarted\x18R \x01(\v2 .parley.events.v1.GroupRestartedH\x00R\x0egroupRestarted\x12[\n" +
 	"\x15key_package_published\x18S \x01(\v2%.parley.events.v1.KeyPackagePublishedH\x00R\x13keyPackagePublished\x12U\n" +
 	"\x13key_package_claimed\x18T \x01(\v2#.parley.events.v1.KeyPackageClaimedH\x00R\x11keyPackageClaimedB\x06\n" +
-	"\x04body\"\xc7\x03\n" +
+	"\x04body\"\x94\x04\n" +
 	"\rConfiguration\x12!\n" +
 	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12)\n" +
 	"\x10external_senders\x18\x02 \x03(\fR\x0fexternalSenders\x12/\n" +
@@ -5697,7 +6035,10 @@ const file_events_v1_events_proto_rawDesc = "" +
 	" \x01(\rR\ttransport\x12\x1e\n" +
 	"\n" +
 	"credential\x18\v \x01(\tR\n" +
-	"credential\"\x88\x01\n" +
+	"credential\x12)\n" +
+	"\x11past_epoch_age_ms\x18\f \x01(\x04R\x0epastEpochAgeMs\x12 \n" +
+	"\fspool_age_ms\x18\r \x01(\x04R\n" +
+	"spoolAgeMs\"\x88\x01\n" +
 	"\fMemberChange\x12\x12\n" +
 	"\x04leaf\x18\x01 \x01(\rR\x04leaf\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\fR\x06client\x12#\n" +
@@ -5709,12 +6050,13 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\ttree_hash\x18\x02 \x01(\fR\btreeHash\x12:\n" +
 	"\x19confirmed_transcript_hash\x18\x03 \x01(\fR\x17confirmedTranscriptHash\x12)\n" +
 	"\x10confirmation_tag\x18\x04 \x01(\fR\x0fconfirmationTag\x12;\n" +
-	"\x19authenticator_fingerprint\x18\x05 \x01(\fR\x18authenticatorFingerprint\"\xdd\x01\n" +
+	"\x19authenticator_fingerprint\x18\x05 \x01(\fR\x18authenticatorFingerprint\"\xf8\x01\n" +
 	"\x13ConversationCreated\x127\n" +
 	"\x06config\x18\x01 \x01(\v2\x1f.parley.events.v1.ConfigurationR\x06config\x12!\n" +
 	"\fpublic_group\x18\x02 \x01(\fR\vpublicGroup\x122\n" +
 	"\x05facts\x18\x03 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x126\n" +
-	"\x06roster\x18\x04 \x03(\v2\x1e.parley.events.v1.MemberChangeR\x06roster\"\xbf\x02\n" +
+	"\x06roster\x18\x04 \x03(\v2\x1e.parley.events.v1.MemberChangeR\x06roster\x12\x19\n" +
+	"\bown_leaf\x18\x05 \x01(\rR\aownLeaf\"\xf6\x02\n" +
 	"\x12ConversationJoined\x127\n" +
 	"\x06config\x18\x01 \x01(\v2\x1f.parley.events.v1.ConfigurationR\x06config\x12\x1d\n" +
 	"\n" +
@@ -5723,7 +6065,9 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x05facts\x18\x04 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x12&\n" +
 	"\x0fkey_package_ref\x18\x05 \x01(\fR\rkeyPackageRef\x12\x1a\n" +
 	"\bposition\x18\x06 \x01(\x04R\bposition\x126\n" +
-	"\x06roster\x18\a \x03(\v2\x1e.parley.events.v1.MemberChangeR\x06roster\"K\n" +
+	"\x06roster\x18\a \x03(\v2\x1e.parley.events.v1.MemberChangeR\x06roster\x12\x19\n" +
+	"\bown_leaf\x18\b \x01(\rR\aownLeaf\x12\x1a\n" +
+	"\bwarnings\x18\t \x03(\tR\bwarnings\"K\n" +
 	"\x12ExternalJoinStaged\x12\x1d\n" +
 	"\n" +
 	"group_info\x18\x01 \x01(\fR\tgroupInfo\x12\x16\n" +
@@ -5746,17 +6090,20 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x03 \x01(\rR\n" +
 	"generation\x12\x1c\n" +
-	"\tencrypted\x18\x04 \x01(\bR\tencrypted\"\x83\x01\n" +
+	"\tencrypted\x18\x04 \x01(\bR\tencrypted\"\xd8\x01\n" +
 	"\x10ProposalReceived\x125\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1f.parley.events.v1.ProposalFactsR\x05facts\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x1c\n" +
-	"\tencrypted\x18\x03 \x01(\bR\tencrypted\";\n" +
+	"\tencrypted\x18\x03 \x01(\bR\tencrypted\x12%\n" +
+	"\x0emessage_digest\x18\x04 \x01(\fR\rmessageDigest\x12\x1a\n" +
+	"\bwarnings\x18\x05 \x03(\tR\bwarnings\x12\x10\n" +
+	"\x03own\x18\x06 \x01(\bR\x03own\";\n" +
 	"\x0fProposalCleared\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\fR\x03ref\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
 	"\x10ProposalsRenewed\x12\x12\n" +
 	"\x04from\x18\x01 \x03(\fR\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x03(\fR\x02to\"\xb2\x03\n" +
+	"\x02to\x18\x02 \x03(\fR\x02to\"\xbd\x05\n" +
 	"\fCommitStaged\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\fR\x06commit\x12\x18\n" +
@@ -5774,14 +6121,31 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\tencrypted\x18\f \x01(\bR\tencrypted\x12\x1f\n" +
 	"\vadd_clients\x18\r \x03(\fR\n" +
 	"addClients\x12\x1a\n" +
-	"\breserved\x18\x0e \x01(\fR\breserved\"Q\n" +
+	"\breserved\x18\x0e \x01(\fR\breserved\x126\n" +
+	"\acommand\x18\x0f \x01(\v2\x1c.parley.events.v1.CommandRefR\acommand\x124\n" +
+	"\x05added\x18\x10 \x03(\v2\x1e.parley.events.v1.MemberChangeR\x05added\x128\n" +
+	"\aremoved\x18\x11 \x03(\v2\x1e.parley.events.v1.MemberChangeR\aremoved\x128\n" +
+	"\aupdated\x18\x12 \x03(\v2\x1e.parley.events.v1.MemberChangeR\aupdated\x12'\n" +
+	"\x0fcontext_changed\x18\x13 \x01(\bR\x0econtextChanged\"\x98\x01\n" +
+	"\n" +
+	"CommandRef\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
+	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x1b\n" +
+	"\tissued_ms\x18\x03 \x01(\x04R\bissuedMs\x12%\n" +
+	"\x0erequest_digest\x18\x04 \x01(\fR\rrequestDigest\x12\x18\n" +
+	"\acommand\x18\x05 \x01(\tR\acommand\"Q\n" +
 	"\x0eCommitAccepted\x12#\n" +
 	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\x04R\bposition\"g\n" +
+	"\bposition\x18\x02 \x01(\x04R\bposition\"{\n" +
 	"\x0eCommitRejected\x12#\n" +
 	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\aoutcome\x18\x03 \x01(\rR\aoutcome\"\xbb\x04\n" +
+	"\aoutcome\x18\x03 \x01(\rR\aoutcome\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\"f\n" +
+	"\rCommitRetried\x12#\n" +
+	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xfe\x04\n" +
 	"\rEpochAdvanced\x122\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x122\n" +
 	"\x05cause\x18\x02 \x01(\x0e2\x1c.parley.events.v1.EpochCauseR\x05cause\x12%\n" +
@@ -5797,18 +6161,22 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\bposition\x18\v \x01(\x04R\bposition\x12\x1c\n" +
 	"\tencrypted\x18\f \x01(\bR\tencrypted\x12\x12\n" +
 	"\x04path\x18\r \x01(\bR\x04path\x12\x16\n" +
-	"\x06reinit\x18\x0e \x01(\bR\x06reinit\"x\n" +
+	"\x06reinit\x18\x0e \x01(\bR\x06reinit\x12%\n" +
+	"\x0emessage_digest\x18\x0f \x01(\fR\rmessageDigest\x12\x1a\n" +
+	"\bwarnings\x18\x10 \x03(\tR\bwarnings\"x\n" +
 	"\x13GenerationsReserved\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\rR\vcontentType\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\rR\x04from\x12\x14\n" +
-	"\x05count\x18\x04 \x01(\rR\x05count\"\x99\x01\n" +
+	"\x05count\x18\x04 \x01(\rR\x05count\"\xe3\x01\n" +
 	"\x10MessagesConsumed\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12#\n" +
 	"\rfirst_message\x18\x03 \x01(\x04R\ffirstMessage\x12\x18\n" +
 	"\aspooled\x18\x04 \x01(\rR\aspooled\x12\x14\n" +
-	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\"+\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12!\n" +
+	"\fown_messages\x18\x06 \x01(\rR\vownMessages\x12%\n" +
+	"\x0eown_generation\x18\a \x01(\rR\rownGeneration\"+\n" +
 	"\x11SecretsCheckpoint\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"u\n" +
 	"\x0fMessageBuffered\x12\x14\n" +
@@ -5820,14 +6188,15 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x05count\x18\x01 \x01(\rR\x05count\"=\n" +
 	"\rBufferExpired\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xaa\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xbe\x01\n" +
 	"\x0fMessageRejected\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
 	"\bposition\x18\x03 \x01(\x04R\bposition\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06digest\x18\x05 \x01(\fR\x06digest\x12!\n" +
-	"\fcontent_type\x18\x06 \x01(\rR\vcontentType\"p\n" +
+	"\fcontent_type\x18\x06 \x01(\rR\vcontentType\x12\x12\n" +
+	"\x04code\x18\a \x01(\tR\x04code\"p\n" +
 	"\x10EpochUnreachable\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x12\n" +
@@ -5857,19 +6226,23 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\"A\n" +
 	"\x0fDeliveryExpired\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\rR\x05count\"+\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"u\n" +
 	"\rOrderFollowed\x12\x1a\n" +
-	"\bposition\x18\x01 \x01(\x04R\bposition\"s\n" +
+	"\bposition\x18\x01 \x01(\x04R\bposition\x12!\n" +
+	"\fown_messages\x18\x02 \x01(\rR\vownMessages\x12%\n" +
+	"\x0eown_generation\x18\x03 \x01(\rR\rownGeneration\"s\n" +
 	"\rLogRolledBack\x12%\n" +
 	"\x0eanchor_version\x18\x01 \x01(\x04R\ranchorVersion\x12#\n" +
 	"\rfound_version\x18\x02 \x01(\x04R\ffoundVersion\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"%\n" +
 	"\vSecretsLost\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"V\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xa6\x01\n" +
 	"\x10CommandCompleted\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x18\n" +
-	"\aoutcome\x18\x03 \x01(\fR\aoutcome\"j\n" +
+	"\aoutcome\x18\x03 \x01(\fR\aoutcome\x126\n" +
+	"\acommand\x18\x04 \x01(\v2\x1c.parley.events.v1.CommandRefR\acommand\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"j\n" +
 	"\x0fTransactionTorn\x12%\n" +
 	"\x0etransaction_id\x18\x01 \x01(\fR\rtransactionId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
@@ -6031,7 +6404,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -6056,53 +6429,55 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*ProposalCleared)(nil),            // 20: parley.events.v1.ProposalCleared
 	(*ProposalsRenewed)(nil),           // 21: parley.events.v1.ProposalsRenewed
 	(*CommitStaged)(nil),               // 22: parley.events.v1.CommitStaged
-	(*CommitAccepted)(nil),             // 23: parley.events.v1.CommitAccepted
-	(*CommitRejected)(nil),             // 24: parley.events.v1.CommitRejected
-	(*EpochAdvanced)(nil),              // 25: parley.events.v1.EpochAdvanced
-	(*GenerationsReserved)(nil),        // 26: parley.events.v1.GenerationsReserved
-	(*MessagesConsumed)(nil),           // 27: parley.events.v1.MessagesConsumed
-	(*SecretsCheckpoint)(nil),          // 28: parley.events.v1.SecretsCheckpoint
-	(*MessageBuffered)(nil),            // 29: parley.events.v1.MessageBuffered
-	(*BufferDrained)(nil),              // 30: parley.events.v1.BufferDrained
-	(*BufferExpired)(nil),              // 31: parley.events.v1.BufferExpired
-	(*MessageRejected)(nil),            // 32: parley.events.v1.MessageRejected
-	(*EpochUnreachable)(nil),           // 33: parley.events.v1.EpochUnreachable
-	(*SecretExported)(nil),             // 34: parley.events.v1.SecretExported
-	(*MarkedAsChild)(nil),              // 35: parley.events.v1.MarkedAsChild
-	(*ExternalSendersSet)(nil),         // 36: parley.events.v1.ExternalSendersSet
-	(*CrlDistributionPointsFound)(nil), // 37: parley.events.v1.CrlDistributionPointsFound
-	(*EpochKeysShredded)(nil),          // 38: parley.events.v1.EpochKeysShredded
-	(*ConversationWiped)(nil),          // 39: parley.events.v1.ConversationWiped
-	(*MemberEvicted)(nil),              // 40: parley.events.v1.MemberEvicted
-	(*MessagesDelivered)(nil),          // 41: parley.events.v1.MessagesDelivered
-	(*DeliveryExpired)(nil),            // 42: parley.events.v1.DeliveryExpired
-	(*OrderFollowed)(nil),              // 43: parley.events.v1.OrderFollowed
-	(*LogRolledBack)(nil),              // 44: parley.events.v1.LogRolledBack
-	(*SecretsLost)(nil),                // 45: parley.events.v1.SecretsLost
-	(*CommandCompleted)(nil),           // 46: parley.events.v1.CommandCompleted
-	(*TransactionTorn)(nil),            // 47: parley.events.v1.TransactionTorn
-	(*Moved)(nil),                      // 48: parley.events.v1.Moved
-	(*Claimed)(nil),                    // 49: parley.events.v1.Claimed
-	(*ClientCreated)(nil),              // 50: parley.events.v1.ClientCreated
-	(*CredentialAdded)(nil),            // 51: parley.events.v1.CredentialAdded
-	(*CredentialRemoved)(nil),          // 52: parley.events.v1.CredentialRemoved
-	(*KeyPackagesGenerated)(nil),       // 53: parley.events.v1.KeyPackagesGenerated
-	(*KeyPackageEntry)(nil),            // 54: parley.events.v1.KeyPackageEntry
-	(*KeyPackagesConsumed)(nil),        // 55: parley.events.v1.KeyPackagesConsumed
-	(*KeyPackagesExpired)(nil),         // 56: parley.events.v1.KeyPackagesExpired
-	(*PreSharedKeyAdded)(nil),          // 57: parley.events.v1.PreSharedKeyAdded
-	(*PreSharedKeyRemoved)(nil),        // 58: parley.events.v1.PreSharedKeyRemoved
-	(*ConversationListed)(nil),         // 59: parley.events.v1.ConversationListed
-	(*OrderEntry)(nil),                 // 60: parley.events.v1.OrderEntry
-	(*OrderCheckpoint)(nil),            // 61: parley.events.v1.OrderCheckpoint
-	(*GroupRestarted)(nil),             // 62: parley.events.v1.GroupRestarted
-	(*KeyPackagePublished)(nil),        // 63: parley.events.v1.KeyPackagePublished
-	(*KeyPackageClaimed)(nil),          // 64: parley.events.v1.KeyPackageClaimed
-	(*Ring)(nil),                       // 65: parley.events.v1.Ring
-	(*Origin)(nil),                     // 66: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 67: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 68: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 69: parley.events.v1.Snapshot
+	(*CommandRef)(nil),                 // 23: parley.events.v1.CommandRef
+	(*CommitAccepted)(nil),             // 24: parley.events.v1.CommitAccepted
+	(*CommitRejected)(nil),             // 25: parley.events.v1.CommitRejected
+	(*CommitRetried)(nil),              // 26: parley.events.v1.CommitRetried
+	(*EpochAdvanced)(nil),              // 27: parley.events.v1.EpochAdvanced
+	(*GenerationsReserved)(nil),        // 28: parley.events.v1.GenerationsReserved
+	(*MessagesConsumed)(nil),           // 29: parley.events.v1.MessagesConsumed
+	(*SecretsCheckpoint)(nil),          // 30: parley.events.v1.SecretsCheckpoint
+	(*MessageBuffered)(nil),            // 31: parley.events.v1.MessageBuffered
+	(*BufferDrained)(nil),              // 32: parley.events.v1.BufferDrained
+	(*BufferExpired)(nil),              // 33: parley.events.v1.BufferExpired
+	(*MessageRejected)(nil),            // 34: parley.events.v1.MessageRejected
+	(*EpochUnreachable)(nil),           // 35: parley.events.v1.EpochUnreachable
+	(*SecretExported)(nil),             // 36: parley.events.v1.SecretExported
+	(*MarkedAsChild)(nil),              // 37: parley.events.v1.MarkedAsChild
+	(*ExternalSendersSet)(nil),         // 38: parley.events.v1.ExternalSendersSet
+	(*CrlDistributionPointsFound)(nil), // 39: parley.events.v1.CrlDistributionPointsFound
+	(*EpochKeysShredded)(nil),          // 40: parley.events.v1.EpochKeysShredded
+	(*ConversationWiped)(nil),          // 41: parley.events.v1.ConversationWiped
+	(*MemberEvicted)(nil),              // 42: parley.events.v1.MemberEvicted
+	(*MessagesDelivered)(nil),          // 43: parley.events.v1.MessagesDelivered
+	(*DeliveryExpired)(nil),            // 44: parley.events.v1.DeliveryExpired
+	(*OrderFollowed)(nil),              // 45: parley.events.v1.OrderFollowed
+	(*LogRolledBack)(nil),              // 46: parley.events.v1.LogRolledBack
+	(*SecretsLost)(nil),                // 47: parley.events.v1.SecretsLost
+	(*CommandCompleted)(nil),           // 48: parley.events.v1.CommandCompleted
+	(*TransactionTorn)(nil),            // 49: parley.events.v1.TransactionTorn
+	(*Moved)(nil),                      // 50: parley.events.v1.Moved
+	(*Claimed)(nil),                    // 51: parley.events.v1.Claimed
+	(*ClientCreated)(nil),              // 52: parley.events.v1.ClientCreated
+	(*CredentialAdded)(nil),            // 53: parley.events.v1.CredentialAdded
+	(*CredentialRemoved)(nil),          // 54: parley.events.v1.CredentialRemoved
+	(*KeyPackagesGenerated)(nil),       // 55: parley.events.v1.KeyPackagesGenerated
+	(*KeyPackageEntry)(nil),            // 56: parley.events.v1.KeyPackageEntry
+	(*KeyPackagesConsumed)(nil),        // 57: parley.events.v1.KeyPackagesConsumed
+	(*KeyPackagesExpired)(nil),         // 58: parley.events.v1.KeyPackagesExpired
+	(*PreSharedKeyAdded)(nil),          // 59: parley.events.v1.PreSharedKeyAdded
+	(*PreSharedKeyRemoved)(nil),        // 60: parley.events.v1.PreSharedKeyRemoved
+	(*ConversationListed)(nil),         // 61: parley.events.v1.ConversationListed
+	(*OrderEntry)(nil),                 // 62: parley.events.v1.OrderEntry
+	(*OrderCheckpoint)(nil),            // 63: parley.events.v1.OrderCheckpoint
+	(*GroupRestarted)(nil),             // 64: parley.events.v1.GroupRestarted
+	(*KeyPackagePublished)(nil),        // 65: parley.events.v1.KeyPackagePublished
+	(*KeyPackageClaimed)(nil),          // 66: parley.events.v1.KeyPackageClaimed
+	(*Ring)(nil),                       // 67: parley.events.v1.Ring
+	(*Origin)(nil),                     // 68: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 69: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 70: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 71: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,  // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -6122,75 +6497,81 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	20, // 14: parley.events.v1.Event.proposal_cleared:type_name -> parley.events.v1.ProposalCleared
 	21, // 15: parley.events.v1.Event.proposals_renewed:type_name -> parley.events.v1.ProposalsRenewed
 	22, // 16: parley.events.v1.Event.commit_staged:type_name -> parley.events.v1.CommitStaged
-	23, // 17: parley.events.v1.Event.commit_accepted:type_name -> parley.events.v1.CommitAccepted
-	24, // 18: parley.events.v1.Event.commit_rejected:type_name -> parley.events.v1.CommitRejected
-	25, // 19: parley.events.v1.Event.epoch_advanced:type_name -> parley.events.v1.EpochAdvanced
-	26, // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
-	27, // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
-	28, // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
-	29, // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
-	30, // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
-	31, // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
-	32, // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
-	33, // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
-	34, // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
-	35, // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
-	36, // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
-	37, // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
-	38, // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
-	39, // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
-	40, // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
-	41, // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
-	42, // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
-	43, // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
-	44, // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
-	45, // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
-	46, // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
-	47, // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
-	48, // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
-	49, // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
-	51, // 44: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
-	52, // 45: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
-	53, // 46: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
-	55, // 47: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
-	56, // 48: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
-	57, // 49: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
-	58, // 50: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
-	50, // 51: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
-	59, // 52: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
-	60, // 53: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	61, // 54: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	62, // 55: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	63, // 56: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	64, // 57: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
-	9,  // 58: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11, // 59: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 60: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,  // 61: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11, // 62: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 63: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	17, // 64: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	17, // 65: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	11, // 66: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,  // 67: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10, // 68: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10, // 69: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10, // 70: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17, // 71: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	54, // 72: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,  // 73: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17, // 74: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10, // 75: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10, // 76: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	54, // 77: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	67, // 78: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	68, // 79: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	66, // 80: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	81, // [81:81] is the sub-list for method output_type
-	81, // [81:81] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	24, // 17: parley.events.v1.Event.commit_accepted:type_name -> parley.events.v1.CommitAccepted
+	25, // 18: parley.events.v1.Event.commit_rejected:type_name -> parley.events.v1.CommitRejected
+	27, // 19: parley.events.v1.Event.epoch_advanced:type_name -> parley.events.v1.EpochAdvanced
+	28, // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
+	29, // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
+	30, // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
+	31, // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
+	32, // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
+	33, // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
+	34, // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
+	35, // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
+	36, // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
+	37, // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
+	38, // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
+	39, // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
+	40, // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
+	41, // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
+	42, // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
+	43, // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
+	44, // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
+	45, // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
+	46, // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
+	47, // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
+	48, // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
+	49, // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
+	50, // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
+	51, // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
+	26, // 44: parley.events.v1.Event.commit_retried:type_name -> parley.events.v1.CommitRetried
+	53, // 45: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
+	54, // 46: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
+	55, // 47: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
+	57, // 48: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
+	58, // 49: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
+	59, // 50: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
+	60, // 51: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
+	52, // 52: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
+	61, // 53: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
+	62, // 54: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
+	63, // 55: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	64, // 56: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	65, // 57: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	66, // 58: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	9,  // 59: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11, // 60: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10, // 61: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,  // 62: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11, // 63: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10, // 64: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	17, // 65: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	17, // 66: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	23, // 67: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10, // 68: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10, // 69: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10, // 70: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	11, // 71: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,  // 72: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10, // 73: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10, // 74: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10, // 75: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	17, // 76: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	23, // 77: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	56, // 78: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,  // 79: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	17, // 80: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10, // 81: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10, // 82: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	56, // 83: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	69, // 84: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	70, // 85: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	68, // 86: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	87, // [87:87] is the sub-list for method output_type
+	87, // [87:87] is the sub-list for method input_type
+	87, // [87:87] is the sub-list for extension type_name
+	87, // [87:87] is the sub-list for extension extendee
+	0,  // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -6236,6 +6617,7 @@ func file_events_v1_events_proto_init() {
 		(*Event_TransactionTorn)(nil),
 		(*Event_Moved)(nil),
 		(*Event_Claimed)(nil),
+		(*Event_CommitRetried)(nil),
 		(*Event_CredentialAdded)(nil),
 		(*Event_CredentialRemoved)(nil),
 		(*Event_KeyPackagesGenerated)(nil),
@@ -6257,7 +6639,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   68,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -56,6 +56,7 @@ func Bodies() []Body {
 		&TransactionTorn{},
 		&Moved{},
 		&Claimed{},
+		&CommitRetried{},
 		&CredentialAdded{},
 		&CredentialRemoved{},
 		&KeyPackagesGenerated{},
@@ -221,6 +222,10 @@ func (*Claimed) EventKind() string { return "Claimed" }
 func (*Claimed) New() Body         { return &Claimed{} }
 func (*Claimed) isBody()           {}
 
+func (*CommitRetried) EventKind() string { return "CommitRetried" }
+func (*CommitRetried) New() Body         { return &CommitRetried{} }
+func (*CommitRetried) isBody()           {}
+
 func (*CredentialAdded) EventKind() string { return "CredentialAdded" }
 func (*CredentialAdded) New() Body         { return &CredentialAdded{} }
 func (*CredentialAdded) isBody()           {}
@@ -354,6 +359,8 @@ func (x *Event) BodyValue() Body {
 		return b.Moved
 	case *Event_Claimed:
 		return b.Claimed
+	case *Event_CommitRetried:
+		return b.CommitRetried
 	case *Event_CredentialAdded:
 		return b.CredentialAdded
 	case *Event_CredentialRemoved:
@@ -463,6 +470,8 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_Moved{Moved: b}
 	case *Claimed:
 		x.Body = &Event_Claimed{Claimed: b}
+	case *CommitRetried:
+		x.Body = &Event_CommitRetried{CommitRetried: b}
 	case *CredentialAdded:
 		x.Body = &Event_CredentialAdded{CredentialAdded: b}
 	case *CredentialRemoved:
