@@ -1,6 +1,9 @@
 package syntax
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // LengthMax is the largest length a vector header can carry (30 bits).
 const LengthMax = 1<<30 - 1
@@ -98,6 +101,40 @@ func Optional[T any, P interface {
 	default:
 		c.Fail("presence byte is neither 0 nor 1")
 	}
+}
+
+// Arm codes the chosen arm of a sum: it makes the value when reading and walks
+// it. Writing an arm that is absent fails.
+func Arm[T any, P interface {
+	*T
+	Codable
+}](c *Coder, v **T) {
+	if c.reading {
+		*v = new(T)
+	} else if *v == nil {
+		c.Fail("the chosen arm is absent")
+		return
+	}
+	P(*v).Code(c)
+}
+
+// Zeros codes padding that fills the rest: writing appends n zero bytes,
+// reading takes all that is left and sets n to its length. It reports whether
+// all the bytes are zero.
+func Zeros(c *Coder, n *int) bool {
+	if !c.reading {
+		start := len(c.buf)
+		c.buf = slices.Grow(c.buf, *n)[:start+*n]
+		clear(c.buf[start:])
+		return true
+	}
+	padding := c.take(c.Remaining())
+	*n = len(padding)
+	var sum byte
+	for _, b := range padding {
+		sum |= b
+	}
+	return sum == 0
 }
 
 // Vector codes T<V>: a length header in bytes, then the elements.

@@ -50,6 +50,20 @@ func (a signatureAlgorithm) curve() elliptic.Curve {
 	panic("suite: not an ECDSA curve")
 }
 
+// hash is what ECDSA hashes with on the curve: the hash of the curve's suite.
+func (a signatureAlgorithm) hash() hashAlgorithm {
+	switch a {
+	case ecdsaP256:
+		return sha2_256
+	case ecdsaP384:
+		return sha2_384
+	case ecdsaP521:
+		return sha2_512
+	case ed25519Signature, ed448Signature:
+	}
+	panic("suite: not an ECDSA curve")
+}
+
 func (a signatureAlgorithm) privateKeySize() int {
 	switch a {
 	case ed25519Signature:
@@ -172,18 +186,30 @@ func signContent(label string, content []byte) []byte {
 // SignWithLabel signs (§5.1.2). It is deterministic: signing again, after a
 // crash or in a replay, makes the same bytes.
 func (s *Suite) SignWithLabel(k SignaturePrivateKey, label string, content []byte) ([]byte, error) {
-	if k.IsZero() || k.algorithm != s.signature {
+	if k.algorithm != s.signature {
+		return nil, ErrKey
+	}
+	return k.SignWithLabel(label, content)
+}
+
+// SignWithLabel is Suite.SignWithLabel for whoever holds just the key: its
+// curve fixes the hash.
+func (k SignaturePrivateKey) SignWithLabel(label string, content []byte) ([]byte, error) {
+	if k.IsZero() {
 		return nil, ErrKey
 	}
 	message := signContent(label, content)
-	switch s.signature {
+	switch k.algorithm {
 	case ed25519Signature:
 		return ed25519.Sign(ed25519.PrivateKey(k.edwards), message), nil
 	case ed448Signature:
 		return ed448.Sign(ed448.PrivateKey(k.edwards), message, ""), nil
 	case ecdsaP256, ecdsaP384, ecdsaP521:
 		// A nil reader selects RFC 6979.
-		return k.ecdsa.Sign(nil, s.Hash(message), s.hash.crypto())
+		h := k.algorithm.hash()
+		var digest [hashSizeMax]byte
+		h.sum(&digest, message)
+		return k.ecdsa.Sign(nil, digest[:h.size()], h.crypto())
 	}
 	return nil, ErrKey
 }
