@@ -67,9 +67,9 @@ const (
 
 // Sender is who sent a FramedContent (§6).
 type Sender struct {
-	Type        SenderType
-	Leaf        LeafIndex // of a member
-	SenderIndex uint32    // in external_senders, of an external sender
+	Type  SenderType
+	Leaf  LeafIndex // of a member
+	Index uint32    // in external_senders, of an external sender
 }
 
 // Code walks the Sender struct of §6.
@@ -79,7 +79,7 @@ func (s *Sender) Code(c *syntax.Coder) {
 	case SenderTypeMember:
 		syntax.Uint32(c, &s.Leaf)
 	case SenderTypeExternal:
-		syntax.Uint32(c, &s.SenderIndex)
+		syntax.Uint32(c, &s.Index)
 	case SenderTypeNewMemberProposal, SenderTypeNewMemberCommit:
 	default:
 		c.Fail("unknown sender type")

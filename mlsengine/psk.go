@@ -111,7 +111,7 @@ func derivePSKSecret(s *suite.Suite, ids []PreSharedKeyID, keys [][]byte) (pskSe
 		panic("mlsengine: pre-shared key ids without keys")
 	}
 	if len(ids) > pskCountMax {
-		return pskSecret{}, broken(PSKCount, "%d keys", len(ids))
+		return pskSecret{}, broken(PSKTooMany, "%d keys", len(ids))
 	}
 	chained := make([]byte, s.HashSize())
 	zero := make([]byte, s.HashSize())

@@ -45,6 +45,7 @@ const (
 	LeafRequiredCapabilities
 	LeafCredentialUnsupported
 	LeafCredentialOfOthers
+	LeafCredentialUnlisted
 	LeafExtension
 	LeafGroupExtension
 	LeafCertificateKey
@@ -52,6 +53,7 @@ const (
 	LeafDuplicateSignatureKey
 	LeafDuplicateEncryptionKey
 	TreeMalformed
+	TreeTooLarge
 	TreeHashMismatch
 	TreeParentHash
 	TreeParentKey
@@ -65,10 +67,11 @@ const (
 	PathKey
 	PathParentHash
 	PathSecret
+	PathUnreachable
 	PathKeyMismatch
 
 	// §8.4, §10, §11: pre-shared keys, key packages, groups
-	PSKCount
+	PSKTooMany
 	PSKUnknown
 	PSKUsage
 	PSKDuplicate
@@ -77,6 +80,7 @@ const (
 	KeyPackageSignature
 	KeyPackageInitKey
 	KeyPackageInitKeyInvalid
+	KeyPackageExtension
 	ReInitParameters
 	ReInitEpoch
 	BranchParameters
@@ -168,6 +172,7 @@ var rules = [ruleCount]rule{
 	LeafRequiredCapabilities:   {"leaf_required_capabilities", "§7.3", "the leaf's capabilities leave out what the group requires"},
 	LeafCredentialUnsupported:  {"leaf_credential_unsupported", "§7.3", "a member does not support the leaf's credential type"},
 	LeafCredentialOfOthers:     {"leaf_credential_of_others", "§7.3", "the leaf does not support a credential type in use"},
+	LeafCredentialUnlisted:     {"leaf_credential_unlisted", "§7.2", "the leaf's capabilities leave out its own credential type"},
 	LeafExtension:              {"leaf_extension", "§7.3", "the leaf carries an extension that its capabilities leave out"},
 	LeafGroupExtension:         {"leaf_group_extension", "§13.4", "the leaf does not support an extension of the group"},
 	LeafCertificateKey:         {"leaf_certificate_key", "§5.3", "the end-entity certificate holds another key than the leaf"},
@@ -175,6 +180,7 @@ var rules = [ruleCount]rule{
 	LeafDuplicateSignatureKey:  {"leaf_duplicate_signature_key", "§7.3", "two leaves have one signature key"},
 	LeafDuplicateEncryptionKey: {"leaf_duplicate_encryption_key", "§7.3", "two leaves have one encryption key"},
 	TreeMalformed:              {"tree_malformed", "§12.4.3.3", "a node stands where its kind cannot, or the last node is blank"},
+	TreeTooLarge:               {"tree_too_large", "§4.1.1", "the tree has more leaves than an index can number"},
 	TreeHashMismatch:           {"tree_hash_mismatch", "§12.4.3.1", "the tree hash is not the one of the group context"},
 	TreeParentHash:             {"tree_parent_hash", "§7.9.2", "a parent node is not parent-hash valid"},
 	TreeParentKey:              {"tree_parent_key", "§7.1", "a parent node's key is not one of the cipher suite"},
@@ -188,10 +194,11 @@ var rules = [ruleCount]rule{
 	PathKey:                    {"path_key", "§7.6", "a public key of the path is not one of the cipher suite"},
 	PathParentHash:             {"path_parent_hash", "§7.9", "the path's leaf has another parent hash than its path gives"},
 	PathSecret:                 {"path_secret", "§7.5", "the path secret for us does not decrypt"},
+	PathUnreachable:            {"path_unreachable", "§7.5", "no node of the path encrypts to a key that we have"},
 	PathKeyMismatch:            {"path_key_mismatch", "§7.5", "a path secret derives another public key than the path has"},
 
 	// §8.4, §10, §11: pre-shared keys, key packages, groups
-	PSKCount:                 {"psk_count", "§8.4", "there are more pre-shared keys than their label can count"},
+	PSKTooMany:               {"psk_too_many", "§8.4", "there are more pre-shared keys than their label can count"},
 	PSKUnknown:               {"psk_unknown", "§12.4.2", "a pre-shared key is not known here"},
 	PSKUsage:                 {"psk_usage", "§12.1.4", "a resumption key is used outside its purpose"},
 	PSKDuplicate:             {"psk_duplicate", "§12.2", "two proposals name one pre-shared key"},
@@ -200,6 +207,7 @@ var rules = [ruleCount]rule{
 	KeyPackageSignature:      {"key_package_signature", "§10.1", "the key package's signature does not verify"},
 	KeyPackageInitKey:        {"key_package_init_key", "§10.1", "the key package's init key is its leaf's encryption key"},
 	KeyPackageInitKeyInvalid: {"key_package_init_key_invalid", "§10", "the key package's init key is not one of the cipher suite"},
+	KeyPackageExtension:      {"key_package_extension", "§10", "the key package carries an extension that its leaf's capabilities leave out"},
 	ReInitParameters:         {"reinit_parameters", "§11.2", "the new group is not the one that ReInit named"},
 	ReInitEpoch:              {"reinit_epoch", "§11.2", "the new group of a ReInit is not in epoch 1"},
 	BranchParameters:         {"branch_parameters", "§11.3", "the branch has another version or cipher suite than its group"},
