@@ -93,6 +93,12 @@ func (e Extensions) Find(t ExtensionType) ([]byte, bool) {
 	return nil, false
 }
 
+// Has reports whether the list has an extension of a type.
+func (e Extensions) Has(t ExtensionType) bool {
+	_, ok := e.Find(t)
+	return ok
+}
+
 // With gives a list in which the type has this data: in its old place if it
 // had one, at the end otherwise.
 func (e Extensions) With(t ExtensionType, data []byte) Extensions {
@@ -143,16 +149,16 @@ func findExtension[T any, P interface {
 
 // RequiredCapabilities is what every member must support (§11.1).
 type RequiredCapabilities struct {
-	Extensions  []ExtensionType
-	Proposals   []ProposalType
-	Credentials []CredentialType
+	ExtensionTypes  []ExtensionType
+	ProposalTypes   []ProposalType
+	CredentialTypes []CredentialType
 }
 
 // Code walks the RequiredCapabilities struct of §11.1.
 func (r *RequiredCapabilities) Code(c *syntax.Coder) {
-	syntax.Vector(c, &r.Extensions)
-	syntax.Vector(c, &r.Proposals)
-	syntax.Vector(c, &r.Credentials)
+	syntax.Vector(c, &r.ExtensionTypes)
+	syntax.Vector(c, &r.ProposalTypes)
+	syntax.Vector(c, &r.CredentialTypes)
 }
 
 // RequiredCapabilities gives that extension, or nil when it is absent.
