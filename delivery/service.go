@@ -16,7 +16,7 @@ type Config struct {
 	Vault     events.KeyVault
 	Namespace string
 	Node      string                                 // this node's name in errors and envelopes
-	Share     func(identity string) uint32           // placement's hash: which share an identity ("group/<id>") belongs to
+	ShareOf   func(g GroupID) uint32                 // placement's hash of "group/<id>"
 	Auth      AuthenticationService                  // nil: the built-in registry under Trust
 	Trust     TrustPolicy                            // zero: TrustRegistered
 	Policy    func(g GroupID, c ids.ClientID) Access // who may read a GroupInfo and join externally beyond the members; nil: nobody

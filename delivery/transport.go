@@ -51,6 +51,7 @@ type Origin struct {
 	Client    ids.ClientID
 	CommandID ids.CommandID // unique per client; a retry under the same id is answered as the first time
 	IssuedMs  uint64        // when the command was issued; outside the remembered window it is refused, never run again
+	Request   ids.Digest    // what the command asked for. A retry may carry other bytes (encrypted anew) for the same request; zero: the bytes are the request
 }
 
 // Bundle is a commit with everything that enters the order together with it.

@@ -916,7 +916,6 @@ type OrderState struct {
 	Senders         []*Sender              `protobuf:"bytes,10,rep,name=senders,proto3" json:"senders,omitempty"`
 	Remembered      []*Remembered          `protobuf:"bytes,11,rep,name=remembered,proto3" json:"remembered,omitempty"`
 	TimeMs          uint64                 `protobuf:"varint,12,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
-	Noticed         uint64                 `protobuf:"varint,13,opt,name=noticed,proto3" json:"noticed,omitempty"` // every notice of entries up to this number is in its inbox
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1035,20 +1034,12 @@ func (x *OrderState) GetTimeMs() uint64 {
 	return 0
 }
 
-func (x *OrderState) GetNoticed() uint64 {
-	if x != nil {
-		return x.Noticed
-	}
-	return 0
-}
-
 // Pending is a proposal of the current epoch.
 type Pending struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ref           []byte                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`         // empty: it travelled encrypted
-	Content       []byte                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"` // AuthenticatedContent, where it travelled in the open
-	Number        uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`  // entry
-	Sender        []byte                 `protobuf:"bytes,4,opt,name=sender,proto3" json:"sender,omitempty"`
+	Content       []byte                 `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"` // AuthenticatedContent; empty: it travelled encrypted
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`  // entry
+	Sender        []byte                 `protobuf:"bytes,3,opt,name=sender,proto3" json:"sender,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1081,13 +1072,6 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
 	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *Pending) GetRef() []byte {
-	if x != nil {
-		return x.Ref
-	}
-	return nil
 }
 
 func (x *Pending) GetContent() []byte {
@@ -1255,7 +1239,7 @@ type Remembered struct {
 	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`         // digest of client and command id, cut to 16 bytes
 	Request       []byte                 `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"` // digest of the request, cut to 16 bytes
 	Number        uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
-	IssuedMs      uint64                 `protobuf:"varint,4,opt,name=issued_ms,json=issuedMs,proto3" json:"issued_ms,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,4,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"` // of its entry
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1311,9 +1295,9 @@ func (x *Remembered) GetNumber() uint64 {
 	return 0
 }
 
-func (x *Remembered) GetIssuedMs() uint64 {
+func (x *Remembered) GetTimeMs() uint64 {
 	if x != nil {
-		return x.IssuedMs
+		return x.TimeMs
 	}
 	return 0
 }
@@ -1388,7 +1372,7 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xfc\x03\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xe2\x03\n" +
 	"\n" +
 	"OrderState\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\fR\x05group\x12\x16\n" +
@@ -1408,13 +1392,11 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"remembered\x18\v \x03(\v2\x1e.parley.delivery.v1.RememberedR\n" +
 	"remembered\x12\x17\n" +
-	"\atime_ms\x18\f \x01(\x04R\x06timeMs\x12\x18\n" +
-	"\anoticed\x18\r \x01(\x04R\anoticed\"e\n" +
-	"\aPending\x12\x10\n" +
-	"\x03ref\x18\x01 \x01(\fR\x03ref\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\fR\acontent\x12\x16\n" +
-	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x16\n" +
-	"\x06sender\x18\x04 \x01(\fR\x06sender\"N\n" +
+	"\atime_ms\x18\f \x01(\x04R\x06timeMs\"S\n" +
+	"\aPending\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\fR\acontent\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06sender\x18\x03 \x01(\fR\x06sender\"N\n" +
 	"\x06Winner\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
@@ -1426,13 +1408,13 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x05 \x01(\rR\n" +
-	"generation\"m\n" +
+	"generation\"i\n" +
 	"\n" +
 	"Remembered\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\x12\x16\n" +
-	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x1b\n" +
-	"\tissued_ms\x18\x04 \x01(\x04R\bissuedMs*]\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x17\n" +
+	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs*]\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_SUCCESS\x10\x01\x12\x11\n" +

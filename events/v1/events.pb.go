@@ -5043,6 +5043,7 @@ type OrderEntry struct {
 	ProposalMessages [][]byte               `protobuf:"bytes,15,rep,name=proposal_messages,json=proposalMessages,proto3" json:"proposal_messages,omitempty"` // own proposals of the committer not yet in the order, ahead of the commit
 	Generation       uint32                 `protobuf:"varint,16,opt,name=generation,proto3" json:"generation,omitempty"`                                    // commits and applications whose sender's generation is known
 	TimeMs           uint64                 `protobuf:"varint,17,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Request          []byte                 `protobuf:"bytes,18,opt,name=request,proto3" json:"request,omitempty"` // digest that the command id is bound to
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -5196,10 +5197,19 @@ func (x *OrderEntry) GetTimeMs() uint64 {
 	return 0
 }
 
+func (x *OrderEntry) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// OrderCheckpoint is the sequencer's state at an entry; what lies before the newest one may be purged.
 type OrderCheckpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         []byte                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Noticed       uint64                 `protobuf:"varint,3,opt,name=noticed,proto3" json:"noticed,omitempty"` // every notice owed by entries up to this one is in its inbox
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5248,10 +5258,20 @@ func (x *OrderCheckpoint) GetNumber() uint64 {
 	return 0
 }
 
+func (x *OrderCheckpoint) GetNoticed() uint64 {
+	if x != nil {
+		return x.Noticed
+	}
+	return 0
+}
+
 type GroupRestarted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Successor     []byte                 `protobuf:"bytes,1,opt,name=successor,proto3" json:"successor,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Number        uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"` // it is an entry like any other
+	Sender        []byte                 `protobuf:"bytes,4,opt,name=sender,proto3" json:"sender,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,5,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5298,6 +5318,27 @@ func (x *GroupRestarted) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *GroupRestarted) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *GroupRestarted) GetSender() []byte {
+	if x != nil {
+		return x.Sender
+	}
+	return nil
+}
+
+func (x *GroupRestarted) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
 }
 
 type KeyPackagePublished struct {
@@ -6289,7 +6330,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"L\n" +
 	"\x12ConversationListed\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
-	"\x04gone\x18\x02 \x01(\bR\x04gone\"\xe5\x04\n" +
+	"\x04gone\x18\x02 \x01(\bR\x04gone\"\xff\x04\n" +
 	"\n" +
 	"OrderEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12/\n" +
@@ -6313,13 +6354,18 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x10 \x01(\rR\n" +
 	"generation\x12\x17\n" +
-	"\atime_ms\x18\x11 \x01(\x04R\x06timeMs\"?\n" +
+	"\atime_ms\x18\x11 \x01(\x04R\x06timeMs\x12\x18\n" +
+	"\arequest\x18\x12 \x01(\fR\arequest\"Y\n" +
 	"\x0fOrderCheckpoint\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\fR\x05state\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"F\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
+	"\anoticed\x18\x03 \x01(\x04R\anoticed\"\x8f\x01\n" +
 	"\x0eGroupRestarted\x12\x1c\n" +
 	"\tsuccessor\x18\x01 \x01(\fR\tsuccessor\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"Y\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06sender\x18\x04 \x01(\fR\x06sender\x12\x17\n" +
+	"\atime_ms\x18\x05 \x01(\x04R\x06timeMs\"Y\n" +
 	"\x13KeyPackagePublished\x12B\n" +
 	"\vkey_package\x18\x01 \x01(\v2!.parley.events.v1.KeyPackageEntryR\n" +
 	"keyPackage\"w\n" +

@@ -1,0 +1,315 @@
+package delivery
+
+import (
+	"cmp"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	deliveryv1 "parley/delivery/v1"
+	"parley/events"
+	eventsv1 "parley/events/v1"
+	"parley/internal/ids"
+	"parley/mlsengine"
+)
+
+// SequencerState is a group's order folded up to one entry: what Decide needs to judge the next submission. It belongs to one owner and
+// is changed only by Fold and Restore, which read nothing but records: same records, same state.
+type SequencerState struct {
+	group      GroupID
+	limits     Limits
+	number     uint64                 // newest entry; 0: the group is not registered
+	timeMs     uint64                 // of the newest entry
+	public     *mlsengine.PublicGroup // of the current epoch
+	info       []byte                 // newest GroupInfo
+	infoNumber uint64                 // and the entry that carries it
+	registered ids.Digest             // of the GroupInfo the group was registered with
+	successor  GroupID                // not empty: the group is closed
+	pending    []pendingProposal      // proposals of the current epoch, in order
+	winners    []winner               // the newest epochs' commits, oldest first, at most limits.Winners
+	senders    map[ids.ClientID]LastEntry
+	memory     memory
+}
+
+// pendingProposal is a proposal in the order that no commit has ended yet.
+type pendingProposal struct {
+	content *mlsengine.Content // nil: it travelled encrypted, and only members can read it
+	number  uint64
+	sender  ids.ClientID
+}
+
+type winner struct {
+	epoch  uint64
+	digest ids.Digest
+	number uint64
+}
+
+// NewSequencerState is the state of an order without entries.
+func NewSequencerState(g GroupID, l Limits) *SequencerState {
+	return &SequencerState{group: g, limits: l.withDefaults(), senders: map[ids.ClientID]LastEntry{}, memory: newMemory()}
+}
+
+// Number is the newest entry's; 0 when the group is not registered.
+func (s *SequencerState) Number() uint64 { return s.number }
+
+// Epoch is the group's current epoch.
+func (s *SequencerState) Epoch() uint64 {
+	if s.public == nil {
+		return 0
+	}
+	return uint64(s.public.Epoch())
+}
+
+// Public is the group's public state in the current epoch, nil when it is not registered.
+func (s *SequencerState) Public() *mlsengine.PublicGroup { return s.public }
+
+// Fold takes a record of the order into the state. An error means that the record does not fit and the order cannot be trusted; the state
+// is then of no further use.
+func (s *SequencerState) Fold(r *events.Record) error {
+	for _, ev := range r.Events {
+		if err := s.foldBody(ev.Body, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldBody takes one event. next is the epoch a commit or registration leads to where the caller has computed it already.
+func (s *SequencerState) foldBody(body events.Body, next *mlsengine.PublicGroup) error {
+	switch b := body.(type) {
+	case *eventsv1.OrderEntry:
+		return s.foldEntry(b, next)
+	case *eventsv1.OrderCheckpoint:
+		if s.number == 0 {
+			return s.Restore(b.State)
+		}
+		if b.Number != s.number {
+			return refuse(Damaged, "a checkpoint of entry %d after entry %d", b.Number, s.number)
+		}
+		return nil
+	case *eventsv1.GroupRestarted:
+		s.number++
+		s.successor = GroupID(b.Successor)
+		return nil
+	}
+	return refuse(Damaged, "an order with an event it cannot hold")
+}
+
+func (s *SequencerState) foldEntry(e *eventsv1.OrderEntry, next *mlsengine.PublicGroup) error {
+	if e.Number != s.number+1 {
+		return refuse(Damaged, "entry %d after entry %d", e.Number, s.number)
+	}
+	switch e.Kind {
+	case eventsv1.EntryKind_ENTRY_KIND_GROUP, eventsv1.EntryKind_ENTRY_KIND_COMMIT:
+		if err := s.foldEpoch(e, next); err != nil {
+			return err
+		}
+	case eventsv1.EntryKind_ENTRY_KIND_PROPOSAL:
+		if err := s.foldProposal(e); err != nil {
+			return err
+		}
+	case eventsv1.EntryKind_ENTRY_KIND_APPLICATION:
+	default:
+		return refuse(Damaged, "entry %d is of unknown kind %d", e.Number, e.Kind)
+	}
+	s.number, s.timeMs = e.Number, e.TimeMs
+	s.memory.expire(e.TimeMs, &s.limits)
+	s.noteSender(e)
+	if len(e.CommandId) > 0 && isMessage(e.Kind) {
+		request := ids.DigestOf(e.Message)
+		if len(e.Request) == len(request) {
+			request = ids.Digest(e.Request)
+		}
+		s.memory.add(remembered{
+			key: keyOfCommand(ids.ClientID(e.Sender), ids.CommandID(e.CommandId)), request: [16]byte(request[:16]), number: e.Number, timeMs: e.TimeMs,
+		})
+	}
+	return nil
+}
+
+func isMessage(k eventsv1.EntryKind) bool {
+	return k == eventsv1.EntryKind_ENTRY_KIND_PROPOSAL || k == eventsv1.EntryKind_ENTRY_KIND_APPLICATION
+}
+
+// foldEpoch enters the epoch that a registration or commit leads to: by its delta, or by its GroupInfo where only that tells the tree.
+func (s *SequencerState) foldEpoch(e *eventsv1.OrderEntry, next *mlsengine.PublicGroup) error {
+	var err error
+	switch {
+	case next != nil:
+	case len(e.Delta) > 0:
+		if s.public == nil {
+			return refuse(Damaged, "commit %d in a group that is not registered", e.Number)
+		}
+		next, err = s.public.ApplyDelta(e.Delta)
+	default:
+		next, err = publicFromInfo(e.GroupInfo, e.TimeMs)
+	}
+	if err != nil {
+		return failed(Damaged, "enter the epoch of an accepted commit", err)
+	}
+	if e.Kind == eventsv1.EntryKind_ENTRY_KIND_GROUP {
+		s.registered = ids.DigestOf(e.GroupInfo)
+	} else {
+		s.winners = append(s.winners, winner{epoch: e.Epoch, digest: digestOf(e.Digest), number: e.Number})
+		if extra := len(s.winners) - s.limits.Winners; extra > 0 {
+			s.winners = slices.Delete(s.winners, 0, extra)
+		}
+	}
+	s.public, s.pending = next, nil
+	s.info, s.infoNumber = e.GroupInfo, e.Number
+	return nil
+}
+
+func (s *SequencerState) foldProposal(e *eventsv1.OrderEntry) error {
+	p := pendingProposal{number: e.Number, sender: ids.ClientID(e.Sender)}
+	if len(e.Proposals) == 1 {
+		content, err := mlsengine.ParseContent(e.Proposals[0].Content)
+		if err != nil {
+			return failed(Damaged, "read an accepted proposal", err)
+		}
+		p.content = content
+	}
+	s.pending = append(s.pending, p)
+	return nil
+}
+
+// noteSender keeps each client's newest entry. Beyond the bound those go first who are no longer members, oldest first.
+func (s *SequencerState) noteSender(e *eventsv1.OrderEntry) {
+	c := ids.ClientID(e.Sender)
+	s.senders[c] = LastEntry{Number: e.Number, Epoch: e.Epoch, Kind: EntryKind(e.Kind), Generation: e.Generation}
+	if len(s.senders) <= s.limits.Senders {
+		return
+	}
+	members := map[ids.ClientID]bool{}
+	for _, m := range s.public.Members() {
+		members[ids.ClientID(m.Credential.Identity())] = true
+	}
+	oldest, oldestNumber, oldestIn := ids.ClientID(""), uint64(0), true
+	for c, last := range s.senders {
+		in := members[c]
+		if oldestNumber == 0 || (!in && oldestIn) || (in == oldestIn && last.Number < oldestNumber) {
+			oldest, oldestNumber, oldestIn = c, last.Number, in
+		}
+	}
+	delete(s.senders, oldest)
+}
+
+// winnerOf finds the commit that ended an epoch, while it is remembered.
+func (s *SequencerState) winnerOf(epoch uint64) (winner, bool) {
+	i, ok := slices.BinarySearchFunc(s.winners, epoch, func(w winner, e uint64) int { return cmp.Compare(w.epoch, e) })
+	if !ok {
+		return winner{}, false
+	}
+	return s.winners[i], true
+}
+
+// member finds the leaf of a client; a client has at most one that counts, the first.
+func (s *SequencerState) member(c ids.ClientID) (mlsengine.Member, bool) {
+	for _, m := range s.public.Members() {
+		if ids.ClientID(m.Credential.Identity()) == c {
+			return m, true
+		}
+	}
+	return mlsengine.Member{}, false
+}
+
+// Marshal is the canonical encoding of the state: what an OrderCheckpoint holds.
+func (s *SequencerState) Marshal() ([]byte, error) {
+	out := &deliveryv1.OrderState{
+		Group: []byte(s.group), Number: s.number, GroupInfo: s.info, GroupInfoNumber: s.infoNumber, Successor: []byte(s.successor), TimeMs: s.timeMs,
+	}
+	if s.public != nil {
+		out.PublicGroup = s.public.Marshal()
+		out.Registered = s.registered[:]
+	}
+	for _, p := range s.pending {
+		row := &deliveryv1.Pending{Number: p.number, Sender: []byte(p.sender)}
+		if p.content != nil {
+			row.Content = p.content.Marshal()
+		}
+		out.Pending = append(out.Pending, row)
+	}
+	for _, w := range s.winners {
+		out.Winners = append(out.Winners, &deliveryv1.Winner{Epoch: w.epoch, Digest: w.digest[:], Number: w.number})
+	}
+	for c, l := range s.senders {
+		out.Senders = append(out.Senders, &deliveryv1.Sender{
+			Client: []byte(c), Number: l.Number, Epoch: l.Epoch, Kind: uint32(l.Kind), Generation: l.Generation,
+		})
+	}
+	slices.SortFunc(out.Senders, func(a, b *deliveryv1.Sender) int { return cmp.Compare(a.Number, b.Number) })
+	for _, r := range s.memory.queue[s.memory.first:] {
+		out.Remembered = append(out.Remembered, &deliveryv1.Remembered{Key: r.key[:], Request: r.request[:], Number: r.number, TimeMs: r.timeMs})
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(out)
+}
+
+// Restore makes the state that Marshal wrote; limits stay.
+func (s *SequencerState) Restore(b []byte) error {
+	in := &deliveryv1.OrderState{}
+	if err := proto.Unmarshal(b, in); err != nil {
+		return failed(Damaged, "read a checkpoint", err)
+	}
+	if GroupID(in.Group) != s.group {
+		return refuse(Damaged, "a checkpoint of another group")
+	}
+	next := NewSequencerState(s.group, s.limits)
+	next.number, next.timeMs, next.info, next.infoNumber = in.Number, in.TimeMs, in.GroupInfo, in.GroupInfoNumber
+	next.successor, next.registered = GroupID(in.Successor), digestOf(in.Registered)
+	var err error
+	if next.public, err = mlsengine.ParsePublicGroup(in.PublicGroup); err != nil {
+		return failed(Damaged, "read a checkpoint's group", err)
+	}
+	for _, p := range in.Pending {
+		row := pendingProposal{number: p.Number, sender: ids.ClientID(p.Sender)}
+		if len(p.Content) > 0 {
+			if row.content, err = mlsengine.ParseContent(p.Content); err != nil {
+				return failed(Damaged, "read a checkpoint's proposal", err)
+			}
+		}
+		next.pending = append(next.pending, row)
+	}
+	for _, w := range in.Winners {
+		next.winners = append(next.winners, winner{epoch: w.Epoch, digest: digestOf(w.Digest), number: w.Number})
+	}
+	for _, l := range in.Senders {
+		next.senders[ids.ClientID(l.Client)] = LastEntry{Number: l.Number, Epoch: l.Epoch, Kind: EntryKind(l.Kind), Generation: l.Generation}
+	}
+	for _, r := range in.Remembered {
+		if len(r.Key) != len(commandKey{}) || len(r.Request) != 16 {
+			return refuse(Damaged, "a checkpoint's remembered command")
+		}
+		next.memory.add(remembered{key: commandKey(r.Key), request: [16]byte(r.Request), number: r.Number, timeMs: r.TimeMs})
+	}
+	*s = *next
+	return nil
+}
+
+// digestOf reads a stored digest; anything that is none is the zero digest, which equals no digest of anything.
+func digestOf(b []byte) ids.Digest {
+	if len(b) != len(ids.Digest{}) {
+		return ids.Digest{}
+	}
+	return ids.Digest(b)
+}
+
+// publicFromInfo makes public state out of a GroupInfo that carries its tree, with every check of §12.4.3.1 that needs no secret.
+func publicFromInfo(info []byte, nowMs uint64) (*mlsengine.PublicGroup, error) {
+	gi, err := parseGroupInfo(info)
+	if err != nil {
+		return nil, err
+	}
+	return mlsengine.NewPublicGroup(gi, nil, mlsengine.Env{Now: nowMs / 1000})
+}
+
+func parseGroupInfo(info []byte) (*mlsengine.GroupInfo, error) {
+	m, err := mlsengine.ParseMessage(info)
+	if err != nil {
+		return nil, refuse(Malformed, "group info: %v", err)
+	}
+	gi := m.GroupInfo()
+	if gi == nil {
+		return nil, refuse(Malformed, "the group info is another kind of message")
+	}
+	return gi, nil
+}
