@@ -1,0 +1,154 @@
+package conversation
+
+import (
+	v1 "parley/events/v1"
+	"parley/mlsengine"
+	"parley/mlsengine/suite"
+)
+
+// WirePolicy says how handshake messages (proposals and commits of members)
+// travel. Application messages are always encrypted.
+type WirePolicy uint32
+
+// The wire policies.
+const (
+	WirePlaintext  WirePolicy = 1 // public handshakes, others refused
+	WireCiphertext WirePolicy = 2 // encrypted handshakes, others refused
+	WireMixed      WirePolicy = 3 // both accepted, public ones sent
+)
+
+// TransportKind says who orders the group's messages.
+type TransportKind uint32
+
+// The kinds of transport.
+const (
+	// TransportBuiltIn is our own delivery service: what it accepted is final, and own commits are merged where they stand in the group's order.
+	TransportBuiltIn TransportKind = 1
+	// TransportForeign is somebody else's: its Success merges an own commit at once, and nobody can be asked who won an epoch.
+	TransportForeign TransportKind = 2
+)
+
+// Config is what a conversation was created or joined with. It does not change
+// during the conversation's life.
+type Config struct {
+	CipherSuite            mlsengine.CipherSuite
+	ExternalSenders        []mlsengine.ExternalSender // of a conversation we create; a joiner finds them in the group
+	KeyRotationSpanMs      uint64                     // 0: none
+	WirePolicy             WirePolicy
+	OutOfOrderTolerance    uint32 // generations of a sender that may still arrive late
+	MaximumForwardDistance uint32 // generations of a sender that may be skipped
+	PastEpochs             uint32 // past epochs whose messages stay readable
+	PastEpochAgeMs         uint64 // past epochs older than this die; 0: only by count
+	RetainEpochs           uint32 // epochs whose authenticators stay verifiable with keys
+	PaddingBlock           uint32 // encrypted messages are padded to a multiple of this many bytes; 0: not at all
+	SpoolAgeMs             uint64 // messages not acknowledged for so long expire; 0: never
+	Transport              TransportKind
+	Credential             string // CredentialRef of the own leaf
+}
+
+// RetainAll as Config.RetainEpochs or PastEpochs keeps every epoch.
+const RetainAll = ^uint32(0)
+
+// DefaultConfig is what a conversation gets where nothing else is said.
+func DefaultConfig() Config {
+	return Config{
+		CipherSuite:            suite.X25519_AES128GCM_SHA256_Ed25519,
+		WirePolicy:             WirePlaintext,
+		OutOfOrderTolerance:    2,
+		MaximumForwardDistance: 1000,
+		PastEpochs:             3,
+		PastEpochAgeMs:         28 * dayMs,
+		RetainEpochs:           3,
+		PaddingBlock:           128,
+		SpoolAgeMs:             28 * dayMs,
+		Transport:              TransportBuiltIn,
+	}
+}
+
+const (
+	minuteMs = 60 * 1000
+	hourMs   = 60 * minuteMs
+	dayMs    = 24 * hourMs
+)
+
+// validate refuses a configuration that names something unknown.
+func (c Config) validate() *CommandError {
+	if _, err := suite.Get(c.CipherSuite); err != nil {
+		return refuse(InvalidConfiguration, GiveUp, "cipher suite %d is not supported", c.CipherSuite)
+	}
+	if c.WirePolicy < WirePlaintext || c.WirePolicy > WireMixed {
+		return refuse(InvalidConfiguration, GiveUp, "wire policy %d is unknown", c.WirePolicy)
+	}
+	if c.Transport != TransportBuiltIn && c.Transport != TransportForeign {
+		return refuse(InvalidConfiguration, GiveUp, "transport %d is unknown", c.Transport)
+	}
+	if c.PaddingBlock > paddingBlockMax {
+		return refuse(InvalidConfiguration, GiveUp, "padding block of %d bytes is above %d", c.PaddingBlock, paddingBlockMax)
+	}
+	return nil
+}
+
+const paddingBlockMax = 16 << 10
+
+// limits is what the engine bounds its skipped keys by.
+func (c Config) limits() mlsengine.Limits {
+	return mlsengine.Limits{OutOfOrderTolerance: c.OutOfOrderTolerance, MaximumForwardDistance: c.MaximumForwardDistance}
+}
+
+// encryptsHandshakes reports whether what we send travels encrypted.
+func (c Config) encryptsHandshakes() bool { return c.WirePolicy == WireCiphertext }
+
+// padding is how many bytes to add to a content of n bytes.
+func (c Config) padding(n int) int {
+	block := int(c.PaddingBlock)
+	if block == 0 || n%block == 0 {
+		return 0
+	}
+	return block - n%block
+}
+
+func (c Config) toProto() *v1.Configuration {
+	p := &v1.Configuration{
+		CipherSuite:            uint32(c.CipherSuite),
+		KeyRotationSpanMs:      c.KeyRotationSpanMs,
+		WirePolicy:             uint32(c.WirePolicy),
+		OutOfOrderTolerance:    c.OutOfOrderTolerance,
+		MaximumForwardDistance: c.MaximumForwardDistance,
+		PastEpochs:             c.PastEpochs,
+		PastEpochAgeMs:         c.PastEpochAgeMs,
+		RetainEpochs:           c.RetainEpochs,
+		PaddingBlock:           c.PaddingBlock,
+		SpoolAgeMs:             c.SpoolAgeMs,
+		Transport:              uint32(c.Transport),
+		Credential:             c.Credential,
+	}
+	for i := range c.ExternalSenders {
+		p.ExternalSenders = append(p.ExternalSenders, encodeExternalSender(c.ExternalSenders[i]))
+	}
+	return p
+}
+
+func configFromProto(p *v1.Configuration) (Config, error) {
+	c := Config{
+		CipherSuite:            mlsengine.CipherSuite(p.GetCipherSuite()),
+		KeyRotationSpanMs:      p.GetKeyRotationSpanMs(),
+		WirePolicy:             WirePolicy(p.GetWirePolicy()),
+		OutOfOrderTolerance:    p.GetOutOfOrderTolerance(),
+		MaximumForwardDistance: p.GetMaximumForwardDistance(),
+		PastEpochs:             p.GetPastEpochs(),
+		PastEpochAgeMs:         p.GetPastEpochAgeMs(),
+		RetainEpochs:           p.GetRetainEpochs(),
+		PaddingBlock:           p.GetPaddingBlock(),
+		SpoolAgeMs:             p.GetSpoolAgeMs(),
+		Transport:              TransportKind(p.GetTransport()),
+		Credential:             p.GetCredential(),
+	}
+	for _, b := range p.GetExternalSenders() {
+		sender, err := decodeExternalSender(b)
+		if err != nil {
+			return Config{}, err
+		}
+		c.ExternalSenders = append(c.ExternalSenders, sender)
+	}
+	return c, nil
+}

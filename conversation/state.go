@@ -1,0 +1,227 @@
+package conversation
+
+import (
+	"slices"
+
+	"parley/internal/ids"
+	"parley/internal/secret"
+	"parley/mlsengine"
+)
+
+// Lifecycle says where a conversation stands in its life.
+type Lifecycle uint8
+
+// The lifecycles. In all but Active only leaving, joining again and reading
+// what is left are possible; see the table in the package comment.
+const (
+	Absent      Lifecycle = iota // never created
+	Active                       // we are a member
+	Wiped                        // destroyed on request
+	Evicted                      // a commit removed us
+	Unreachable                  // an accepted commit cannot be followed; rejoin
+	RolledBack                   // the log lost its end; no sending in this epoch
+	SecretsLost                  // the key ring is gone; rejoin
+	Closed                       // an operator restarted the group under another id
+)
+
+var lifecycleNames = [...]string{"absent", "active", "wiped", "evicted", "unreachable", "rolled back", "secrets lost", "closed"}
+
+// String names the lifecycle.
+func (l Lifecycle) String() string {
+	if int(l) < len(lifecycleNames) {
+		return lifecycleNames[l]
+	}
+	return "unknown"
+}
+
+// The bounds of a state. Overflow is a typed outcome.
+const (
+	PendingMax        = 1024      // proposals of an epoch
+	CommandsMax       = 4096      // remembered commands
+	RecentMax         = 64        // digests of handshake messages, to know duplicates
+	SpoolMarksMax     = 256       // spool marks; neighbours merge above it
+	PlaintextMax      = 256 << 10 // bytes of an application message
+	MessageMax        = 16 << 20  // bytes of an incoming message
+	SendBlockSize     = 32        // generations reserved at once
+	RetriesMax        = 5         // times that an identical bundle is sent again
+	CheckpointEvery   = 256       // consumed messages after which the private state is sealed anew
+	CheckpointAfterMs = hourMs    // age, with traffic, at which it is
+	Window            = 10 * minuteMs
+	FutureMs          = minuteMs // how far a command's time of issue may lie ahead
+	batchBytesMax     = 256 << 10
+)
+
+// State is a conversation: what can be known without keys, the member's
+// secrets where they are there, and what only the running process knows. It is
+// a value; Step and Fold return successors.
+type State struct {
+	Public
+	Private *Private
+	Live    Live
+}
+
+// Public is everything that Fold knows without keys.
+type Public struct {
+	Client       ids.ClientID
+	Conversation ids.ConversationID
+	Lifecycle    Lifecycle
+	Version      uint64 // of the newest record folded
+	TimeMs       uint64 // its time
+	Config       Config
+	OwnLeaf      mlsengine.LeafIndex
+	Group        *mlsengine.PublicGroup // the epoch; nil while we are no member
+	Fingerprint  []byte                 // of the epoch's authenticator
+	Past         []PastEpoch            // epochs whose messages stay readable, newest first
+	Pending      []PendingProposal      // proposals of this epoch, in the order they came
+	Staged       *StagedCommit          // own commit that waits for the transport
+	Position     uint64                 // newest entry of the group's order (or foreign position) that is part of the state
+	Reserved     Reserved               // own generations of this epoch that are spoken for
+	OwnOrdered   uint32                 // own application generations of this epoch below this were seen in the order
+	Spool        Spool
+	Commands     []RememberedCommand // by time of completion
+	Recent       []ids.Digest        // handshake messages that took effect, oldest first
+	Consumed     uint32              // messages consumed since the private state was last sealed
+	SealedMs     uint64              // when that was
+	Parent       ids.ConversationID
+	Successor    ids.ConversationID // Closed: where the group goes on
+}
+
+// PastEpoch is an epoch whose late application messages can still be read.
+type PastEpoch struct {
+	Group   *mlsengine.PublicGroup
+	EndedMs uint64
+}
+
+// Reserved counts own generations: below these numbers everything may have
+// been used.
+type Reserved struct {
+	Application uint32
+	Handshake   uint32
+}
+
+// PendingProposal is a proposal of the current epoch that is not committed yet.
+type PendingProposal struct {
+	Ref         mlsengine.ProposalRef
+	Type        mlsengine.ProposalType
+	Proposal    []byte // Proposal struct
+	SenderType  mlsengine.SenderType
+	SenderIndex uint32 // leaf of a member, index of an external sender
+	Content     []byte // AuthenticatedContent; empty where it travelled encrypted (then Private has it)
+	Encrypted   bool
+	Own         bool
+	Message     []byte     // own: the MLSMessage, so that it can be sent again
+	Digest      ids.Digest // of the MLSMessage
+	Position    uint64     // in the group's order; 0: not there yet
+	TimeMs      uint64
+}
+
+// StagedCommit is an own commit between being made and the transport's verdict.
+type StagedCommit struct {
+	Digest         ids.Digest // of the bundle: its idempotency key
+	Epoch          mlsengine.Epoch
+	Commit         []byte // MLSMessage
+	Welcome        []byte // MLSMessage; empty where nobody is added
+	GroupInfo      []byte // MLSMessage
+	Refs           []mlsengine.ProposalRef
+	Intent         string // the command's name
+	Clients        []ids.ClientID
+	AddClients     []ids.ClientID
+	Attempt        uint32 // how often the transport asked to try again
+	Encrypted      bool
+	Generation     uint32 // handshake generation it travels under, when encrypted
+	Command        CommandRef
+	Added          []Member
+	Removed        []Member
+	Updated        []Member
+	ContextChanged bool
+	StagedMs       uint64
+}
+
+// Member is one client of the group.
+type Member struct {
+	Leaf           mlsengine.LeafIndex
+	Client         ids.ClientID
+	SignatureKey   []byte
+	CredentialType mlsengine.CredentialType
+}
+
+// CommandRef is a command id with what it is bound to. An empty ID is nobody's.
+type CommandRef struct {
+	ID            ids.CommandID
+	Principal     string
+	Name          string
+	IssuedMs      uint64
+	RequestDigest ids.Digest
+}
+
+// RememberedCommand is a command that had an outcome inside the window.
+type RememberedCommand struct {
+	CommandRef
+	Code    Code   // empty: done
+	Detail  string // of an error
+	Outcome []byte // public outcome: see Completion
+}
+
+// Spool counts decrypted messages that the owner has not acknowledged.
+type Spool struct {
+	Next         uint64 // running number of the next message; the first is 1
+	Acknowledged uint64 // every message up to this number is acknowledged or expired
+	Marks        []SpoolMark
+}
+
+// SpoolMark says where in the log a run of spooled messages begins.
+type SpoolMark struct {
+	First   uint64 // running number of its first message
+	Version uint64 // record that holds it; the following ones hold the rest
+	TimeMs  uint64
+	Last    uint64
+	LastMs  uint64
+}
+
+// Private are the member's secrets. It is immutable.
+type Private struct {
+	Group    *mlsengine.Group
+	Past     []*mlsengine.Group // retired epochs, like Public.Past
+	updates  []keyed            // secrets of own pending Updates, by proposal reference
+	contents []keyed            // AuthenticatedContent of pending proposals that travelled encrypted
+	staged   secret.Bytes       // what ResumeCommit needs of the own staged commit
+}
+
+// keyed is a secret by a proposal's reference.
+type keyed struct {
+	ref   mlsengine.ProposalRef
+	value secret.Bytes
+}
+
+// Live is what only the running process knows; it is outside of the law that
+// ties Step to Fold, and lost in a crash without harm.
+type Live struct {
+	block  *mlsengine.SendBlock // reserved application generations of this epoch
+	staged *mlsengine.Staged    // outcome of the own staged commit, as when it was made
+}
+
+// NewState is the state of a conversation whose log is empty.
+func NewState(client ids.ClientID, conversation ids.ConversationID) State {
+	return State{Public: Public{Client: client, Conversation: conversation, Spool: Spool{Next: 1}}}
+}
+
+// At is the state after its events became the record of that version. The
+// shell calls it once the record is durable.
+func (s State) At(version uint64) State {
+	s.Version = version
+	return s
+}
+
+// withGroup is the private state with another successor of its epoch.
+func (p *Private) withGroup(g *mlsengine.Group) *Private {
+	next := *p
+	next.Group = g
+	return &next
+}
+
+func (p *Private) withPast(i int, g *mlsengine.Group) *Private {
+	next := *p
+	next.Past = slices.Clone(p.Past)
+	next.Past[i] = g
+	return &next
+}
