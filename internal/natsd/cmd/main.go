@@ -1,4 +1,4 @@
-// Command nats runs one NATS server with JetStream on loopback, from the nats-server module, syncing every write to disk.
+// Command cmd runs one NATS server with JetStream on loopback, from the nats-server module, syncing every write to disk.
 // It is what `make nats` starts: a server outside the node, for trying a node with --nats.
 package main
 

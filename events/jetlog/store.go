@@ -1,0 +1,216 @@
+package jetlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"parley/events"
+)
+
+// batchesInFlight bounds the atomic batches that one store has open on the server at once: it allows 50 to a stream, several nodes
+// share them, and more at once are not faster.
+const batchesInFlight = 12
+
+const (
+	// openPatience is how many times the usual patience a store waits for a cluster that is still finding its leaders.
+	openPatience = 6
+	// attemptTimeout bounds one question to such a cluster: what nobody leads is not answered at all.
+	attemptTimeout = time.Second
+	attemptPause   = 50 * time.Millisecond
+)
+
+// Store is one deployment's streams on a JetStream server. It is the events.Log, and gives Rings and Snapshots. It is safe for
+// concurrent use. The connection stays its owner's.
+type Store struct {
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	config  Config
+	names   Names
+	batches chan struct{} // one token for each open batch
+
+	unerased   sync.Mutex
+	stragglers map[string]struct{} // ring subjects with an old value whose erasure failed
+}
+
+// Open returns the store of a deployment, and makes its streams where they do not exist. A stream that exists with another
+// configuration is a *DriftError, and so is a deployment with another number of partitions.
+func Open(ctx context.Context, nc *nats.Conn, config Config) (*Store, error) {
+	return open(ctx, nc, config, (*Store).ensureStream)
+}
+
+// OpenReadOnly returns the store of a deployment that exists, and changes nothing on the server; ErrNoDeployment where it does not.
+// The limits and replicas of its streams may be any.
+func OpenReadOnly(ctx context.Context, nc *nats.Conn, config Config) (*Store, error) {
+	return open(ctx, nc, config, (*Store).existingStream)
+}
+
+func open(ctx context.Context, nc *nats.Conn, config Config, check func(*Store, context.Context, Stream, int) error) (*Store, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("jetlog: %w", err)
+	}
+	s := &Store{
+		nc: nc, js: js, config: config, names: config.names(),
+		batches:    make(chan struct{}, batchesInFlight),
+		stragglers: map[string]struct{}{},
+	}
+	ctx, cancel := context.WithTimeout(ctx, openPatience*config.Patience)
+	defer cancel()
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.otherPartitions(ctx); err != nil {
+		return nil, err
+	}
+	for partition := range config.Partitions {
+		for stream := range Stream(streamCount) {
+			if err := check(s, ctx, stream, partition); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s, nil
+}
+
+// Stores are the store as package events wants it.
+func (s *Store) Stores() events.Stores {
+	return events.Stores{Log: s, Rings: s.Rings(), Snapshots: s.Snapshots()}
+}
+
+// Names are the subjects and streams of this deployment.
+func (s *Store) Names() Names { return s.names }
+
+// Conn is the connection the store was opened with.
+func (s *Store) Conn() *nats.Conn { return s.nc }
+
+// otherPartitions refuses to open a deployment under another number of partitions: everything would seem to be gone.
+func (s *Store) otherPartitions(ctx context.Context) error {
+	var other string
+	if s.config.Partitions == 1 {
+		other = Names{Namespace: s.config.Namespace, Partitions: 2}.Stream(StreamLog, 0)
+	} else {
+		other = Names{Namespace: s.config.Namespace, Partitions: 1}.Stream(StreamLog, 0)
+	}
+	info, err := s.info(ctx, other)
+	if hasCode(err, codeStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", other, err)
+	}
+	var config struct {
+		Metadata map[string]string `json:"metadata"`
+	}
+	if err := json.Unmarshal(info.Config, &config); err != nil {
+		return fmt.Errorf("stream %s: %w", other, err)
+	}
+	if config.Metadata[metaNamespace] != s.config.Namespace {
+		return nil // another deployment, whose namespace looks like one of our partitions
+	}
+	return &DriftError{Stream: other, Field: "metadata " + metaPartitions, Want: fmt.Sprint(s.config.Partitions), Have: config.Metadata[metaPartitions]}
+}
+
+// ensureStream makes a stream or compares the one that is there.
+func (s *Store) ensureStream(ctx context.Context, stream Stream, partition int) error {
+	want := s.config.stream(stream, partition)
+	info, err := s.info(ctx, want.Name)
+	if hasCode(err, codeStreamNotFound) {
+		info, err = s.makeStream(ctx, want)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", want.Name, err)
+	}
+	return drift(want, info.Config, s.config.MaxBytes == 0)
+}
+
+func (s *Store) existingStream(ctx context.Context, stream Stream, partition int) error {
+	want := s.config.stream(stream, partition)
+	info, err := s.info(ctx, want.Name)
+	if hasCode(err, codeStreamNotFound) {
+		return fmt.Errorf("%w: %s", ErrNoDeployment, want.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", want.Name, err)
+	}
+	var have jetstream.StreamConfig
+	if err := json.Unmarshal(info.Config, &have); err != nil {
+		return fmt.Errorf("stream %s: %w", want.Name, err)
+	}
+	want.Replicas = have.Replicas
+	return drift(want, info.Config, true)
+}
+
+// awaitLeader returns when the server, or the leader of the cluster, answers.
+func (s *Store) awaitLeader(ctx context.Context) error {
+	return s.insist(ctx, func(ctx context.Context) error { return s.call(ctx, "INFO", nil, &struct{}{}) })
+}
+
+// makeStream creates a stream. Creation is idempotent for one configuration: it may be asked for again, and two nodes that start at
+// once both succeed.
+func (s *Store) makeStream(ctx context.Context, config jetstream.StreamConfig) (info streamInfo, err error) {
+	err = s.insist(ctx, func(ctx context.Context) error { return s.call(ctx, "STREAM.CREATE."+config.Name, config, &info) })
+	switch {
+	case hasCode(err, codeStorage):
+		return info, fmt.Errorf("the server's storage limit does not cover the %d bytes of this stream and what it has promised already: %w", config.MaxBytes, err)
+	case hasCode(err, codeNameInUse): // made meanwhile, perhaps otherwise: compare it
+		return s.info(ctx, config.Name)
+	}
+	return info, err
+}
+
+// insist asks again while the store is unavailable, until ctx ends.
+func (s *Store) insist(ctx context.Context, ask func(context.Context) error) error {
+	pause := time.NewTicker(attemptPause)
+	defer pause.Stop()
+	for {
+		attempt, done := context.WithTimeout(ctx, attemptTimeout)
+		err := ask(attempt)
+		done()
+		if !errors.Is(err, events.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Damage returns ErrDamaged where a server says that it has lost messages, or where a log stream lacks some: from a log nothing is
+// ever deleted, so a gap in it is damage whatever the server says.
+func (s *Store) Damage(ctx context.Context) error {
+	for partition := range s.config.Partitions {
+		for stream := range Stream(streamCount) {
+			name := s.names.Stream(stream, partition)
+			info, err := s.info(ctx, name)
+			if err != nil {
+				return fmt.Errorf("stream %s: %w", name, err)
+			}
+			state := info.State
+			if lost := state.Lost; lost != nil && (len(lost.Msgs) > 0 || lost.Bytes > 0) {
+				first := slices.Clone(lost.Msgs[:min(len(lost.Msgs), 5)])
+				return fmt.Errorf("%w: stream %s: %d messages, %d bytes, sequences from %v", events.ErrDamaged, name, len(lost.Msgs), lost.Bytes, first)
+			}
+			if stream == StreamLog && state.Messages > 0 && (state.FirstSeq != 1 || state.Deleted > 0) {
+				return fmt.Errorf("%w: stream %s begins at %d and lacks %d messages", events.ErrDamaged, name, state.FirstSeq, state.Deleted)
+			}
+			if stream == StreamLog && state.Messages == 0 && state.LastSeq > 0 {
+				return fmt.Errorf("%w: stream %s has lost all of %d messages", events.ErrDamaged, name, state.LastSeq)
+			}
+		}
+	}
+	return nil
+}
