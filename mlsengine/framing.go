@@ -106,3 +106,114 @@ func parse[T any, P interface {
 	}
 	return v, nil
 }
+
+// framedContent is what somebody says in an epoch (§6). Of the last three
+// fields the content type chooses one.
+type framedContent struct {
+	GroupID     GroupID
+	Epoch       Epoch
+	Sender      Sender
+	AAD         []byte
+	ContentType ContentType
+	Application []byte
+	Proposal    Proposal
+	Commit      *Commit
+}
+
+// Code walks the FramedContent struct of §6.
+func (f *framedContent) Code(c *syntax.Coder) {
+	syntax.Opaque(c, &f.GroupID)
+	syntax.Uint64(c, &f.Epoch)
+	f.Sender.Code(c)
+	syntax.Opaque(c, &f.AAD)
+	syntax.Uint8(c, &f.ContentType)
+	f.codeArm(c)
+}
+
+// codeArm walks the arm that the content type chooses.
+func (f *framedContent) codeArm(c *syntax.Coder) {
+	switch f.ContentType {
+	case ContentTypeApplication:
+		syntax.Opaque(c, &f.Application)
+	case ContentTypeProposal:
+		codeProposal(c, &f.Proposal)
+	case ContentTypeCommit:
+		syntax.Arm(c, &f.Commit)
+	default:
+		c.Fail("unknown content type")
+	}
+}
+
+// authenticatedContent is a framed content with what authenticates its sender
+// (§6). The signature covers the wire format too.
+type authenticatedContent struct {
+	WireFormat      WireFormat
+	Content         framedContent
+	Signature       []byte
+	ConfirmationTag []byte // of a commit
+}
+
+// Code walks the AuthenticatedContent struct of §6.
+func (a *authenticatedContent) Code(c *syntax.Coder) {
+	syntax.Uint16(c, &a.WireFormat)
+	if a.WireFormat != WireFormatPublicMessage && a.WireFormat != WireFormatPrivateMessage {
+		c.Fail("wire format without a framed content")
+		return
+	}
+	a.Content.Code(c)
+	a.codeAuth(c)
+}
+
+// codeAuth walks the FramedContentAuthData struct of §6.1.
+func (a *authenticatedContent) codeAuth(c *syntax.Coder) {
+	syntax.Opaque(c, &a.Signature)
+	if a.Content.ContentType == ContentTypeCommit {
+		syntax.Opaque(c, &a.ConfirmationTag)
+	}
+}
+
+// publicMessage is a content signed but not encrypted (§6.2).
+type publicMessage struct {
+	content       authenticatedContent
+	membershipTag []byte // of a member
+}
+
+// Code walks the PublicMessage struct of §6.2.
+func (p *publicMessage) Code(c *syntax.Coder) {
+	if c.Reading() {
+		p.content.WireFormat = WireFormatPublicMessage
+	}
+	p.content.Content.Code(c)
+	p.content.codeAuth(c)
+	if p.content.Content.Sender.Type == SenderTypeMember {
+		syntax.Opaque(c, &p.membershipTag)
+	}
+}
+
+// privateMessage is a content signed and encrypted (§6.3).
+type privateMessage struct {
+	groupID             GroupID
+	epoch               Epoch
+	contentType         ContentType
+	aad                 []byte
+	encryptedSenderData []byte
+	ciphertext          []byte
+}
+
+// Code walks the PrivateMessage struct of §6.3.
+func (p *privateMessage) Code(c *syntax.Coder) {
+	p.codeHeader(c)
+	syntax.Opaque(c, &p.aad)
+	syntax.Opaque(c, &p.encryptedSenderData)
+	syntax.Opaque(c, &p.ciphertext)
+}
+
+// codeHeader walks the fields that SenderDataAAD and PrivateContentAAD share.
+func (p *privateMessage) codeHeader(c *syntax.Coder) {
+	syntax.Opaque(c, &p.groupID)
+	syntax.Uint64(c, &p.epoch)
+	syntax.Uint8(c, &p.contentType)
+	if p.contentType < ContentTypeApplication || p.contentType > ContentTypeCommit {
+		c.Fail("unknown content type")
+	}
+}

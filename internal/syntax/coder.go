@@ -138,3 +138,15 @@ func DecodePrefix[T any, P interface {
 	}
 	return v, b[c.pos:], nil
 }
+
+// DecodeOwned reads b, to the last byte, into a v of which the caller has set
+// what the encoding leaves out. It takes ownership of b: opaque fields of v
+// share its memory.
+func DecodeOwned(b []byte, v Codable) error {
+	c := Coder{buf: b, end: len(b), reading: true}
+	v.Code(&c)
+	if c.err == nil && c.pos < c.end {
+		c.Fail("trailing bytes")
+	}
+	return c.Err()
+}

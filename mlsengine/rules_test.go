@@ -1,0 +1,54 @@
+package mlsengine
+
+import (
+	"errors"
+	"testing"
+)
+
+// wantRule fails the test unless err says that exactly this rule was broken.
+func wantRule(t *testing.T, want Rule, err error) {
+	t.Helper()
+	var e *RuleError
+	switch {
+	case err == nil:
+		t.Errorf("accepted what breaks %s", want.Code())
+	case !errors.As(err, &e):
+		t.Errorf("%v is not a rule error; want %s", err, want.Code())
+	case e.Rule != want:
+		t.Errorf("broke %s (%v), want %s", e.Rule.Code(), err, want.Code())
+	case !errors.Is(err, want):
+		t.Errorf("%v is not %s", err, want.Code())
+	}
+}
+
+func TestRuleTableIsCompleteAndUnambiguous(t *testing.T) {
+	codes := map[string]Rule{}
+	for _, r := range Rules() {
+		if r.Code() == "" || r.Section() == "" || r.Text() == "" {
+			t.Errorf("rule %d has an empty row", r)
+		}
+		if other, twice := codes[r.Code()]; twice {
+			t.Errorf("rules %d and %d have the code %s", r, other, r.Code())
+		}
+		codes[r.Code()] = r
+		if found, ok := RuleByCode(r.Code()); !ok || found != r {
+			t.Errorf("%s does not find its rule", r.Code())
+		}
+	}
+	if _, ok := RuleByCode("no_such_rule"); ok || Rule(ruleCount).Code() != "unknown_rule" {
+		t.Error("found a rule that is not in the table")
+	}
+}
+
+func TestRuleErrorIsOnlyItsRule(t *testing.T) {
+	err := broken(WrongEpoch, "epoch %d", 7)
+	if !errors.Is(err, WrongEpoch) || errors.Is(err, WrongGroup) || errors.Is(err, errors.New("x")) {
+		t.Error("errors.Is confuses rules")
+	}
+	if err.Error() != "the epoch is not the group's epoch (§12.4.2): epoch 7" {
+		t.Errorf("reads %q", err)
+	}
+	if broken(WrongEpoch, "").Error() != WrongEpoch.Error() {
+		t.Error("an empty detail shows")
+	}
+}
