@@ -11,7 +11,7 @@ import (
 // that its accessors give must not be changed.
 type Content struct {
 	authenticated authenticatedContent
-	encoded       []byte      // of proposals, whose hash covers it
+	suite         CipherSuite
 	ref           ProposalRef // of proposals
 	generation    Generation  // of encrypted contents
 }
@@ -19,36 +19,51 @@ type Content struct {
 // newContent makes the public view of a content and names it if it is a
 // proposal.
 func newContent(s *suite.Suite, a *authenticatedContent, generation Generation) *Content {
-	c := &Content{authenticated: *a, generation: generation}
+	c := &Content{authenticated: *a, suite: s.ID(), generation: generation}
 	if a.Content.ContentType == ContentTypeProposal {
-		c.encoded = syntax.Encode(a)
-		c.ref = s.RefHash("MLS 1.0 Proposal Reference", c.encoded)
+		c.ref = s.RefHash("MLS 1.0 Proposal Reference", syntax.Encode(a))
 	}
 	return c
 }
 
+// storedContent is how a content stands in a log: with what its own encoding
+// leaves out and its reader needs.
+type storedContent struct {
+	suite      CipherSuite
+	generation Generation
+	content    authenticatedContent
+}
+
+// Code walks the struct.
+func (s *storedContent) Code(c *syntax.Coder) {
+	syntax.Uint16(c, &s.suite)
+	syntax.Uint32(c, &s.generation)
+	s.content.Code(c)
+}
+
 // ParseContent reads what Marshal wrote. It does not verify: the bytes must
 // come from where only verified contents were written, or PublicGroup must
-// verify the result. The suite is the group's.
-func ParseContent(id CipherSuite, b []byte) (*Content, error) {
-	s, err := suite.Get(id)
-	if err != nil {
-		return nil, broken(UnsupportedCipherSuite, "%d", id)
-	}
-	a, err := parse[authenticatedContent](b)
+// verify the result.
+func ParseContent(b []byte) (*Content, error) {
+	stored, err := parse[storedContent](b)
 	if err != nil {
 		return nil, err
 	}
-	return newContent(s, &a, 0), nil
+	s, err := suite.Get(stored.suite)
+	if err != nil {
+		return nil, broken(UnsupportedCipherSuite, "%d", stored.suite)
+	}
+	return newContent(s, &stored.content, stored.generation), nil
 }
 
-// Marshal encodes the AuthenticatedContent struct of §6.
+// Marshal encodes the content for a log.
 func (c *Content) Marshal() []byte {
-	if c.encoded != nil {
-		return c.encoded
-	}
-	return syntax.Encode(&c.authenticated)
+	return syntax.Encode(&storedContent{c.suite, c.generation, c.authenticated})
 }
+
+// AuthenticatedContent encodes that struct of §6: what transcripts and
+// references cover.
+func (c *Content) AuthenticatedContent() []byte { return syntax.Encode(&c.authenticated) }
 
 // GroupID is the group in which it was said.
 func (c *Content) GroupID() GroupID { return c.authenticated.Content.GroupID }
@@ -83,6 +98,5 @@ func (c *Content) ConfirmationTag() []byte { return c.authenticated.Confirmation
 // Encrypted reports whether it travelled as a PrivateMessage.
 func (c *Content) Encrypted() bool { return c.authenticated.WireFormat == WireFormatPrivateMessage }
 
-// Generation is the key that an encrypted content used. ParseContent does not
-// know it; the log notes it beside the content.
+// Generation is the key that an encrypted content used; zero for others.
 func (c *Content) Generation() Generation { return c.generation }

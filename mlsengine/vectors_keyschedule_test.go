@@ -209,11 +209,15 @@ func TestTranscriptHashesVectors(t *testing.T) {
 	eachVector(t, "transcript-hashes", generateTranscriptHashes, func(t *testing.T, v *transcriptVector) {
 		seen[v.Suite] = true
 		s := mustSuite(t, v.Suite)
-		c, err := ParseContent(v.Suite, v.AuthenticatedContent)
+		a, err := parse[authenticatedContent](v.AuthenticatedContent)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantBytes(t, "content", c.Marshal(), v.AuthenticatedContent)
+		c, err := ParseContent(newContent(s, &a, 3).Marshal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantBytes(t, "content", c.AuthenticatedContent(), v.AuthenticatedContent)
 		confirmed := confirmedTranscriptHash(s, v.InterimBefore, &c.authenticated)
 		wantBytes(t, "confirmed hash", confirmed, v.ConfirmedAfter)
 		wantBytes(t, "interim hash", interimTranscriptHash(s, confirmed, c.ConfirmationTag()), v.InterimAfter)
