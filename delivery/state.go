@@ -299,7 +299,7 @@ func publicFromInfo(info []byte, nowMs uint64) (*mlsengine.PublicGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mlsengine.NewPublicGroup(gi, nil, mlsengine.Env{Now: nowMs / 1000})
+	return mlsengine.NewPublicGroup(gi, nil)
 }
 
 func parseGroupInfo(info []byte) (*mlsengine.GroupInfo, error) {

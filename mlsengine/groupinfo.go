@@ -1,7 +1,11 @@
 package mlsengine
 
 import (
+	"bytes"
+	"errors"
+
 	"parley/internal/syntax"
+	"parley/mlsengine/suite"
 )
 
 // GroupInfo describes an epoch to those who want to join it (§12.4.3). A
@@ -32,3 +36,171 @@ type groupInfoTBS struct{ *GroupInfo }
 
 // Code writes the GroupInfoTBS struct of §12.4.3.
 func (t groupInfoTBS) Code(c *syntax.Coder) { t.codeUnsigned(c) }
+
+// Tree reads the ratchet_tree extension (§12.4.3.3); nil when there is none.
+func (g *GroupInfo) Tree() (*RatchetTree, error) {
+	data, present := g.Extensions.Find(ExtensionTypeRatchetTree)
+	if !present {
+		return nil, nil
+	}
+	return ParseRatchetTree(g.GroupContext.CipherSuite, data)
+}
+
+// ErrIdentity is returned where the signing identity is missing or is not the
+// one of the member's leaf.
+var ErrIdentity = errors.New("mlsengine: no signing identity, or not that of the leaf")
+
+// sign completes a GroupInfo.
+func (g *GroupInfo) sign(identity *SigningIdentity) error {
+	signature, err := identity.Sign("GroupInfoTBS", syntax.Encode(groupInfoTBS{g}))
+	if err != nil {
+		return err
+	}
+	g.Signature = signature
+	return nil
+}
+
+// verifySignature checks the signature with the key of the signer's leaf.
+func (g *GroupInfo) verifySignature(tree *RatchetTree) error {
+	leaf := tree.leaf(g.Signer)
+	if leaf == nil {
+		return broken(GroupInfoSigner, "leaf %d", g.Signer)
+	}
+	if err := tree.suite.VerifyWithLabel(leaf.SignatureKey, "GroupInfoTBS", syntax.Encode(groupInfoTBS{g}), g.Signature); err != nil {
+		return broken(GroupInfoSignature, "leaf %d", g.Signer)
+	}
+	return nil
+}
+
+// NewPublicGroup checks a GroupInfo and its tree as §12.4.3.1 asks, as far as
+// that needs no secret. A nil tree means the one inside the GroupInfo.
+func NewPublicGroup(gi *GroupInfo, tree *RatchetTree) (*PublicGroup, error) {
+	if gi.GroupContext.Version != VersionMLS10 {
+		return nil, broken(UnsupportedVersion, "version %d", gi.GroupContext.Version)
+	}
+	s, err := suite.Get(gi.GroupContext.CipherSuite)
+	if err != nil {
+		return nil, broken(UnsupportedCipherSuite, "%d", gi.GroupContext.CipherSuite)
+	}
+	if tree, err = chooseTree(gi, tree); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(tree.hash(), gi.GroupContext.TreeHash) {
+		return nil, broken(TreeHashMismatch, "epoch %d", gi.GroupContext.Epoch)
+	}
+	if err := gi.verifySignature(tree); err != nil {
+		return nil, err
+	}
+	if err := gi.Extensions.validateUnique(); err != nil {
+		return nil, err
+	}
+	if err := gi.GroupContext.Extensions.validateUnique(); err != nil {
+		return nil, err
+	}
+	if err := gi.GroupContext.Extensions.validateData(); err != nil {
+		return nil, err
+	}
+	if err := tree.verify(gi.GroupContext.GroupID, gi.GroupContext.Extensions); err != nil {
+		return nil, err
+	}
+	return newPublicGroup(s, gi.GroupContext, tree, gi.ConfirmationTag), nil
+}
+
+// chooseTree takes the tree that came with the GroupInfo or the one beside it.
+func chooseTree(gi *GroupInfo, beside *RatchetTree) (*RatchetTree, error) {
+	inside, err := gi.Tree()
+	switch {
+	case err != nil:
+		return nil, err
+	case inside != nil:
+		return inside, nil
+	case beside == nil || beside.suite.ID() != gi.GroupContext.CipherSuite:
+		return nil, broken(GroupInfoTree, "epoch %d", gi.GroupContext.Epoch)
+	}
+	return beside, nil
+}
+
+func newPublicGroup(s *suite.Suite, context GroupContext, tree *RatchetTree, tag []byte) *PublicGroup {
+	return &PublicGroup{
+		suite:           s,
+		context:         context,
+		encoded:         syntax.Encode(&context),
+		tree:            tree,
+		confirmationTag: tag,
+		interim:         interimTranscriptHash(s, context.ConfirmedTranscriptHash, tag),
+	}
+}
+
+// GroupInfoMatches checks that a GroupInfo describes this epoch and is signed
+// by a member of it.
+func (g *PublicGroup) GroupInfoMatches(gi *GroupInfo) error {
+	if !bytes.Equal(syntax.Encode(&gi.GroupContext), syntax.Encode(&g.context)) {
+		return broken(GroupInfoContext, "epoch %d of the GroupInfo, %d of the group", gi.GroupContext.Epoch, g.context.Epoch)
+	}
+	if !bytes.Equal(gi.ConfirmationTag, g.confirmationTag) {
+		return broken(GroupInfoContext, "another confirmation tag")
+	}
+	if err := gi.Extensions.validateUnique(); err != nil {
+		return err
+	}
+	tree, err := gi.Tree()
+	if err != nil {
+		return err
+	}
+	if tree != nil && !bytes.Equal(tree.hash(), g.context.TreeHash) {
+		return broken(TreeHashMismatch, "ratchet_tree extension")
+	}
+	return gi.verifySignature(g.tree)
+}
+
+// TreeInclusion says whether a GroupInfo carries the ratchet tree.
+type TreeInclusion bool
+
+// The two ways to give a joiner the tree.
+const (
+	WithoutTree TreeInclusion = false
+	WithTree    TreeInclusion = true
+)
+
+// GroupInfo describes the epoch to those who want to join (§12.4.3): with
+// external_pub, and with the tree if asked for. It is signed by env.Identity.
+func (g *Group) GroupInfo(tree TreeInclusion, env Env) (*GroupInfo, error) {
+	if g.retired {
+		return nil, ErrRetired
+	}
+	_, public, err := g.secrets.external.keyPair(g.public.suite)
+	if err != nil {
+		return nil, err
+	}
+	extensions := Extensions{extension(ExtensionTypeExternalPub, &ExternalPub{public})}
+	return g.describe(extensions, tree, env.Identity)
+}
+
+// describe makes a signed GroupInfo with these extensions and perhaps the tree.
+func (g *Group) describe(extensions Extensions, tree TreeInclusion, identity *SigningIdentity) (*GroupInfo, error) {
+	if err := g.checkIdentity(identity); err != nil {
+		return nil, err
+	}
+	if tree == WithTree {
+		extensions = append(extensions, Extension{Type: ExtensionTypeRatchetTree, Data: g.public.tree.Marshal()})
+	}
+	gi := &GroupInfo{
+		GroupContext:    g.public.context,
+		Extensions:      extensions,
+		ConfirmationTag: g.public.confirmationTag,
+		Signer:          g.own,
+	}
+	if err := gi.sign(identity); err != nil {
+		return nil, err
+	}
+	return gi, nil
+}
+
+// checkIdentity checks that an identity is the one our leaf shows to others.
+func (g *Group) checkIdentity(identity *SigningIdentity) error {
+	leaf := g.public.tree.leaf(g.own)
+	if identity == nil || !bytes.Equal(identity.Public, leaf.SignatureKey) {
+		return ErrIdentity
+	}
+	return nil
+}

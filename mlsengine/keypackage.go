@@ -2,7 +2,6 @@ package mlsengine
 
 import (
 	"bytes"
-	"slices"
 
 	"parley/internal/secret"
 	"parley/internal/syntax"
@@ -70,7 +69,10 @@ func (k *KeyPackage) Ref() KeyPackageRef {
 
 // LastResort reports whether the client allows this key package to be used
 // more than once.
-func (k *KeyPackage) LastResort() bool { return k.Extensions.Has(ExtensionLastResort) }
+func (k *KeyPackage) LastResort() bool {
+	_, marked := k.Extensions.Find(ExtensionTypeLastResort)
+	return marked
+}
 
 // Validate checks everything §10.1 and §7.3 ask of a key package by itself,
 // the clock included: what a client checks before it adds somebody.
@@ -92,23 +94,23 @@ func (k *KeyPackage) validate(s *suite.Suite) error {
 		return broken(KeyPackageVersion, "version %d", k.Version)
 	}
 	if k.CipherSuite != s.ID() {
-		return broken(KeyPackageSuite, "cipher suite %d", k.CipherSuite)
+		return broken(KeyPackageCipherSuite, "cipher suite %d", k.CipherSuite)
 	}
 	if k.LeafNode.Source != LeafNodeSourceKeyPackage {
-		return broken(KeyPackageLeafSource, "leaf_node_source %d", k.LeafNode.Source)
+		return broken(LeafSource, "leaf_node_source %d", k.LeafNode.Source)
 	}
 	if bytes.Equal(k.InitKey, k.LeafNode.EncryptionKey) {
-		return broken(KeyPackageInitKeyReused, "init_key equals the leaf's encryption_key")
+		return broken(KeyPackageInitKey, "init_key equals the leaf's encryption_key")
 	}
 	if err := s.ValidateHPKEPublicKey(k.InitKey); err != nil {
-		return broken(KeyPackageInitKey, "%v", err)
+		return broken(KeyPackageInitKeyInvalid, "%v", err)
 	}
 	if err := k.LeafNode.validateAlone(s); err != nil {
 		return err
 	}
 	for i := range k.Extensions {
 		if t := k.Extensions[i].Type; !k.LeafNode.Capabilities.supportsExtension(t) {
-			return broken(KeyPackageExtensionUnlisted, "extension type %d", t)
+			return broken(KeyPackageExtension, "extension type %d", t)
 		}
 	}
 	if err := k.Extensions.validateUnique(); err != nil {
@@ -145,60 +147,25 @@ func NewKeyPackage(p KeyPackageParams, env Env) (*KeyPackage, KeyPackageSecrets,
 	if err != nil {
 		return nil, KeyPackageSecrets{}, broken(UnsupportedCipherSuite, "%d", p.Suite)
 	}
-	initPrivate, initPublic, err := s.DeriveHPKEKeyPair(env.Entropy.Draw("init_key", s.HashSize()))
-	if err != nil {
-		return nil, KeyPackageSecrets{}, err
-	}
-	leafPrivate, leafPublic, err := s.DeriveHPKEKeyPair(env.Entropy.Draw("leaf_key", s.HashSize()))
+	initPrivate, initPublic, err := s.DeriveHPKEKeyPair(env.draw("init_key", s.HashSize()))
 	if err != nil {
 		return nil, KeyPackageSecrets{}, err
 	}
 	k := &KeyPackage{Version: VersionMLS10, CipherSuite: p.Suite, InitKey: initPublic}
-	capabilities := p.Capabilities.filled(p.Suite, p.Identity.Credential.Type())
 	if p.LastResort {
-		k.Extensions = Extensions{{Type: ExtensionLastResort}}
-		capabilities = capabilities.withExtension(ExtensionLastResort)
+		k.Extensions = Extensions{{Type: ExtensionTypeLastResort}}
+		p.Capabilities = p.Capabilities.withExtension(ExtensionTypeLastResort)
 	}
-	leaf := LeafNode{
-		EncryptionKey: leafPublic,
-		SignatureKey:  p.Identity.Public,
-		Credential:    p.Identity.Credential,
-		Capabilities:  capabilities,
-		Source:        LeafNodeSourceKeyPackage,
-		Lifetime:      p.Lifetime,
-		Extensions:    p.Extensions,
-	}
-	signed, err := leaf.sign(p.Identity.signer(s), nil, 0)
+	leaf, leafKey, err := newLeaf(s, leafParams{p.Identity, p.Capabilities, p.Lifetime, p.Extensions}, env)
 	if err != nil {
 		return nil, KeyPackageSecrets{}, err
 	}
-	k.LeafNode = *signed
-	if k.Signature, err = p.Identity.signer(s).Sign("KeyPackageTBS", syntax.Encode(keyPackageTBS{k})); err != nil {
+	k.LeafNode = *leaf
+	if k.Signature, err = p.Identity.Sign("KeyPackageTBS", syntax.Encode(keyPackageTBS{k})); err != nil {
 		return nil, KeyPackageSecrets{}, err
 	}
 	if err := k.validate(s); err != nil {
 		return nil, KeyPackageSecrets{}, err
 	}
-	return k, KeyPackageSecrets{InitKey: initPrivate.Raw(), LeafKey: leafPrivate.Raw()}, nil
-}
-
-// filled completes capabilities so that they state at least the protocol in use.
-func (cap Capabilities) filled(id CipherSuite, credential CredentialType) Capabilities {
-	if len(cap.Versions) == 0 {
-		cap.Versions = []ProtocolVersion{VersionMLS10}
-	}
-	if len(cap.CipherSuites) == 0 {
-		cap.CipherSuites = []CipherSuite{id}
-	}
-	if len(cap.Credentials) == 0 {
-		cap.Credentials = []CredentialType{credential}
-	}
-	return cap
-}
-
-func (cap Capabilities) withExtension(t ExtensionType) Capabilities {
-	if !slices.Contains(cap.Extensions, t) {
-		cap.Extensions = append(slices.Clone(cap.Extensions), t)
-	}
-	return cap
+	return k, KeyPackageSecrets{InitKey: initPrivate.Raw(), LeafKey: leafKey.Raw()}, nil
 }

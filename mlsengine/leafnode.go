@@ -145,20 +145,20 @@ func (l *LeafNode) verifySignature(s *suite.Suite, groupID GroupID, index LeafIn
 // validateAlone checks what §7.3 asks of a leaf without looking at others.
 func (l *LeafNode) validateAlone(s *suite.Suite) error {
 	if err := s.ValidateHPKEPublicKey(l.EncryptionKey); err != nil {
-		return broken(LeafEncryptionKey, "%v", err)
+		return broken(LeafKey, "%v", err)
 	}
 	if !slices.Contains(l.Capabilities.Versions, VersionMLS10) {
-		return broken(LeafVersionUnsupported, "capabilities list versions %v", l.Capabilities.Versions)
+		return broken(LeafVersion, "capabilities list versions %v", l.Capabilities.Versions)
 	}
 	if !slices.Contains(l.Capabilities.CipherSuites, s.ID()) {
-		return broken(LeafSuiteUnsupported, "capabilities lack cipher suite %d", s.ID())
+		return broken(LeafCipherSuite, "capabilities lack cipher suite %d", s.ID())
 	}
 	if !l.Capabilities.supportsCredential(l.Credential.Type()) {
 		return broken(LeafCredentialUnlisted, "credential type %d", l.Credential.Type())
 	}
 	for i := range l.Extensions {
 		if t := l.Extensions[i].Type; !l.Capabilities.supportsExtension(t) {
-			return broken(LeafExtensionUnlisted, "extension type %d", t)
+			return broken(LeafExtension, "extension type %d", t)
 		}
 	}
 	return l.Extensions.validateUnique()
@@ -168,7 +168,7 @@ func (l *LeafNode) validateAlone(s *suite.Suite) error {
 func (l *LeafNode) validateInGroup(extensions Extensions) error {
 	for i := range extensions {
 		if t := extensions[i].Type; !l.Capabilities.supportsExtension(t) {
-			return broken(GroupExtensionUnsupported, "extension type %d", t)
+			return broken(LeafGroupExtension, "extension type %d", t)
 		}
 	}
 	required, err := extensions.RequiredCapabilities()
@@ -182,17 +182,17 @@ func (l *LeafNode) validateInGroup(extensions Extensions) error {
 func (cap *Capabilities) satisfies(required *RequiredCapabilities) error {
 	for _, t := range required.ExtensionTypes {
 		if !cap.supportsExtension(t) {
-			return broken(RequiredCapabilityMissing, "extension type %d", t)
+			return broken(LeafRequiredCapabilities, "extension type %d", t)
 		}
 	}
 	for _, t := range required.ProposalTypes {
 		if !cap.supportsProposal(t) {
-			return broken(RequiredCapabilityMissing, "proposal type %d", t)
+			return broken(LeafRequiredCapabilities, "proposal type %d", t)
 		}
 	}
 	for _, t := range required.CredentialTypes {
 		if !cap.supportsCredential(t) {
-			return broken(RequiredCapabilityMissing, "credential type %d", t)
+			return broken(LeafRequiredCapabilities, "credential type %d", t)
 		}
 	}
 	return nil
@@ -212,4 +212,67 @@ func (l *LeafNode) validateLifetime(env Env) error {
 // equal reports whether two leaves are byte for byte the same.
 func (l *LeafNode) equal(other *LeafNode) bool {
 	return slices.Equal(syntax.Encode(l), syntax.Encode(other))
+}
+
+// leafParams says what a published leaf offers.
+type leafParams struct {
+	identity     SigningIdentity
+	capabilities Capabilities
+	lifetime     Lifetime
+	extensions   Extensions
+}
+
+// newLeaf makes a leaf that belongs to no group yet, and its private key.
+func newLeaf(s *suite.Suite, p leafParams, env Env) (*LeafNode, suite.HPKEPrivateKey, error) {
+	private, public, err := s.DeriveHPKEKeyPair(env.draw("leaf_key", s.HashSize()))
+	if err != nil {
+		return nil, suite.HPKEPrivateKey{}, err
+	}
+	leaf := LeafNode{
+		EncryptionKey: public,
+		SignatureKey:  p.identity.Public,
+		Credential:    p.identity.Credential,
+		Capabilities:  p.capabilities.filled(s.ID(), p.identity.Credential.Type()),
+		Source:        LeafNodeSourceKeyPackage,
+		Lifetime:      p.lifetime,
+		Extensions:    p.extensions,
+	}
+	signed, err := leaf.sign(&p.identity, nil, 0)
+	if err != nil {
+		return nil, suite.HPKEPrivateKey{}, err
+	}
+	return signed, private, signed.validateAlone(s)
+}
+
+// renewed is the unsigned leaf that replaces l: with a fresh key, and an
+// identity that may be the old one.
+func (l *LeafNode) renewed(source LeafNodeSource, key suite.HPKEPublicKey, identity *SigningIdentity) *LeafNode {
+	next := *l
+	next.Source = source
+	next.EncryptionKey = key
+	next.Credential = identity.Credential
+	next.SignatureKey = identity.Public
+	next.Lifetime, next.ParentHash, next.Signature = Lifetime{}, nil, nil
+	return &next
+}
+
+// filled completes capabilities so that they state at least the protocol in use.
+func (cap Capabilities) filled(id CipherSuite, credential CredentialType) Capabilities {
+	if len(cap.Versions) == 0 {
+		cap.Versions = []ProtocolVersion{VersionMLS10}
+	}
+	if len(cap.CipherSuites) == 0 {
+		cap.CipherSuites = []CipherSuite{id}
+	}
+	if len(cap.Credentials) == 0 {
+		cap.Credentials = []CredentialType{credential}
+	}
+	return cap
+}
+
+func (cap Capabilities) withExtension(t ExtensionType) Capabilities {
+	if !slices.Contains(cap.Extensions, t) {
+		cap.Extensions = append(slices.Clone(cap.Extensions), t)
+	}
+	return cap
 }

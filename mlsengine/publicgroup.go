@@ -1,6 +1,7 @@
 package mlsengine
 
 import (
+	"bytes"
 	"slices"
 
 	"parley/mlsengine/suite"
@@ -11,6 +12,7 @@ import (
 type PublicGroup struct {
 	suite           *suite.Suite
 	context         GroupContext
+	encoded         []byte // the context
 	tree            *RatchetTree
 	confirmationTag []byte
 	interim         []byte  // interim transcript hash (§8.2)
@@ -90,44 +92,78 @@ func (g *PublicGroup) ExternalSenders() []ExternalSender {
 	return slices.Clone(senders)
 }
 
-// Marshal encodes the epoch; equal epochs have equal bytes.
-func (g *PublicGroup) Marshal() []byte { panic(ErrNotImplemented) }
-
-// ParsePublicGroup reads what Marshal wrote and checks it against its tree hash.
-func ParsePublicGroup(b []byte) (*PublicGroup, error) { return nil, ErrNotImplemented }
-
-// NewPublicGroup checks a GroupInfo and its tree as §12.4.3.1 asks, as far as
-// that needs no secret.
-func NewPublicGroup(gi *GroupInfo, tree *RatchetTree, env Env) (*PublicGroup, error) {
-	return nil, ErrNotImplemented
+// checkPlace checks that a message is of this group and epoch.
+func (g *PublicGroup) checkPlace(id GroupID, epoch Epoch) error {
+	if !bytes.Equal(id, g.context.GroupID) {
+		return broken(WrongGroup, "group id of %d bytes", len(id))
+	}
+	if epoch != g.context.Epoch {
+		return broken(WrongEpoch, "epoch %d, the group is in %d", epoch, g.context.Epoch)
+	}
+	return nil
 }
 
 // VerifyMessage checks framing and signature of a PublicMessage of this epoch.
 // The membership tag needs a secret and stays unchecked.
-func (g *PublicGroup) VerifyMessage(m *Message) (*Content, error) { return nil, ErrNotImplemented }
+func (g *PublicGroup) VerifyMessage(m *Message) (*Content, error) {
+	if m.public == nil {
+		return nil, broken(UnsupportedWireFormat, "wire format %d is not public", m.wireFormat)
+	}
+	if err := m.public.validate(); err != nil {
+		return nil, err
+	}
+	if err := g.verifyAuthenticated(&m.public.content); err != nil {
+		return nil, err
+	}
+	return newContent(g.suite, &m.public.content, 0), nil
+}
 
 // VerifyContent checks the signature of a content that came from storage
 // against this epoch.
-func (g *PublicGroup) VerifyContent(c *Content) error { return ErrNotImplemented }
+func (g *PublicGroup) VerifyContent(c *Content) error { return g.verifyAuthenticated(&c.authenticated) }
 
-// PublicStaged is the outcome of a commit as an outsider sees it.
-type PublicStaged struct {
-	Next    *PublicGroup
-	Delta   []byte
-	Effects Effects
-	ReInit  *ReInit
+// verifyAuthenticated checks who sent a content, and the signature (§6.1).
+func (g *PublicGroup) verifyAuthenticated(a *authenticatedContent) error {
+	if err := g.checkPlace(a.Content.GroupID, a.Content.Epoch); err != nil {
+		return err
+	}
+	if err := a.Content.validateSender(); err != nil {
+		return err
+	}
+	key, err := g.senderKey(&a.Content)
+	if err != nil {
+		return err
+	}
+	return verifyContent(g.suite, a, key, g.encoded)
 }
 
-// StageCommit computes the next epoch from a verified commit and the verified
-// proposals it refers to. All rules are checked that need no secret.
-func (g *PublicGroup) StageCommit(c *Content, proposals []*Content, env Env) (*PublicStaged, error) {
-	return nil, ErrNotImplemented
+// senderKey finds the key that verifies a content (§6.1). The content fits its
+// sender's type.
+func (g *PublicGroup) senderKey(f *framedContent) (suite.SignaturePublicKey, error) {
+	switch f.Sender.Type {
+	case SenderTypeMember:
+		leaf := g.tree.leaf(f.Sender.Leaf)
+		if leaf == nil {
+			return nil, broken(UnknownSender, "leaf %d", f.Sender.Leaf)
+		}
+		return leaf.SignatureKey, nil
+	case SenderTypeExternal:
+		senders, err := g.context.Extensions.ExternalSenders()
+		if err != nil {
+			return nil, err
+		}
+		if uint64(f.Sender.Index) >= uint64(len(senders)) {
+			return nil, broken(UnknownExternalSender, "%d of %d", f.Sender.Index, len(senders))
+		}
+		return senders[f.Sender.Index].SignatureKey, nil
+	case SenderTypeNewMemberProposal:
+		if add, ok := f.Proposal.(*Add); ok {
+			return add.KeyPackage.LeafNode.SignatureKey, nil
+		}
+	case SenderTypeNewMemberCommit:
+		if f.Commit != nil && f.Commit.Path != nil {
+			return f.Commit.Path.LeafNode.SignatureKey, nil
+		}
+	}
+	return nil, broken(UnknownSender, "sender type %d", f.Sender.Type)
 }
-
-// ApplyDelta computes the next epoch from a delta. It checks that the changed
-// tree has the tree hash of the new context.
-func (g *PublicGroup) ApplyDelta(delta []byte) (*PublicGroup, error) { return nil, ErrNotImplemented }
-
-// GroupInfoMatches checks that a GroupInfo describes this epoch and is signed
-// by a member.
-func (g *PublicGroup) GroupInfoMatches(gi *GroupInfo) error { return ErrNotImplemented }

@@ -45,6 +45,12 @@ type node struct {
 
 func (n *node) blank() bool { return n.leaf == nil && n.parent == nil }
 
+// misplaced reports whether a leaf stands in a parent's slot or a parent in a
+// leaf's.
+func (n *node) misplaced(x treemath.NodeIndex) bool {
+	return n.leaf != nil && !x.IsLeaf() || n.parent != nil && x.IsLeaf()
+}
+
 // encryptionKey returns the slot's HPKE key, nil when it is blank.
 func (n *node) encryptionKey() suite.HPKEPublicKey {
 	switch {
@@ -269,7 +275,7 @@ func codeNode(c *syntax.Coder, n *node) {
 // tree builds the full tree around the encoded nodes.
 func (w wireTree) tree(s *suite.Suite) (*RatchetTree, error) {
 	if len(w) == 0 || w[len(w)-1].blank() {
-		return nil, broken(TreeTrailingBlank, "%d nodes", len(w))
+		return nil, broken(TreeMalformed, "%d nodes", len(w))
 	}
 	if len(w) > 2*leavesMax-1 {
 		return nil, broken(TreeTooLarge, "%d nodes", len(w))
@@ -283,8 +289,8 @@ func (w wireTree) tree(s *suite.Suite) (*RatchetTree, error) {
 	d := treeDraft{slots{make([]*node, len(backing)), size}, s}
 	for x := range backing {
 		d.nodes[x] = &backing[x]
-		if n := &backing[x]; (n.leaf != nil && x%2 == 1) || (n.parent != nil && x%2 == 0) {
-			return nil, broken(TreeNodeKind, "node %d", x)
+		if backing[x].misplaced(treemath.NodeIndex(x)) {
+			return nil, broken(TreeMalformed, "node %d", x)
 		}
 	}
 	return d.seal(), nil

@@ -83,6 +83,7 @@ const (
 	KeyPackageExtension
 	ReInitParameters
 	ReInitEpoch
+	ReInitMember
 	BranchParameters
 	BranchEpoch
 	BranchMember
@@ -110,6 +111,7 @@ const (
 
 	// §12.4: commits and joining
 	UnknownProposal
+	OwnUpdateUnknown
 	GroupEnded
 	InvalidConfirmationTag
 	ExternalInitKEM
@@ -123,6 +125,7 @@ const (
 	GroupInfoSigner
 	GroupInfoSignature
 	GroupInfoTree
+	GroupInfoContext
 	GroupInfoExtension
 	GroupInfoExternalPub
 
@@ -210,6 +213,7 @@ var rules = [ruleCount]rule{
 	KeyPackageExtension:      {"key_package_extension", "§10", "the key package carries an extension that its leaf's capabilities leave out"},
 	ReInitParameters:         {"reinit_parameters", "§11.2", "the new group is not the one that ReInit named"},
 	ReInitEpoch:              {"reinit_epoch", "§11.2", "the new group of a ReInit is not in epoch 1"},
+	ReInitMember:             {"reinit_member", "§11.2", "a member of the old group is not in the new one"},
 	BranchParameters:         {"branch_parameters", "§11.3", "the branch has another version or cipher suite than its group"},
 	BranchEpoch:              {"branch_epoch", "§11.3", "the branch is not in epoch 1"},
 	BranchMember:             {"branch_member", "§11.3", "a leaf of the branch matches no member of its group"},
@@ -237,6 +241,7 @@ var rules = [ruleCount]rule{
 
 	// §12.4: commits and joining
 	UnknownProposal:        {"unknown_proposal", "§12.4", "the commit refers to a proposal that is not known here"},
+	OwnUpdateUnknown:       {"own_update_unknown", "§12.4.2", "the key of our own committed Update is not known here"},
 	GroupEnded:             {"group_ended", "§12.4.2", "the group was reinitialized or left and takes no more messages"},
 	InvalidConfirmationTag: {"invalid_confirmation_tag", "§12.4.2", "the confirmation tag does not verify"},
 	ExternalInitKEM:        {"external_init_kem", "§8.3", "the KEM output of an ExternalInit does not decapsulate"},
@@ -250,6 +255,7 @@ var rules = [ruleCount]rule{
 	GroupInfoSigner:        {"group_info_signer", "§12.4.3.1", "the signer's leaf is blank or outside the tree"},
 	GroupInfoSignature:     {"group_info_signature", "§12.4.3", "the group info's signature does not verify"},
 	GroupInfoTree:          {"group_info_tree", "§12.4.3.3", "no ratchet tree came with the group info or beside it"},
+	GroupInfoContext:       {"group_info_context", "§12.4.3", "the group info is not of this epoch"},
 	GroupInfoExtension:     {"group_info_extension", "§13.4", "the joiner does not support an extension of the group"},
 	GroupInfoExternalPub:   {"group_info_external_pub", "§12.4.3.2", "the group info has no external_pub"},
 }

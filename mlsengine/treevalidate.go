@@ -57,7 +57,7 @@ func (t *RatchetTree) verifyUnmerged() error {
 		}
 		for i, leaf := range n.parent.UnmergedLeaves {
 			if i > 0 && leaf <= n.parent.UnmergedLeaves[i-1] {
-				return broken(TreeUnmergedOrder, "node %d", x)
+				return broken(TreeUnmergedLeaf, "node %d", x)
 			}
 			if err := t.verifyUnmergedLeaf(treemath.NodeIndex(x), leaf); err != nil {
 				return err
@@ -105,14 +105,14 @@ func (t *RatchetTree) verifyUniqueKeys() error {
 			continue
 		}
 		if _, twice := encryption[string(n.encryptionKey())]; twice {
-			return broken(TreeEncryptionKeyReused, "node %d", x)
+			return broken(TreeDuplicateKey, "node %d", x)
 		}
 		encryption[string(n.encryptionKey())] = struct{}{}
 		if n.leaf == nil {
 			continue
 		}
 		if _, twice := signature[string(n.leaf.SignatureKey)]; twice {
-			return broken(TreeSignatureKeyReused, "leaf %d", x/2)
+			return broken(LeafDuplicateSignatureKey, "leaf %d", x/2)
 		}
 		signature[string(n.leaf.SignatureKey)] = struct{}{}
 	}
@@ -126,7 +126,7 @@ func (t *RatchetTree) verifyCredentialTypes() error {
 	for i, leaf := range t.Members {
 		for _, kind := range inUse {
 			if !leaf.Capabilities.supportsCredential(kind) {
-				return broken(CredentialTypeUnsupported, "leaf %d does not support credential type %d", i, kind)
+				return broken(LeafCredentialUnsupported, "leaf %d does not support credential type %d", i, kind)
 			}
 		}
 	}

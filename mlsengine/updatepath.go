@@ -81,21 +81,29 @@ func (k nodeKeys) get(x treemath.NodeIndex) (suite.HPKEPrivateKey, bool) {
 
 func compareNode(k nodeKey, x treemath.NodeIndex) int { return int(k.node) - int(x) }
 
+// with returns the keys with fresh ones added or put in their place.
+func (k nodeKeys) with(fresh []nodeKey) nodeKeys {
+	next := make(nodeKeys, 0, len(k)+len(fresh))
+	for _, held := range k {
+		if !slices.ContainsFunc(fresh, func(f nodeKey) bool { return f.node == held.node }) {
+			next = append(next, held)
+		}
+	}
+	next = append(next, fresh...)
+	slices.SortFunc(next, func(a, b nodeKey) int { return compareNode(a, b.node) })
+	return next
+}
+
 // moved returns the keys that are still valid in the next tree, with fresh
 // ones added: a key whose node was blanked or given another key is forgotten.
 func (k nodeKeys) moved(from, to *RatchetTree, fresh []nodeKey) nodeKeys {
-	kept := make(nodeKeys, 0, len(k)+len(fresh))
+	kept := make(nodeKeys, 0, len(k))
 	for _, held := range k {
-		if int(held.node) >= len(to.nodes) || slices.ContainsFunc(fresh, func(f nodeKey) bool { return f.node == held.node }) {
-			continue
-		}
-		if bytes.Equal(from.at(held.node).encryptionKey(), to.at(held.node).encryptionKey()) {
+		if int(held.node) < len(to.nodes) && bytes.Equal(from.at(held.node).encryptionKey(), to.at(held.node).encryptionKey()) {
 			kept = append(kept, held)
 		}
 	}
-	kept = append(kept, fresh...)
-	slices.SortFunc(kept, func(a, b nodeKey) int { return compareNode(a, b.node) })
-	return kept
+	return kept.with(fresh)
 }
 
 // setPath puts new keys on the filtered direct path, root first so that each
@@ -128,7 +136,7 @@ func (d *treeDraft) mergePath(committer LeafIndex, path *UpdatePath, added []Lea
 		keys[i] = path.Nodes[i].EncryptionKey
 		resolution = d.resolution(resolution[:0], step.copath, added)
 		if got := len(path.Nodes[i].EncryptedPathSecret); got != len(resolution) {
-			return broken(PathResolution, "node %d: %d ciphertexts for a resolution of %d", step.node, got, len(resolution))
+			return broken(PathCiphertexts, "node %d: %d ciphertexts for a resolution of %d", step.node, got, len(resolution))
 		}
 	}
 	above := d.setPath(committer, steps, keys)
@@ -147,7 +155,7 @@ func (d *treeDraft) checkPathKeys(path *UpdatePath) error {
 	for i := range path.Nodes {
 		key := path.Nodes[i].EncryptionKey
 		if err := d.suite.ValidateHPKEPublicKey(key); err != nil {
-			return broken(PathKeyInvalid, "node %d of the path: %v", i, err)
+			return broken(PathKey, "node %d of the path: %v", i, err)
 		}
 		if _, twice := fresh[string(key)]; twice {
 			return broken(PathKeyReused, "node %d of the path repeats a key of the path", i)
@@ -208,10 +216,10 @@ func (r *pathReceiver) decrypt(step pathStep, n *UpdatePathNode) (pathSecret, er
 		sealed := n.EncryptedPathSecret[i]
 		plain, err := s.DecryptWithLabel(key, "UpdatePathNode", r.context, sealed.KEMOutput, sealed.Ciphertext)
 		if err != nil {
-			return pathSecret{}, broken(PathDecryption, "ciphertext %d of node %d", i, step.node)
+			return pathSecret{}, broken(PathSecret, "ciphertext %d of node %d", i, step.node)
 		}
 		if len(plain) != s.HashSize() {
-			return pathSecret{}, broken(PathDecryption, "path secret of %d bytes", len(plain))
+			return pathSecret{}, broken(PathSecret, "path secret of %d bytes", len(plain))
 		}
 		return pathSecret{secret.New(plain)}, nil
 	}
@@ -246,8 +254,8 @@ type ownPath struct {
 
 func drawPath(s *suite.Suite, env Env) ownPath {
 	return ownPath{
-		leafSecret: pathSecret{secret.New(env.Entropy.Draw("leaf_secret", s.HashSize()))},
-		first:      pathSecret{secret.New(env.Entropy.Draw("path_secret", s.HashSize()))},
+		leafSecret: pathSecret{secret.New(env.draw("leaf_secret", s.HashSize()))},
+		first:      pathSecret{secret.New(env.draw("path_secret", s.HashSize()))},
 	}
 }
 
@@ -293,7 +301,7 @@ func (o ownPath) seal(tree *RatchetTree, steps []pathStep, added []LeafIndex, co
 	for i, step := range steps {
 		nodes[i].EncryptionKey = tree.at(step.node).encryptionKey()
 		for _, x := range tree.resolution(nil, step.copath, added) {
-			entropy := env.Entropy.Draw("path_encryption", s.HPKEEntropySize())
+			entropy := env.draw("path_encryption", s.HPKEEntropySize())
 			kem, sealed, err := s.EncryptWithLabel(tree.at(x).encryptionKey(), "UpdatePathNode", context, current.Expose(), entropy)
 			if err != nil {
 				return nil, err

@@ -1,8 +1,12 @@
 package mlsengine
 
 import (
+	"bytes"
+	"errors"
+
 	"parley/internal/secret"
 	"parley/internal/syntax"
+	"parley/mlsengine/suite"
 )
 
 // Welcome lets new members join the epoch their Add created (§12.4.3.1). A
@@ -34,20 +38,252 @@ func (e *EncryptedGroupSecrets) Code(c *syntax.Coder) {
 
 // groupSecrets is what a new member learns (§12.4.3.1).
 type groupSecrets struct {
-	joinerSecret secret.Bytes
-	pathSecret   *codedSecret
-	psks         []PreSharedKeyID
+	joiner joinerSecret
+	path   *pathSecret
+	psks   []PreSharedKeyID
 }
 
 // Code walks the GroupSecrets struct of §12.4.3.1.
 func (g *groupSecrets) Code(c *syntax.Coder) {
-	codeSecret(c, &g.joinerSecret)
-	syntax.Optional(c, &g.pathSecret)
+	codeSecret(c, &g.joiner.Bytes)
+	syntax.Optional(c, &g.path)
 	syntax.Vector(c, &g.psks)
 }
 
-// codedSecret is a struct of one opaque secret, such as PathSecret of §12.4.3.1.
-type codedSecret struct{ secret.Bytes }
+// Code walks the PathSecret struct of §12.4.3.1.
+func (p *pathSecret) Code(c *syntax.Coder) { codeSecret(c, &p.Bytes) }
 
-// Code walks the one field.
-func (s *codedSecret) Code(c *syntax.Coder) { codeSecret(c, &s.Bytes) }
+// newcomer is a member a Welcome is for.
+type newcomer struct {
+	keyPackage *KeyPackage
+	secrets    groupSecrets
+}
+
+// sealWelcome encrypts a GroupInfo and each newcomer's secrets (§12.4.3.1).
+func sealWelcome(s *suite.Suite, member memberSecret, gi *GroupInfo, newcomers []newcomer, env Env) (*Welcome, error) {
+	welcome := member.welcomeSecret(s)
+	key, nonce := welcome.keyAndNonce(s)
+	sealed, err := s.SealAEAD(key.Expose(), nonce.Expose(), nil, syntax.Encode(gi))
+	if err != nil {
+		return nil, err
+	}
+	w := &Welcome{CipherSuite: s.ID(), EncryptedGroupInfo: sealed}
+	for i := range newcomers {
+		n := &newcomers[i]
+		plain := syntax.Encode(&n.secrets)
+		kem, ciphertext, err := s.EncryptWithLabel(n.keyPackage.InitKey, "Welcome", sealed, plain, env.draw("welcome", s.HPKEEntropySize()))
+		clear(plain)
+		if err != nil {
+			return nil, err
+		}
+		w.Secrets = append(w.Secrets, EncryptedGroupSecrets{n.keyPackage.Ref(), HPKECiphertext{kem, ciphertext}})
+	}
+	return w, nil
+}
+
+// JoinInput is what a client brings along to join by Welcome.
+type JoinInput struct {
+	KeyPackage *KeyPackage
+	Secrets    KeyPackageSecrets
+	Identity   SigningIdentity
+	Tree       *RatchetTree // when the Welcome does not carry it
+	PSKs       PSKStore
+	Origin     *PublicGroup // the group this one reinitializes or branches from, in the epoch its PSK names
+}
+
+// ErrKeyPackageSecrets is returned where private keys do not belong to their
+// key package.
+var ErrKeyPackageSecrets = errors.New("mlsengine: the private keys are not those of the key package")
+
+// JoinFromWelcome joins the epoch that a Welcome describes (§12.4.3.1). The
+// caller checks that it is not in a group of that id already.
+func JoinFromWelcome(w *Welcome, in JoinInput) (*Group, error) {
+	s, err := suite.Get(w.CipherSuite)
+	if err != nil {
+		return nil, broken(UnsupportedCipherSuite, "%d", w.CipherSuite)
+	}
+	secrets, err := w.open(s, in)
+	if err != nil {
+		return nil, err
+	}
+	psk, err := joinPSKs(s, secrets.psks, in)
+	if err != nil {
+		return nil, err
+	}
+	member := deriveMemberSecret(s, secrets.joiner, psk)
+	gi, err := w.openGroupInfo(s, member)
+	if err != nil {
+		return nil, err
+	}
+	if gi.GroupContext.CipherSuite != w.CipherSuite {
+		return nil, broken(WelcomeCipherSuite, "GroupInfo has cipher suite %d", gi.GroupContext.CipherSuite)
+	}
+	public, err := NewPublicGroup(gi, in.Tree)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkOrigin(public, secrets.psks, in.Origin); err != nil {
+		return nil, err
+	}
+	own, err := public.tree.find(&in.KeyPackage.LeafNode)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := welcomeKeys(public.tree, own, gi.Signer, secrets.path, in.Secrets.LeafKey)
+	if err != nil {
+		return nil, err
+	}
+	derived, encryption := deriveEpoch(s, member, syntax.Encode(&public.context))
+	if err := derived.confirmation.verify(s, public.context.ConfirmedTranscriptHash, public.confirmationTag); err != nil {
+		return nil, err
+	}
+	ratchets := newSecretTree(s, encryption, public.tree.size)
+	return &Group{public: public, own: own, keys: keys, secrets: derived, ratchets: ratchets}, nil
+}
+
+// open finds the entry for our key package and decrypts it.
+func (w *Welcome) open(s *suite.Suite, in JoinInput) (*groupSecrets, error) {
+	if !bytes.Equal(in.Identity.Public, in.KeyPackage.LeafNode.SignatureKey) {
+		return nil, ErrKeyPackageSecrets
+	}
+	if in.KeyPackage.CipherSuite != w.CipherSuite {
+		return nil, broken(WelcomeCipherSuite, "Welcome has %d, key package %d", w.CipherSuite, in.KeyPackage.CipherSuite)
+	}
+	initKey, err := s.ParseHPKEPrivateKey(in.Secrets.InitKey.Expose())
+	if err != nil {
+		return nil, ErrKeyPackageSecrets
+	}
+	ref := in.KeyPackage.Ref()
+	for i := range w.Secrets {
+		entry := &w.Secrets[i]
+		if !bytes.Equal(entry.NewMember, ref) {
+			continue
+		}
+		sealed := &entry.EncryptedGroupSecrets
+		plain, err := s.DecryptWithLabel(initKey, "Welcome", w.EncryptedGroupInfo, sealed.KEMOutput, sealed.Ciphertext)
+		if err != nil {
+			return nil, broken(WelcomeSecrets, "do not decrypt")
+		}
+		secrets, err := syntax.Decode[groupSecrets](plain)
+		clear(plain)
+		if err != nil {
+			return nil, broken(WelcomeSecrets, "%v", err)
+		}
+		return &secrets, nil
+	}
+	return nil, broken(WelcomeNotForUs, "%d entries", len(w.Secrets))
+}
+
+// openGroupInfo decrypts the GroupInfo.
+func (w *Welcome) openGroupInfo(s *suite.Suite, member memberSecret) (*GroupInfo, error) {
+	welcome := member.welcomeSecret(s)
+	key, nonce := welcome.keyAndNonce(s)
+	plain, err := s.OpenAEAD(key.Expose(), nonce.Expose(), nil, w.EncryptedGroupInfo)
+	if err != nil {
+		return nil, broken(WelcomeGroupInfo, "does not decrypt")
+	}
+	gi, err := syntax.Decode[GroupInfo](plain)
+	if err != nil {
+		return nil, broken(WelcomeGroupInfo, "%v", err)
+	}
+	return &gi, nil
+}
+
+// find returns the place of a leaf in the tree.
+func (t *RatchetTree) find(leaf *LeafNode) (LeafIndex, error) {
+	for i, other := range t.Members {
+		if bytes.Equal(other.EncryptionKey, leaf.EncryptionKey) && other.equal(leaf) {
+			return i, nil
+		}
+	}
+	return 0, broken(WelcomeLeaf, "%d leaves", t.size)
+}
+
+// welcomeKeys collects the private keys of a new member: its leaf's, and those
+// from the lowest node above it and the committer to the root (§12.4.3.1).
+func welcomeKeys(tree *RatchetTree, own, signer LeafIndex, path *pathSecret, leafKey secret.Bytes) (nodeKeys, error) {
+	s := tree.suite
+	private, err := s.ParseHPKEPrivateKey(leafKey.Expose())
+	if err != nil {
+		return nil, ErrKeyPackageSecrets
+	}
+	public, err := s.PublicHPKEKey(private)
+	if err != nil || !bytes.Equal(public, tree.leaf(own).EncryptionKey) {
+		return nil, ErrKeyPackageSecrets
+	}
+	keys := nodeKeys{{own.Node(), private}}
+	if path == nil {
+		return keys, nil
+	}
+	steps, nodes, err := tree.sharedPath(own, signer)
+	if err != nil {
+		return nil, err
+	}
+	above, _, err := climb(s, steps, nodes, *path)
+	if err != nil {
+		return nil, broken(WelcomePathSecret, "%v", err)
+	}
+	return keys.moved(tree, tree, above), nil
+}
+
+// sharedPath lists the non-blank nodes from the lowest common ancestor of two
+// leaves to the root, with their keys. The first must not be blank: the path
+// secret is for it.
+func (t *RatchetTree) sharedPath(own, signer LeafIndex) (steps []pathStep, keys []suite.HPKEPublicKey, err error) {
+	if own == signer {
+		return nil, nil, broken(GroupInfoSigner, "the signer is the new member itself")
+	}
+	ancestor := t.size.CommonAncestor(own, signer)
+	if t.at(ancestor).parent == nil {
+		return nil, nil, broken(WelcomePathSecret, "node %d is blank", ancestor)
+	}
+	for _, step := range t.directPath(own) {
+		if step.node.Level() < ancestor.Level() || t.at(step.node).parent == nil {
+			continue
+		}
+		steps = append(steps, step)
+		keys = append(keys, t.at(step.node).encryptionKey())
+	}
+	return steps, keys, nil
+}
+
+// joinPSKs finds the keys a Welcome names and combines them (§8.4).
+func joinPSKs(s *suite.Suite, ids []PreSharedKeyID, in JoinInput) (pskSecret, error) {
+	linked := 0
+	for i := range ids {
+		if err := ids[i].validateNonce(s); err != nil {
+			return pskSecret{}, err
+		}
+		if ids[i].linksGroups() {
+			linked++
+		}
+	}
+	if linked > 1 {
+		return pskSecret{}, broken(WelcomePSKs, "%d of them", linked)
+	}
+	return findPSKs(s, ids, func(id PreSharedKeyID) ([]byte, bool) {
+		if in.PSKs == nil {
+			return nil, false
+		}
+		return in.PSKs.PSK(id)
+	})
+}
+
+// linksGroups reports whether the key ties a new group to an older one
+// (§11.2, §11.3).
+func (p *PreSharedKeyID) linksGroups() bool {
+	return p.Type == PSKTypeResumption && p.Usage != ResumptionPSKUsageApplication
+}
+
+// findPSKs looks the keys up in their order and combines them (§8.4).
+func findPSKs(s *suite.Suite, ids []PreSharedKeyID, find func(PreSharedKeyID) ([]byte, bool)) (pskSecret, error) {
+	keys := make([][]byte, len(ids))
+	for i, id := range ids {
+		key, known := find(id)
+		if !known {
+			return pskSecret{}, broken(PSKUnknown, "PSK %d of %d", i+1, len(ids))
+		}
+		keys[i] = key
+	}
+	return derivePSKSecret(s, ids, keys)
+}
