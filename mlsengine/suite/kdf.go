@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -183,9 +184,10 @@ func (h hashAlgorithm) hmac(out *[hashSizeMax]byte, key, message []byte) {
 	const messageMax = shortMessageMax + hashSizeMax + 1
 	size, blockSize := h.size(), h.blockSize()
 	if len(key) > blockSize || len(message) > messageMax {
-		m := hmac.New(h.crypto().New, key)
-		m.Write(message)
-		m.Sum(out[:0])
+		// Copies, so that the arguments of the short path stay off the heap.
+		m := hmac.New(h.crypto().New, bytes.Clone(key))
+		m.Write(bytes.Clone(message))
+		copy(out[:], m.Sum(nil))
 		return
 	}
 	var inner [blockSizeMax + messageMax]byte
