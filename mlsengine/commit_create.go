@@ -159,6 +159,7 @@ func (b *committing) finish() (*CommitOut, error) {
 	content.ConfirmationTag = entered.tag
 	next := g.successor(b.st, entered, b.fresh)
 	out := &CommitOut{Staged: b.st.staged(next, entered.tag)}
+	out.Staged.Commit = newContent(g.public.suite, content, 0)
 	message, err := g.protect(content, b.in.Framing, b.env)
 	if err != nil {
 		return nil, err
@@ -270,7 +271,9 @@ func (g *Group) ResumeCommit(in ResumeInput, env Env) (*Staged, error) {
 	if !bytes.Equal(entered.tag, content.ConfirmationTag) {
 		return nil, broken(InvalidConfirmationTag, "epoch %d", st.context.Epoch)
 	}
-	return st.staged(g.successor(st, entered, fresh), entered.tag), nil
+	staged := st.staged(g.successor(st, entered, fresh), entered.tag)
+	staged.Commit = c
+	return staged, nil
 }
 
 // own finds the commit in its message, or in the secrets when the message is

@@ -24,7 +24,8 @@ type Staged struct {
 	Delta   []byte
 	Effects Effects
 	Removed bool
-	ReInit  *ReInit // the commit closed the group in favour of this one
+	ReInit  *ReInit  // the commit closed the group in favour of this one
+	Commit  *Content // of a commit of our own, which Open does not read
 }
 
 // PublicStaged is the outcome of a commit as an outsider sees it.
