@@ -11,13 +11,21 @@ import (
 // structure, parent hashes and every leaf. Lifetimes are left to whoever adds
 // a leaf; one that is in the tree stays valid for its group.
 func (t *RatchetTree) verify(groupID GroupID, extensions Extensions) error {
-	if err := t.verifyUnmerged(); err != nil {
-		return err
-	}
 	if err := t.verifyUniqueKeys(); err != nil {
 		return err
 	}
 	if err := t.verifyCredentialTypes(); err != nil {
+		return err
+	}
+	if err := t.verifyParents(); err != nil {
+		return err
+	}
+	return t.verifyLeaves(groupID, extensions)
+}
+
+// verifyParents checks every parent node (§7.9.2, §12.4.3.1).
+func (t *RatchetTree) verifyParents() error {
+	if err := t.verifyUnmerged(); err != nil {
 		return err
 	}
 	for x, n := range t.nodes {
@@ -31,7 +39,7 @@ func (t *RatchetTree) verify(groupID GroupID, extensions Extensions) error {
 			return broken(TreeParentHash, "node %d", x)
 		}
 	}
-	return t.verifyLeaves(groupID, extensions)
+	return nil
 }
 
 func (t *RatchetTree) verifyLeaves(groupID GroupID, extensions Extensions) error {
