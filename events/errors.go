@@ -64,3 +64,7 @@ type ErrCorrupt struct {
 func (e *ErrCorrupt) Error() string {
 	return fmt.Sprintf("log %s: record %d (stream sequence %d) is corrupt: %s", e.Log, e.Version, e.Sequence, e.Reason)
 }
+
+func badDraft(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrBadDraft}, args...)...)
+}

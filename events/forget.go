@@ -44,10 +44,10 @@ func parseItem(label string) (stream string, number uint64, err error) {
 
 // forgetting is a parsed Forget entry.
 type forgetting struct {
-	all     bool
-	class   Class
-	label   string // keys of one label
-	through uint64 // shared classes: label is the stream
+	all   bool
+	class Class
+	label string // keys of one label
+	below uint64 // shared classes: label is the stream, items below this are forgotten
 }
 
 func parseForget(entry string) (forgetting, error) {
@@ -65,8 +65,8 @@ func parseForget(entry string) (forgetting, error) {
 		f := forgetting{class: Class(class), label: label}
 		switch {
 		case f.class.shared():
-			var err error
-			f.label, f.through, err = parseItem(label)
+			stream, through, err := parseItem(label)
+			f.label, f.below = stream, max(through+1, through)
 			return f, err
 		case f.class.labelled():
 			return f, nil

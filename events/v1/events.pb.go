@@ -5640,19 +5640,19 @@ func (x *Origin) GetSequence() uint64 {
 }
 
 type WrappedKey struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Id               []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Class            uint32                 `protobuf:"varint,2,opt,name=class,proto3" json:"class,omitempty"` // events.Class; 0: made ahead, unused
-	Label            string                 `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
-	Wrapped          []byte                 `protobuf:"bytes,5,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
-	MadeAtVersion    uint64                 `protobuf:"varint,6,opt,name=made_at_version,json=madeAtVersion,proto3" json:"made_at_version,omitempty"` // version of the record that first used it
-	Items            uint32                 `protobuf:"varint,7,opt,name=items,proto3" json:"items,omitempty"`                                        // shared keys: how many items it seals, the span of their numbers, and how far they are forgotten
-	SinceMs          uint64                 `protobuf:"varint,8,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
-	FirstItem        uint64                 `protobuf:"varint,9,opt,name=first_item,json=firstItem,proto3" json:"first_item,omitempty"`
-	LastItem         uint64                 `protobuf:"varint,10,opt,name=last_item,json=lastItem,proto3" json:"last_item,omitempty"`
-	ForgottenThrough uint64                 `protobuf:"varint,11,opt,name=forgotten_through,json=forgottenThrough,proto3" json:"forgotten_through,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Class          uint32                 `protobuf:"varint,2,opt,name=class,proto3" json:"class,omitempty"` // events.Class; 0: made ahead, unused
+	Label          string                 `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	Wrapped        []byte                 `protobuf:"bytes,5,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
+	MadeAtVersion  uint64                 `protobuf:"varint,6,opt,name=made_at_version,json=madeAtVersion,proto3" json:"made_at_version,omitempty"` // version of the record that first used it
+	Items          uint32                 `protobuf:"varint,7,opt,name=items,proto3" json:"items,omitempty"`                                        // shared keys: how many items it seals, the span of their numbers, and how far they are forgotten
+	SinceMs        uint64                 `protobuf:"varint,8,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	FirstItem      uint64                 `protobuf:"varint,9,opt,name=first_item,json=firstItem,proto3" json:"first_item,omitempty"`
+	LastItem       uint64                 `protobuf:"varint,10,opt,name=last_item,json=lastItem,proto3" json:"last_item,omitempty"`
+	ForgottenBelow uint64                 `protobuf:"varint,11,opt,name=forgotten_below,json=forgottenBelow,proto3" json:"forgotten_below,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WrappedKey) Reset() {
@@ -5748,9 +5748,9 @@ func (x *WrappedKey) GetLastItem() uint64 {
 	return 0
 }
 
-func (x *WrappedKey) GetForgottenThrough() uint64 {
+func (x *WrappedKey) GetForgottenBelow() uint64 {
 	if x != nil {
-		return x.ForgottenThrough
+		return x.ForgottenBelow
 	}
 	return 0
 }
@@ -6391,7 +6391,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06Origin\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x04R\bsequence\"\xa4\x02\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\"\xa0\x02\n" +
 	"\n" +
 	"WrappedKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
@@ -6404,8 +6404,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"first_item\x18\t \x01(\x04R\tfirstItem\x12\x1b\n" +
 	"\tlast_item\x18\n" +
-	" \x01(\x04R\blastItem\x12+\n" +
-	"\x11forgotten_through\x18\v \x01(\x04R\x10forgottenThrough\"\xb2\x01\n" +
+	" \x01(\x04R\blastItem\x12'\n" +
+	"\x0fforgotten_below\x18\v \x01(\x04R\x0eforgottenBelow\"\xb2\x01\n" +
 	"\x06Anchor\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x14\n" +
