@@ -1,0 +1,174 @@
+package projections
+
+import (
+	"fmt"
+	"strings"
+
+	eventsv1 "parley/events/v1"
+	"parley/internal/ids"
+)
+
+// epoch words the events that begin, change or end a membership.
+func (n *narrator) epoch(body eventsv1.Body) string {
+	switch b := body.(type) {
+	case *eventsv1.ConversationCreated:
+		return fmt.Sprintf("%s created the conversation with cipher suite %d and is its only member", n.who, b.GetConfig().GetCipherSuite())
+	case *eventsv1.ConversationJoined:
+		return fmt.Sprintf("%s joined in epoch %d by Welcome%s, among %s", n.who, b.GetFacts().GetEpoch(), n.at(b.GetPosition()), changed(b.GetRoster()))
+	case *eventsv1.ExternalJoinStaged:
+		return n.who + " prepared to join from outside"
+	case *eventsv1.ExternalJoinAccepted:
+		return fmt.Sprintf("%s joined from outside%s", n.who, n.at(b.GetPosition()))
+	case *eventsv1.ExternalJoinRejected:
+		return fmt.Sprintf("%s was refused when joining from outside%s", n.who, reason(b.GetReason()))
+	case *eventsv1.EpochAdvanced:
+		return n.advanced(b)
+	case *eventsv1.MemberEvicted:
+		return fmt.Sprintf("%s removed %s from the group after epoch %d%s", ids.ClientID(b.GetCommitter()), n.who, b.GetEpoch(), n.at(b.GetPosition()))
+	case *eventsv1.ConversationWiped:
+		return fmt.Sprintf("%s wiped the conversation%s", n.who, reason(b.GetReason()))
+	case *eventsv1.MarkedAsChild:
+		return fmt.Sprintf("%s marked the conversation as a child of %s", n.who, ids.ConversationID(b.GetParent()))
+	}
+	return ""
+}
+
+// advanced tells whose commit made the epoch and what it changed.
+func (n *narrator) advanced(b *eventsv1.EpochAdvanced) string {
+	committer := ids.ClientID(b.GetCommitter()).String()
+	var s strings.Builder
+	switch b.GetCause() {
+	case eventsv1.EpochCause_EPOCH_CAUSE_OWN:
+		fmt.Fprintf(&s, "%s moved to epoch %d by its own commit", n.who, b.GetFacts().GetEpoch())
+	case eventsv1.EpochCause_EPOCH_CAUSE_EXTERNAL:
+		fmt.Fprintf(&s, "%s moved to epoch %d by the external commit of %s", n.who, b.GetFacts().GetEpoch(), committer)
+	case eventsv1.EpochCause_EPOCH_CAUSE_PEER:
+		fmt.Fprintf(&s, "%s moved to epoch %d by %s's commit", n.who, b.GetFacts().GetEpoch(), committer)
+	default:
+		fmt.Fprintf(&s, "%s moved to epoch %d by a commit of %s", n.who, b.GetFacts().GetEpoch(), committer)
+	}
+	s.WriteString(n.at(b.GetPosition()))
+	s.WriteString(", which " + effects(b))
+	return s.String()
+}
+
+// effects lists what a commit did to the group.
+func effects(b *eventsv1.EpochAdvanced) string {
+	var did []string
+	if len(b.GetAdded()) > 0 {
+		did = append(did, "added "+changed(b.GetAdded()))
+	}
+	if len(b.GetRemoved()) > 0 {
+		did = append(did, "removed "+changed(b.GetRemoved()))
+	}
+	if len(b.GetUpdated()) > 0 {
+		did = append(did, "renewed the keys of "+changed(b.GetUpdated()))
+	}
+	if b.GetReinit() {
+		did = append(did, "closed the group for a successor")
+	}
+	switch {
+	case len(did) > 0:
+	case b.GetPath():
+		did = append(did, "renewed the committer's keys")
+	default:
+		did = append(did, "changed no member")
+	}
+	return enumerate(did)
+}
+
+// proposal words the proposals of the current epoch.
+func (n *narrator) proposal(body eventsv1.Body) string {
+	switch b := body.(type) {
+	case *eventsv1.ProposalCreated:
+		return fmt.Sprintf("%s proposed %s", n.who, describeProposal(b.GetFacts()))
+	case *eventsv1.ProposalReceived:
+		return fmt.Sprintf("%s received from %s a proposal%s: %s", n.who, proposer(b.GetFacts()), n.at(b.GetPosition()), describeProposal(b.GetFacts()))
+	case *eventsv1.ProposalCleared:
+		return fmt.Sprintf("%s dropped proposal %s%s", n.who, short(b.GetRef()), reason(b.GetReason()))
+	case *eventsv1.ProposalsRenewed:
+		return fmt.Sprintf("%s renewed %s for the new epoch", n.who, plural(len(b.GetTo()), "proposal"))
+	}
+	return ""
+}
+
+// ProposalName is the RFC's name of a proposal type (§17.4).
+func ProposalName(t uint32) string {
+	switch t {
+	case 1:
+		return "add"
+	case 2:
+		return "update"
+	case 3:
+		return "remove"
+	case 4:
+		return "psk"
+	case 5:
+		return "reinit"
+	case 6:
+		return "external_init"
+	case 7:
+		return "group_context_extensions"
+	}
+	return fmt.Sprintf("type %d", t)
+}
+
+func describeProposal(f *eventsv1.ProposalFacts) string {
+	return fmt.Sprintf("%s (%s)", ProposalName(f.GetType()), short(f.GetRef()))
+}
+
+// proposer names the sender of a proposal by its place in the group (§6).
+func proposer(f *eventsv1.ProposalFacts) string {
+	switch f.GetSenderType() {
+	case 1:
+		return fmt.Sprintf("leaf %d", f.GetSenderIndex())
+	case 2:
+		return fmt.Sprintf("external sender %d", f.GetSenderIndex())
+	case 3:
+		return "a client asking to be added"
+	case 4:
+		return "a client joining from outside"
+	}
+	return "an unknown sender"
+}
+
+// commit words an own commit on its way through the delivery service.
+func (n *narrator) commit(body eventsv1.Body) string {
+	switch b := body.(type) {
+	case *eventsv1.CommitStaged:
+		return n.staged(b)
+	case *eventsv1.CommitAccepted:
+		return fmt.Sprintf("the delivery service accepted the commit %s of %s%s", short(b.GetBundleDigest()), n.who, n.at(b.GetPosition()))
+	case *eventsv1.CommitRetried:
+		return fmt.Sprintf("%s offered the commit %s again, attempt %d%s", n.who, short(b.GetBundleDigest()), b.GetAttempt(), reason(b.GetReason()))
+	case *eventsv1.CommitRejected:
+		return fmt.Sprintf("the commit %s of %s was rejected%s", short(b.GetBundleDigest()), n.who, reason(b.GetReason()))
+	}
+	return ""
+}
+
+func (n *narrator) staged(b *eventsv1.CommitStaged) string {
+	intent := b.GetIntent()
+	switch intent {
+	case "add_members":
+		intent = "add " + people(b.GetClients())
+	case "remove_members":
+		intent = "remove " + people(b.GetClients())
+	case "update_key_material":
+		intent = "renew its keys"
+	case "commit_pending_proposals":
+		intent = "commit what was proposed"
+	case "":
+		intent = "change the group"
+	default:
+		intent = printable([]byte(intent))
+	}
+	clause := fmt.Sprintf("%s staged commit %s in epoch %d to %s", n.who, short(b.GetBundleDigest()), b.GetEpoch(), intent)
+	if refs := len(b.GetProposalRefs()); refs > 0 {
+		clause += fmt.Sprintf(", taking along %s", plural(refs, "proposal"))
+	}
+	if b.GetAttempt() > 1 {
+		clause += fmt.Sprintf(", attempt %d", b.GetAttempt())
+	}
+	return clause
+}
