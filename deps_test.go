@@ -31,7 +31,7 @@ delivery/v1             :
 delivery                : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret mlsengine
 actors                  : conversation delivery events events/jetlog events/v1 internal/ids internal/secret mlsengine
 projections             : events events/v1 internal/ids
-internal/audit          : conversation events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine projections
+internal/audit          : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine mlsengine/suite projections
                         : actors conversation delivery events events/jetlog internal/ids internal/natsd internal/secret mlsengine
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections
 cmd/node                : * internal/audit internal/natsd events

@@ -1,0 +1,155 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"parley/conversation"
+	"parley/events"
+)
+
+// ErrBadKeys is a key file or key directory that cannot be used.
+var ErrBadKeys = errors.New("the keys cannot be used")
+
+// ErrBadFold is a record whose events do not follow from the ones before.
+var ErrBadFold = errors.New("the history contradicts itself")
+
+// Records gives the records of a log up to a place, each verified as far as its chain and, with keys, its MAC. The last one may be cut at
+// the place; see Place.
+func (h *History) Records(ctx context.Context, id events.LogID, place Place, fn func(*events.Record) error) error {
+	c := cut{place: place}
+	_, err := h.replay(ctx, id, func(r *events.Record) error {
+		part, done := c.take(r)
+		if part != nil {
+			if err := fn(part); err != nil {
+				return err
+			}
+		}
+		if done {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	return c.met(id)
+}
+
+// State folds a conversation to a place. The record is the last one that is part of the state.
+func (h *History) State(ctx context.Context, id events.LogID, place Place) (conversation.State, *events.Record, error) {
+	state := conversation.NewState(id.Client, id.Conversation)
+	var last *events.Record
+	err := h.Records(ctx, id, place, func(r *events.Record) error {
+		next, err := conversation.Fold(state, r)
+		if err != nil {
+			return fmt.Errorf("%w: record %d of log %s: %w", ErrBadFold, r.Version, id, err)
+		}
+		state, last = next, r
+		return nil
+	})
+	return state, last, err
+}
+
+// EpochAfter is the epoch in which a record leaves its log, where it says so.
+func EpochAfter(r *events.Record) (epoch uint64, ok bool) {
+	for _, e := range r.Events {
+		if n, says := epochAt(e.Body); says {
+			epoch, ok = n, true
+		}
+	}
+	return epoch, ok
+}
+
+// followEvery is how often a follower looks for more. Reading changes nothing on the server, so there is nothing to be woken by.
+const followEvery = 250 * time.Millisecond
+
+// Follow gives the records of all logs that are wanted, and then new ones as they are appended, until ctx ends.
+func (h *History) Follow(ctx context.Context, wanted func(events.LogID) bool, fn func(events.LogID, *events.Record) error) error {
+	heads := map[events.LogID]events.Head{}
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		if err := h.catchUp(ctx, heads, wanted, fn); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (h *History) catchUp(ctx context.Context, heads map[events.LogID]events.Head, wanted func(events.LogID) bool, fn func(events.LogID, *events.Record) error) error {
+	logs, err := h.Logs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range logs {
+		if !wanted(id) {
+			continue
+		}
+		audit, _, err := h.audit(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := audit.Replay(ctx, heads[id], func(r *events.Record) error { return fn(id, r) }); err != nil {
+			return err
+		}
+		heads[id] = audit.Head()
+	}
+	return nil
+}
+
+// audit opens one log with whatever keys there are.
+func (h *History) audit(ctx context.Context, id events.LogID) (*events.Audit, events.Keys, error) {
+	keys, err := h.keys(ctx, id)
+	if err != nil {
+		return nil, keys, err
+	}
+	return events.OpenAudit(h.source, id, keys, events.AuditOptions{}), keys, nil
+}
+
+// keys loads the ring of a log. Without keys, and for a log whose ring is gone, everything but secrets and MACs can still be read.
+func (h *History) keys(ctx context.Context, id events.LogID) (events.Keys, error) {
+	if h.vault == nil || h.rings == nil {
+		return events.Keys{}, nil
+	}
+	keys, err := events.LoadKeys(ctx, h.rings, h.vault, id)
+	switch {
+	case errors.Is(err, events.ErrNotFound):
+		return events.Keys{}, nil
+	case errors.Is(err, events.ErrKeyMissing), errors.Is(err, events.ErrUnopened):
+		return events.Keys{}, fmt.Errorf("%w: %w", ErrBadKeys, err)
+	}
+	return keys, err
+}
+
+// replay reads a whole log. It returns the version up to which an anchor vouches for it, 0 without one, and finds a log that is behind
+// its anchor or has another record there.
+func (h *History) replay(ctx context.Context, id events.LogID, fn func(*events.Record) error) (anchored uint64, err error) {
+	audit, keys, err := h.audit(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	anchor, ok := keys.Anchor()
+	met := !ok
+	err = audit.Replay(ctx, events.Head{}, func(r *events.Record) error {
+		if ok && r.Version == anchor.Version {
+			if met = r.Digest == anchor.Digest; !met {
+				return flawed(CheckHead, "its digest is %s, and the anchor says %s", r.Digest, anchor.Digest)
+			}
+		}
+		return fn(r)
+	})
+	if err == nil && !met && audit.Head().Version < anchor.Version {
+		err = flawed(CheckHead, "the log ends at record %d, before its anchor at %d", audit.Head().Version, anchor.Version)
+	}
+	return anchor.Version, err
+}

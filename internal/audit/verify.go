@@ -1,0 +1,205 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"parley/events"
+)
+
+// Result is the verdict on a log or on all of them.
+type Result string
+
+// The verdicts. Consistent is all that can be said of a history by itself: its end may have been cut off. Complete says that it reaches a
+// head that is known from elsewhere.
+const (
+	Consistent Result = "consistent"
+	Complete   Result = "complete"
+	Bad        Result = "bad"
+)
+
+// LogReport is what was found of one log.
+type LogReport struct {
+	Log     events.LogID
+	Head    events.Head
+	Result  Result
+	Against string // Complete: the head it was held against
+	Tally   Tally
+	Finding *Finding // Bad: the first bad record
+}
+
+// Report is the sum over all logs.
+type Report struct {
+	Result Result
+	Logs   int
+	Bad    int
+	Tally  Tally
+	First  *Finding
+}
+
+// Summary is the report in one line.
+func (r Report) Summary() string {
+	if r.Result == Bad {
+		return fmt.Sprintf("verify: bad: %d of %d logs; first: %s", r.Bad, r.Logs, r.First)
+	}
+	t := r.Tally
+	parts := []string{
+		fmt.Sprintf("%d logs, %d records, %d epochs", r.Logs, t.Records, t.Epochs),
+		"MACs " + macWords(t.MACs),
+		fmt.Sprintf("%d signatures%s, %d trees, %d transcripts%s", t.Signatures.Done, unchecked(t.Signatures), t.Trees, t.Transcripts.Done, unchecked(t.Transcripts)),
+		fmt.Sprintf("%d authenticators and confirmation tags recomputed, %d compared by fingerprint", t.Authenticators.Done, t.Authenticators.Skipped),
+	}
+	return fmt.Sprintf("verify: %s: %s", r.Result, strings.Join(parts, "; "))
+}
+
+// MACWord says whether MACs were checked.
+func MACWord(checked bool) string {
+	if checked {
+		return "checked"
+	}
+	return "unchecked"
+}
+
+func macWords(c Count) string {
+	if c.Done > 0 && c.Skipped > 0 {
+		return fmt.Sprintf("checked on %d records and unchecked on %d", c.Done, c.Skipped)
+	}
+	return MACWord(c.Skipped == 0)
+}
+
+func unchecked(c Count) string {
+	if c.Skipped == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d unchecked: sealed for auditors)", c.Skipped)
+}
+
+// Verify checks logs one after another and reports on each. Orders should come before the members that followed them, as Logs has it. A
+// bad history is in the report; an error is a store that could not be read.
+func (h *History) Verify(ctx context.Context, logs []events.LogID, head *TrustedHead, each func(LogReport) error) (Report, error) {
+	v := verification{history: h, book: newBook(), head: head, report: Report{Result: Complete, Logs: len(logs)}}
+	if len(logs) == 0 {
+		v.report.Result = Consistent
+	}
+	if err := h.damage(ctx); err != nil && !errors.Is(err, events.ErrDamaged) {
+		return v.report, err
+	} else if err != nil {
+		v.damage = err
+	}
+	reports := make([]LogReport, 0, len(logs))
+	for _, id := range logs {
+		r, err := v.log(ctx, id)
+		if err != nil {
+			return v.report, fmt.Errorf("log %s: %w", id, err)
+		}
+		reports = append(reports, r)
+	}
+	v.transactions(reports)
+	for _, r := range reports {
+		v.sum(r)
+		if err := each(r); err != nil {
+			return v.report, err
+		}
+	}
+	v.lost()
+	return v.report, nil
+}
+
+type verification struct {
+	history *History
+	book    *book
+	head    *TrustedHead
+	damage  error // the server reports lost data
+	report  Report
+}
+
+// log verifies one log to its end or to its first bad record.
+func (v *verification) log(ctx context.Context, id events.LogID) (LogReport, error) {
+	r := LogReport{Log: id, Result: Consistent}
+	check := v.checker(id, &r.Tally)
+	trusted := v.head == nil // the trusted head was passed
+	anchored, err := v.history.replay(ctx, id, func(rec *events.Record) error {
+		r.Tally.Records++
+		if rec.MACChecked {
+			r.Tally.MACs.Done++
+		} else {
+			r.Tally.MACs.Skipped++
+		}
+		if err := v.book.batch(rec); err != nil {
+			return err
+		}
+		if err := check(rec); err != nil {
+			return err
+		}
+		if v.head != nil && rec.Version == v.head.Version {
+			if trusted = rec.Digest == v.head.Digest; !trusted {
+				return flawed(CheckHead, "its digest is %s, not the trusted %s", rec.Digest, v.head.Digest)
+			}
+		}
+		r.Head = rec.Head
+		return nil
+	})
+	if err == nil && !trusted {
+		err = flawed(CheckHead, "the log ends at record %d, before the trusted head at %d", r.Head.Version, v.head.Version)
+	}
+	r.Finding, err = find(id, r.Head.Version+1, err)
+	if err != nil {
+		return r, err
+	}
+	v.book.read[id] = r.Finding == nil
+	switch {
+	case r.Finding != nil:
+		r.Result = Bad
+	case v.head != nil:
+		r.Result, r.Against = Complete, fmt.Sprintf("complete up to the trusted head at record %d", v.head.Version)
+	case anchored > 0:
+		r.Result, r.Against = Complete, fmt.Sprintf("complete up to the anchor at record %d", anchored)
+	}
+	return r, nil
+}
+
+// checker is what verifies the content of a log of this kind.
+func (v *verification) checker(id events.LogID, t *Tally) func(*events.Record) error {
+	switch {
+	case id.Kind == events.KindOrder:
+		return newOrderCheck(id, v.book, t).record
+	case id.Kind == events.KindDirectory, id.IsClient():
+		return newClientCheck(t).record
+	}
+	return newMemberCheck(id, v.book, t).record
+}
+
+// transactions adds what only shows when all logs were read: parts of transactions that are missing.
+func (v *verification) transactions(reports []LogReport) {
+	for _, torn := range v.book.tornBatches() {
+		for i := range reports {
+			if reports[i].Log == torn.Log && reports[i].Finding == nil {
+				reports[i].Result, reports[i].Against, reports[i].Finding = Bad, "", torn
+			}
+		}
+	}
+}
+
+func (v *verification) sum(r LogReport) {
+	v.report.Tally.add(r.Tally)
+	switch {
+	case r.Result == Bad:
+		v.report.Bad++
+		if v.report.Result = Bad; v.report.First == nil {
+			v.report.First = r.Finding
+		}
+	case r.Result == Consistent && v.report.Result == Complete:
+		v.report.Result = Consistent
+	}
+}
+
+// lost makes a server's own report of lost data a finding, where nothing more exact was found.
+func (v *verification) lost() {
+	if v.damage == nil || v.report.Result == Bad {
+		return
+	}
+	v.report.Result = Bad
+	v.report.First = &Finding{Check: CheckStore, Detail: v.damage.Error()}
+}

@@ -1,0 +1,50 @@
+package audit
+
+import (
+	"bytes"
+
+	"parley/conversation"
+	"parley/events"
+	eventsv1 "parley/events/v1"
+	"parley/mlsengine/suite"
+)
+
+// secrets recomputes what the keys of the retention window allow: the fingerprint of the epoch authenticator, and the confirmation tag
+// from the confirmation key. Outside the window both are compared only, with every other log that has the epoch.
+func (m *memberCheck) secrets(e events.Event, facts *eventsv1.EpochFacts) error {
+	part, ok := e.Secret(events.ClassVerification)
+	if !ok {
+		m.tally.Authenticators.Skipped++
+		m.tally.Tags.Skipped++
+		return nil
+	}
+	authenticator, confirmationKey, err := conversation.DecodeVerification(part.Expose())
+	if err != nil {
+		return flawed(CheckAuthenticator, "epoch %d: %v", facts.GetEpoch(), err)
+	}
+	if !bytes.Equal(conversation.Fingerprint(authenticator), facts.GetAuthenticatorFingerprint()) {
+		return flawed(CheckAuthenticator, "the authenticator of epoch %d has another fingerprint than recorded", facts.GetEpoch())
+	}
+	m.tally.Authenticators.Done++
+	s, err := suite.Get(m.group.CipherSuite())
+	if err != nil {
+		return flawed(CheckAuthenticator, "%v", err)
+	}
+	if !s.VerifyMAC(confirmationKey, facts.GetConfirmedTranscriptHash(), facts.GetConfirmationTag()) {
+		return flawed(CheckTranscript, "the confirmation tag of epoch %d is not the one its key makes", facts.GetEpoch())
+	}
+	m.tally.Tags.Done++
+	return nil
+}
+
+// private checks that the secrets Fold arrived at are those of the recorded epoch.
+func (m *memberCheck) private() error {
+	authenticator := m.state.EpochAuthenticator()
+	if authenticator == nil || m.state.Fingerprint == nil {
+		return nil
+	}
+	if !bytes.Equal(conversation.Fingerprint(authenticator), m.state.Fingerprint) {
+		return flawed(CheckAuthenticator, "the private state of epoch %d belongs to another epoch", m.state.Epoch())
+	}
+	return nil
+}
