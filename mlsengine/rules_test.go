@@ -21,6 +21,22 @@ func wantRule(t *testing.T, want Rule, err error) {
 	}
 }
 
+// ruleCase breaks one rule and gives the error.
+type ruleCase func(*testing.T) error
+
+// ruleCases lists the negative cases of all rules; each part of the engine has
+// its own table.
+func ruleCases() map[Rule]ruleCase {
+	all := coreRuleCases()
+	return all
+}
+
+func TestEveryCaseBreaksItsRule(t *testing.T) {
+	for r, c := range ruleCases() {
+		t.Run(r.Code(), func(t *testing.T) { wantRule(t, r, c(t)) })
+	}
+}
+
 func TestRuleTableIsCompleteAndUnambiguous(t *testing.T) {
 	codes := map[string]Rule{}
 	for _, r := range Rules() {

@@ -20,7 +20,7 @@ type treeMathVector struct {
 }
 
 func TestTreeMathVectors(t *testing.T) {
-	eachVector(t, "tree-math", nil, func(t *testing.T, v *treeMathVector) {
+	eachVector(t, "tree-math", generateTreeMath, func(t *testing.T, v *treeMathVector) {
 		n := treemath.SizeFor(v.Leaves)
 		if uint32(n) != v.Leaves || n.Width() != v.Nodes || uint32(n.Root()) != v.Root {
 			t.Fatalf("size %d: width %d, root %d", n, n.Width(), n.Root())
@@ -44,6 +44,40 @@ func TestTreeMathVectors(t *testing.T) {
 	})
 }
 
+// generateTreeMath numbers trees by walking them from the root down, which
+// knows nothing of the bit tricks that it checks.
+func generateTreeMath(*testing.T) []treeMathVector {
+	var cases []treeMathVector
+	for leaves := uint32(1); leaves <= 64; leaves *= 2 {
+		n := 2*leaves - 1
+		v := treeMathVector{Leaves: leaves, Nodes: n}
+		v.Left, v.Right, v.Parent, v.Sibling = make([]*uint32, n), make([]*uint32, n), make([]*uint32, n), make([]*uint32, n)
+		v.Root = v.number(0, n)
+		cases = append(cases, v)
+	}
+	return cases
+}
+
+// number fills in the subtree of n nodes that begins at first and gives its root.
+func (v *treeMathVector) number(first, n uint32) uint32 {
+	root := first + n/2
+	if n == 1 {
+		return root
+	}
+	left, right := v.number(first, n/2), v.number(root+1, n/2)
+	v.Left[root], v.Right[root] = &left, &right
+	v.Parent[left], v.Parent[right] = &root, &root
+	v.Sibling[left], v.Sibling[right] = &right, &left
+	return root
+}
+
+func generateDeserialization(*testing.T) []deserializationVector {
+	return []deserializationVector{
+		{hexBytes{0}, 0}, {hexBytes{0x2a}, 42}, {hexBytes{0x3f}, 63}, {hexBytes{0x40, 0x40}, 64}, {hexBytes{0x51, 0x02}, 4354},
+		{hexBytes{0x7f, 0xff}, 16383}, {hexBytes{0x80, 0, 0x40, 0}, 16384}, {hexBytes{0x80, 0x12, 0x34, 0x56}, 0x123456}, {hexBytes{0xbf, 0xff, 0xff, 0xff}, 1<<30 - 1},
+	}
+}
+
 type deserializationVector struct {
 	Header hexBytes `json:"vlbytes_header"`
 	Length int      `json:"length"`
@@ -54,7 +88,7 @@ type opaqueField struct{ b []byte }
 func (o *opaqueField) Code(c *syntax.Coder) { syntax.Opaque(c, &o.b) }
 
 func TestDeserializationVectors(t *testing.T) {
-	eachVector(t, "deserialization", nil, func(t *testing.T, v *deserializationVector) {
+	eachVector(t, "deserialization", generateDeserialization, func(t *testing.T, v *deserializationVector) {
 		wantBytes(t, "header", syntax.AppendLength(nil, v.Length), v.Header)
 		if v.Length > 1<<24 {
 			return // the body would be hundreds of megabytes; the header was checked

@@ -169,6 +169,10 @@ func readVector[T any](c *Coder, v *[]T, code func(*Coder, *T)) {
 	elements := []T{}
 	for c.err == nil && c.pos < c.end {
 		before := c.pos
+		if len(elements) == cap(elements) {
+			// Doubling: append's slower growth would copy long vectors oftener.
+			elements = slices.Grow(elements, max(len(elements), 4))
+		}
 		elements = append(elements, *new(T))
 		code(c, &elements[len(elements)-1])
 		if c.err == nil && c.pos == before {
