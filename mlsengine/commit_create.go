@@ -64,7 +64,7 @@ func (g *Group) Commit(in CommitIntent, env Env) (*CommitOut, error) {
 	}
 	b.secret = zeroCommitSecret(g.public.suite)
 	if list.hasPath {
-		if err := b.setPath(); err != nil {
+		if err := b.setPath(b.st.draft.leaf(g.own)); err != nil {
 			return nil, err
 		}
 	}
@@ -99,8 +99,8 @@ func (b *committing) list() (*proposalList, error) {
 }
 
 // setPath draws new keys for the committer's path and puts them into the tree
-// together with a new leaf (§7.5).
-func (b *committing) setPath() error {
+// together with a new leaf in the likeness of an old one (§7.5).
+func (b *committing) setPath(old *LeafNode) error {
 	s, st := b.group.public.suite, b.st
 	b.path = drawPath(s, b.env)
 	private, public, err := b.path.leafKey(s)
@@ -113,7 +113,7 @@ func (b *committing) setPath() error {
 		return err
 	}
 	above := st.draft.setPath(st.committer, b.steps, keys)
-	leaf := st.draft.leaf(st.committer).renewed(LeafNodeSourceCommit, public, b.identity)
+	leaf := old.renewed(LeafNodeSourceCommit, public, b.identity)
 	leaf.ParentHash = above
 	signed, err := leaf.sign(b.identity, st.context.GroupID, st.committer)
 	if err != nil {

@@ -209,8 +209,8 @@ func (l *LeafNode) validateLifetime(env Env) error {
 	return nil
 }
 
-// equal reports whether two leaves are byte for byte the same.
-func (l *LeafNode) equal(other *LeafNode) bool {
+// Equal reports whether two leaves are byte for byte the same.
+func (l *LeafNode) Equal(other *LeafNode) bool {
 	return slices.Equal(syntax.Encode(l), syntax.Encode(other))
 }
 

@@ -266,7 +266,7 @@ func (l *proposalList) noUpdateByCommitter() error {
 
 func (l *proposalList) noRemoveOfCommitter() error {
 	return eachProposal(l, func(p *Remove, _ committed) error {
-		if p.Removed == l.committer.Leaf {
+		if l.committer == MemberSender(p.Removed) {
 			return broken(RemoveCommitter, "leaf %d", p.Removed)
 		}
 		return nil

@@ -192,7 +192,7 @@ func (w *Welcome) openGroupInfo(s *suite.Suite, member memberSecret) (*GroupInfo
 // find returns the place of a leaf in the tree.
 func (t *RatchetTree) find(leaf *LeafNode) (LeafIndex, error) {
 	for i, other := range t.Members {
-		if bytes.Equal(other.EncryptionKey, leaf.EncryptionKey) && other.equal(leaf) {
+		if bytes.Equal(other.EncryptionKey, leaf.EncryptionKey) && other.Equal(leaf) {
 			return i, nil
 		}
 	}

@@ -20,6 +20,7 @@ type testClient struct {
 	name     string
 	suite    *suite.Suite
 	identity SigningIdentity
+	next     *SigningIdentity // once our Update is committed
 	env      Env
 	kp       *KeyPackage
 	secrets  KeyPackageSecrets

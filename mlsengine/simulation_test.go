@@ -1,0 +1,449 @@
+package mlsengine
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"parley/internal/secret"
+	"parley/internal/syntax"
+)
+
+// simulation is a random history of one group. Laws checked after each step:
+// all members agree, outsiders follow by commit and by delta, snapshots are
+// canonical, a commit found again after a crash leads to the same state, and
+// every member opens what every other says.
+type simulation struct {
+	t       *testing.T
+	id      CipherSuite
+	rand    *rand.Rand
+	members []*testClient // in no particular order
+	past    []*testClient // removed members
+	outside *PublicGroup
+	born    int
+	deepest uint // level of the highest node a Welcome's path secret was for
+}
+
+func TestSimulatedGroups(t *testing.T) {
+	deepest := uint(0)
+	for seed := range 24 {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			id := suiteForSeed(seed)
+			steps := 24
+			if id != 1 {
+				steps = 8
+			}
+			deepest = max(deepest, simulate(t, id, uint64(seed), steps))
+		})
+	}
+	if deepest < 4 {
+		t.Errorf("Welcomes went %d levels deep, want at least 4", deepest)
+	}
+}
+
+// suiteForSeed takes suite 1 for most seeds and the others in turn.
+func suiteForSeed(seed int) CipherSuite {
+	if seed%3 == 0 {
+		return CipherSuite(seed/3%7 + 1)
+	}
+	return 1
+}
+
+func simulate(t *testing.T, id CipherSuite, seed uint64, steps int) uint {
+	sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(seed, 1))}
+	founder := sim.newClient()
+	founder.create(t, "simulated", nil)
+	sim.members = append(sim.members, founder)
+	sim.outside = founder.group.Public()
+	for range steps {
+		sim.step()
+	}
+	return sim.deepest
+}
+
+func (sim *simulation) newClient() *testClient {
+	sim.born++
+	c := newTestClient(sim.t, sim.id, fmt.Sprintf("client %d", sim.born))
+	c.psks["shared"] = []byte("a key that all clients know")
+	return c
+}
+
+func (sim *simulation) pick() *testClient { return sim.members[sim.rand.IntN(len(sim.members))] }
+
+func (sim *simulation) chance(percent int) bool { return sim.rand.IntN(100) < percent }
+
+func (sim *simulation) step() {
+	if sim.chance(12) {
+		sim.externalJoin()
+	} else {
+		sim.memberCommit()
+	}
+	sim.talk()
+	if sim.chance(30) {
+		sim.restart(sim.pick())
+	}
+}
+
+// memberCommit proposes at random, by several members, and commits.
+func (sim *simulation) memberCommit() {
+	committer := sim.pick()
+	in := CommitIntent{ForcePath: sim.chance(50), Framing: sim.framing(committer, 40), PSKs: committer.psks}
+	in.TreeInWelcome = TreeInclusion(sim.chance(50))
+	joiners := sim.proposeChanges(committer, &in)
+	if sim.chance(25) {
+		in.Inline = append(in.Inline, &PreSharedKey{PSK: sim.pskID(committer, joiners)})
+	}
+	if sim.chance(10) {
+		in.Inline = append(in.Inline, &GroupContextExtensions{Extensions: Extensions{
+			extension(ExtensionTypeRequiredCapabilities, &RequiredCapabilities{CredentialTypes: []CredentialType{CredentialTypeBasic}}),
+		}})
+	}
+	if sim.chance(15) {
+		identity := committer.newIdentity(sim.t)
+		in.NewIdentity = &identity
+	}
+	before := committer.group
+	out, err := before.Commit(in, committer.env)
+	if err != nil {
+		sim.t.Fatalf("%s: %v", committer.name, err)
+	}
+	sim.checkResume(before, in, out, committer)
+	sim.deliver(out.Message, in.Proposals, committer)
+	committer.group = out.Staged.Next
+	if in.NewIdentity != nil {
+		committer.identity = *in.NewIdentity
+	}
+	sim.afterCommit(out, joiners, in.TreeInWelcome)
+}
+
+// proposeChanges lets members propose adds, removes and updates, and puts some
+// changes inline. It returns who is about to join.
+func (sim *simulation) proposeChanges(committer *testClient, in *CommitIntent) []*testClient {
+	var joiners []*testClient
+	touched := []*testClient{committer}
+	adds := sim.rand.IntN(4)
+	if len(sim.members) > 24 {
+		adds = 0
+	}
+	for range adds {
+		joiner := sim.newClient()
+		joiners = append(joiners, joiner)
+		sim.propose(&Add{KeyPackage: *joiner.keyPackage(sim.t)}, in)
+	}
+	for _, c := range sim.members {
+		switch {
+		case slices.Contains(touched, c):
+		case len(sim.members) > 3 && sim.chance(10):
+			sim.propose(&Remove{Removed: c.group.OwnLeaf()}, in)
+		case sim.chance(10):
+			sim.proposeUpdate(c, in)
+		}
+	}
+	return joiners
+}
+
+// propose makes a proposal part of the commit: inline, or sent by a member.
+func (sim *simulation) propose(p Proposal, in *CommitIntent) {
+	if sim.chance(50) {
+		in.Inline = append(in.Inline, p)
+		return
+	}
+	c := sim.pick()
+	proposed, err := c.group.Propose(p, sim.framing(c, 40), c.env)
+	if err != nil {
+		sim.t.Fatalf("%s: %v", c.name, err)
+	}
+	sim.spread(proposed, c, in)
+}
+
+func (sim *simulation) proposeUpdate(c *testClient, in *CommitIntent) {
+	identity := c.identity
+	if sim.chance(30) {
+		identity = c.newIdentity(sim.t)
+	}
+	proposed, err := c.group.ProposeUpdate(&identity, sim.framing(c, 40), c.env)
+	if err != nil {
+		sim.t.Fatalf("%s: %v", c.name, err)
+	}
+	c.updates[string(proposed.Ref)] = proposed.Secrets
+	c.next = &identity
+	sim.spread(proposed, c, in)
+}
+
+// spread lets everybody else open a proposal.
+func (sim *simulation) spread(proposed *Proposed, by *testClient, in *CommitIntent) {
+	for _, c := range sim.members {
+		if c != by {
+			content := c.open(sim.t, proposed.Message)
+			wantBytes(sim.t, "proposal reference", content.ProposalRef(), proposed.Ref)
+		}
+	}
+	in.Proposals = append(in.Proposals, proposed.Content)
+}
+
+func (sim *simulation) framing(c *testClient, percentEncrypted int) Framing {
+	how := Framing{AAD: []byte("in the open")}
+	if !sim.chance(percentEncrypted) {
+		return how
+	}
+	_, next, block, err := c.group.Reserve(ContentTypeCommit, 1)
+	if err != nil {
+		sim.t.Fatal(err)
+	}
+	c.group = next
+	how.Encrypt, how.Block, how.Padding = true, block, 64
+	return how
+}
+
+// pskID names a key that all members know, those about to join included.
+func (sim *simulation) pskID(committer *testClient, joiners []*testClient) PreSharedKeyID {
+	id := PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("shared")}
+	if len(joiners) == 0 && sim.chance(60) {
+		id = PreSharedKeyID{Type: PSKTypeResumption, Usage: ResumptionPSKUsageApplication, Group: committer.group.GroupID(), Epoch: committer.group.Epoch()}
+	}
+	id.Nonce = committer.env.draw("psk_nonce", committer.suite.HashSize())
+	return id
+}
+
+// deliver lets everybody but the committer follow a commit, and the outsider.
+func (sim *simulation) deliver(message []byte, proposals []*Content, committer *testClient) {
+	t := sim.t
+	var delta []byte
+	var stay []*testClient
+	for _, c := range sim.members {
+		if c == committer {
+			stay = append(stay, c)
+			continue
+		}
+		content := c.open(t, message)
+		before := c.group
+		staged := c.stage(t, content, proposals)
+		if delta == nil {
+			checkStagedInPublic(t, before, content, proposals, staged)
+		}
+		delta = staged.Delta
+		c.updates = OwnUpdates{}
+		if c.next != nil {
+			c.identity, c.next = *c.next, nil
+		}
+		if staged.Removed {
+			sim.past = append(sim.past, c)
+			continue
+		}
+		c.group = staged.Next
+		stay = append(stay, c)
+	}
+	sim.members = stay
+	if delta != nil {
+		sim.outside = must(sim.outside.ApplyDelta(delta))(t)
+	}
+}
+
+// checkResume checks that a commit found again leads where it led at first.
+func (sim *simulation) checkResume(before *Group, in CommitIntent, out *CommitOut, committer *testClient) {
+	t := sim.t
+	pub := must(ParsePublicGroup(before.Public().Marshal()))(t)
+	restored := must(RestoreGroup(pub, before.MarshalPrivate().Expose()))(t)
+	again, err := restored.ResumeCommit(ResumeInput{
+		Message: out.Message, Secrets: secret.Clone(out.Secrets.Expose()), Proposals: in.Proposals, PSKs: committer.psks,
+	}, committer.env)
+	if err != nil {
+		t.Fatalf("resume: %v", err)
+	}
+	wantBytes(t, "resumed public state", again.Public.Marshal(), out.Staged.Public.Marshal())
+	wantBytes(t, "resumed private state", again.Next.MarshalPrivate().Expose(), out.Staged.Next.MarshalPrivate().Expose())
+}
+
+// afterCommit lets the new members join.
+func (sim *simulation) afterCommit(out *CommitOut, joiners []*testClient, inWelcome TreeInclusion) {
+	t := sim.t
+	if len(sim.members) == 1 && len(joiners) == 0 {
+		sim.outside = out.Staged.Public
+	}
+	if len(joiners) > 0 && len(sim.members) == 1 {
+		sim.outside = out.Staged.Public
+	}
+	for _, c := range joiners {
+		var tree *RatchetTree
+		if inWelcome == WithoutTree {
+			tree = must(ParseRatchetTree(sim.id, out.Staged.Public.Tree().Marshal()))(t)
+		}
+		c.join(t, out.Welcome, tree)
+		if len(c.group.keys) > 1 {
+			size := c.group.public.tree.size
+			ancestor := size.CommonAncestor(c.group.own, out.Staged.Effects.CommitterLeaf)
+			sim.deepest = max(sim.deepest, size.Root().Level()-ancestor.Level()+1)
+		}
+		sim.members = append(sim.members, c)
+	}
+	gi := must(ParseMessage(out.GroupInfo))(t).GroupInfo()
+	if err := sim.members[0].group.Public().GroupInfoMatches(gi); err != nil {
+		t.Fatal(err)
+	}
+	sim.agree()
+}
+
+func (sim *simulation) agree() {
+	wantAgreement(sim.t, sim.members)
+	for _, c := range sim.members {
+		wantBytes(sim.t, "tree hash", c.group.Public().TreeHash(), sim.outside.TreeHash())
+	}
+	c := sim.pick()
+	wantBytes(sim.t, "public state", c.group.Public().Marshal(), sim.outside.Marshal())
+	sim.checkKeys(c)
+}
+
+// checkKeys checks the tree invariant: a member holds the private keys of
+// nodes above it that have one, except where it is unmerged.
+func (sim *simulation) checkKeys(c *testClient) {
+	tree := c.group.public.tree
+	want := 1
+	for _, step := range tree.directPath(c.group.own) {
+		p := tree.at(step.node).parent
+		if p == nil || slices.Contains(p.UnmergedLeaves, c.group.own) {
+			continue
+		}
+		want++
+	}
+	if len(c.group.keys) != want {
+		sim.t.Fatalf("%s at leaf %d holds %d keys, want %d", c.name, c.group.own, len(c.group.keys), want)
+	}
+	for _, k := range c.group.keys {
+		public := must(tree.suite.PublicHPKEKey(k.key))(sim.t)
+		wantBytes(sim.t, "node key", public, tree.at(k.node).encryptionKey())
+	}
+}
+
+// externalJoin lets a new client, or a member that lost its state, join by
+// external commit.
+func (sim *simulation) externalJoin() {
+	t := sim.t
+	helper := sim.pick()
+	gi := must(helper.group.GroupInfo(WithTree, helper.env))(t)
+	joiner := sim.newClient()
+	join := externalJoin{groupInfo: gi}
+	if len(sim.members) > 1 && sim.chance(40) {
+		lost := sim.pick()
+		joiner.name, joiner.identity = lost.name, lost.identity
+		leaf := lost.group.OwnLeaf()
+		join.removed = &leaf
+	}
+	if sim.chance(30) {
+		join.psks = append(join.psks, PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("shared"), Nonce: joiner.env.draw("psk_nonce", joiner.suite.HashSize())})
+	}
+	message := join.create(t, joiner)
+	sim.deliver(message, nil, nil)
+	sim.members = append(sim.members, joiner)
+	if len(sim.members) == 1 {
+		sim.outside = joiner.group.Public()
+	}
+	sim.agree()
+}
+
+// talk lets a member say something that all others read, out of order.
+func (sim *simulation) talk() {
+	t := sim.t
+	speaker := sim.pick()
+	n := uint32(1 + sim.rand.IntN(3))
+	_, next, block, err := speaker.group.Reserve(ContentTypeApplication, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	speaker.group = next
+	var said [][]byte
+	for i := range n {
+		m, _, err := speaker.group.SealApplication(block, Plaintext{Data: fmt.Appendf(nil, "%d", i), Padding: 32}, speaker.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said = append(said, m)
+	}
+	for _, i := range sim.rand.Perm(int(n)) {
+		for _, c := range sim.members {
+			if c == speaker {
+				continue
+			}
+			content := c.open(t, said[i])
+			if !bytes.Equal(content.Application(), fmt.Appendf(nil, "%d", i)) || content.Sender() != MemberSender(speaker.group.own) {
+				t.Fatalf("%s read %q of %v", c.name, content.Application(), content.Sender())
+			}
+		}
+	}
+}
+
+// restart replaces a member's group by one that went through bytes.
+func (sim *simulation) restart(c *testClient) {
+	pub := must(ParsePublicGroup(c.group.Public().Marshal()))(sim.t)
+	private := c.group.MarshalPrivate().Expose()
+	c.group = must(RestoreGroup(pub, slices.Clone(private)))(sim.t)
+	wantBytes(sim.t, "private state", c.group.MarshalPrivate().Expose(), private)
+}
+
+// externalJoin is an external commit in the making (§12.4.3.2).
+type externalJoin struct {
+	groupInfo *GroupInfo
+	removed   *LeafIndex
+	psks      []PreSharedKeyID
+	inline    []Proposal                  // more of them, to break rules
+	spoil     func(*authenticatedContent) // before signing
+}
+
+// create makes the commit and the joiner's group.
+func (j *externalJoin) create(t testing.TB, c *testClient) []byte {
+	t.Helper()
+	s := c.suite
+	pub := must(NewPublicGroup(j.groupInfo, nil))(t)
+	external := must(j.groupInfo.Extensions.ExternalPub())(t)
+	kem, chosen, err := s.ExternalInitSend(external.Key, c.env.draw("external_init", s.HPKEEntropySize()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template, _, err := newLeaf(s, leafParams{identity: c.identity}, c.env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &committing{env: c.env, identity: &c.identity, commit: j.commit(kem)}
+	list := must(pub.resolve(Sender{Type: SenderTypeNewMemberCommit}, b.commit, nil))(t)
+	list.hasPath, list.path = true, &UpdatePath{LeafNode: *template}
+	b.st = must(pub.stage(list, c.env))(t)
+	b.group = &Group{public: pub, own: b.st.committer}
+	check(t, b.setPath(template))
+	check(t, b.st.finishTree())
+	check(t, b.sealPath())
+	a := &authenticatedContent{WireFormat: WireFormatPublicMessage, Content: framedContent{
+		GroupID: pub.context.GroupID, Epoch: pub.context.Epoch, Sender: list.committer, ContentType: ContentTypeCommit, Commit: b.commit,
+	}}
+	check(t, signContent(&c.identity, a, pub.encoded))
+	b.st.conclude(a)
+	psk := must(findPSKs(s, list.pskIDs(), c.psks.PSK))(t)
+	context := syntax.Encode(&b.st.context)
+	member := deriveMemberSecret(s, deriveJoinerSecret(s, initSecret{chosen}, b.secret, context), psk)
+	derived, encryption := deriveEpoch(s, member, context)
+	a.ConfirmationTag = derived.confirmation.tag(s, b.st.context.ConfirmedTranscriptHash)
+	c.group = &Group{
+		public: b.st.public(a.ConfirmationTag), own: b.st.committer, keys: nodeKeys(nil).with(b.fresh),
+		secrets: derived, ratchets: newSecretTree(s, encryption, b.st.tree.size),
+	}
+	return sealPublic(s, a, membershipKey{}, nil).Bytes()
+}
+
+// commit has the proposals of the external commit.
+func (j *externalJoin) commit(kem []byte) *Commit {
+	m := &Commit{Proposals: []ProposalOrRef{{Proposal: &ExternalInit{KEMOutput: kem}}}}
+	if j.removed != nil {
+		m.Proposals = append(m.Proposals, ProposalOrRef{Proposal: &Remove{Removed: *j.removed}})
+	}
+	for _, id := range j.psks {
+		m.Proposals = append(m.Proposals, ProposalOrRef{Proposal: &PreSharedKey{PSK: id}})
+	}
+	return m
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
