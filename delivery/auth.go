@@ -3,6 +3,8 @@ package delivery
 import (
 	"context"
 
+	"parley/events"
+	eventsv1 "parley/events/v1"
 	"parley/internal/ids"
 )
 
@@ -34,3 +36,70 @@ const (
 	// need a registration.
 	TrustOnFirstRegistration
 )
+
+// Registry is the built-in AuthenticationService: the signature keys registered for each client, kept in its directory.
+type Registry struct{ service *Service }
+
+// Registry returns the built-in registry; nil where another AuthenticationService is configured.
+func (s *Service) Registry() *Registry { return s.registry }
+
+// Register adds a signature key of a client; registering it again changes nothing.
+func (r *Registry) Register(ctx context.Context, id Identity) error {
+	if len(id.SignatureKey) == 0 || len(id.SignatureKey) > identityBytesMax {
+		return refuse(Malformed, "a signature key of %d bytes", len(id.SignatureKey))
+	}
+	cause := events.Cause{Command: "register-key", Principal: string(id.Client)}
+	return r.service.directories.with(ctx, id.Client, cause, func(d *directoryState) ([]events.Event, error) {
+		if d.registered(id.SignatureKey) {
+			return nil, nil
+		}
+		if len(d.keys) >= d.limits.SignatureKeys {
+			return nil, refuse(Busy, "%s has %d keys", id.Client, len(d.keys))
+		}
+		return []events.Event{{Body: keyRegistered(id)}}, nil
+	})
+}
+
+// Revoke removes a signature key: it is accepted nowhere from then on, and its unclaimed key packages go with it. Members who use it stay
+// until somebody removes them.
+func (r *Registry) Revoke(ctx context.Context, c ids.ClientID, signatureKey []byte) error {
+	cause := events.Cause{Command: "revoke-key", Principal: string(c)}
+	return r.service.directories.with(ctx, c, cause, func(d *directoryState) ([]events.Event, error) {
+		if !d.registered(signatureKey) {
+			return nil, nil
+		}
+		return []events.Event{{Body: &eventsv1.CredentialRemoved{Ref: refOfKey(signatureKey)}}}, nil
+	})
+}
+
+// Keys lists the registered signature keys of a client.
+func (r *Registry) Keys(ctx context.Context, c ids.ClientID) ([][]byte, error) {
+	var keys [][]byte
+	err := r.service.directories.with(ctx, c, events.Cause{}, func(d *directoryState) ([]events.Event, error) {
+		keys = nil
+		for _, k := range d.keys {
+			keys = append(keys, k.key)
+		}
+		return nil, nil
+	})
+	return keys, err
+}
+
+// Authenticate implements AuthenticationService.
+func (r *Registry) Authenticate(ctx context.Context, id Identity) error {
+	if id.Client == "" {
+		return refuse(UnknownIdentity, "a credential without an identity")
+	}
+	return r.service.directories.with(ctx, id.Client, events.Cause{}, func(d *directoryState) ([]events.Event, error) {
+		if !d.registered(id.SignatureKey) {
+			return nil, refuse(UnknownIdentity, "%s with this key", id.Client)
+		}
+		return nil, nil
+	})
+}
+
+func keyRegistered(id Identity) *eventsv1.CredentialAdded {
+	return &eventsv1.CredentialAdded{
+		Ref: refOfKey(id.SignatureKey), Type: uint32(id.CredentialType), Credential: id.Credential, SignatureKey: id.SignatureKey,
+	}
+}

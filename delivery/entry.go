@@ -18,6 +18,7 @@ const (
 
 // Entry is one place in a group's order. Entries are final.
 type Entry struct {
+	Group            GroupID
 	Number           uint64 // running number in the group, from 1, without gaps
 	Kind             EntryKind
 	Epoch            uint64 // the epoch the message belongs to; a commit's is the one it ended

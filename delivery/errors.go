@@ -3,6 +3,8 @@ package delivery
 import (
 	"errors"
 	"fmt"
+
+	"parley/events"
 )
 
 // Code is a stable reason why the delivery service refused; it is an error itself, so errors.Is(err, delivery.Behind) works on this node
@@ -84,6 +86,32 @@ func refuse(code Code, format string, args ...any) *Error {
 // failed wraps a failure of the world under the code a caller branches on.
 func failed(code Code, verb string, err error) *Error {
 	return &Error{Code: code, Detail: verb + ": " + err.Error(), cause: err}
+}
+
+// coded gives an error of the world its code: what the store says, or Unknown where nobody can say what was done.
+func coded(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if c, ok := errors.AsType[Code](err); ok {
+		return &Error{Code: c, cause: err}
+	}
+	code := Unknown
+	switch {
+	case errors.Is(err, events.ErrUnknownOutcome):
+	case errors.Is(err, events.ErrFenced), errors.Is(err, events.ErrUnavailable), errors.Is(err, events.ErrFull), errors.Is(err, events.ErrConflict):
+		code = Unavailable
+	case errors.Is(err, events.ErrTooLarge), errors.Is(err, events.ErrBadDraft):
+		code = TooLarge
+	case errors.Is(err, events.ErrNotFound):
+		code = NotFound
+	case errors.Is(err, events.ErrRolledBack), errors.Is(err, events.ErrSecretsLost), errors.Is(err, events.ErrDamaged), errors.Is(err, events.ErrKeyMissing):
+		code = Damaged
+	}
+	if _, ok := errors.AsType[*events.ErrCorrupt](err); ok {
+		code = Damaged
+	}
+	return &Error{Code: code, Detail: err.Error(), cause: err}
 }
 
 // CodeOf returns the code an error carries, 0 where it has none.

@@ -32,6 +32,8 @@ type Limits struct {
 	RemoteTimeout     time.Duration // one attempt at another node
 	CheckpointBytes   int           // an OrderCheckpoint is due after so many bytes of entries
 	CheckpointEntries int           // or so many entries
+	DirectoryRecords  int           // records of a directory between two checkpoints
+	Directories       int           // directories this node keeps open
 	RetainEntries     time.Duration // entries older than this, before the newest checkpoint, are purged
 }
 
@@ -41,12 +43,12 @@ func (l Limits) withDefaults() Limits {
 		field *int
 		value int
 	}{
-		{&l.BundleBytes, 24 << 20}, {&l.MessageBytes, 256 << 10}, {&l.BatchMessages, 512}, {&l.BatchBytes, 384 << 10},
+		{&l.BundleBytes, 24 << 20}, {&l.MessageBytes, 320 << 10}, {&l.BatchMessages, 512}, {&l.BatchBytes, 384 << 10},
 		{&l.Waiting, 8192}, {&l.Sequencers, 16384}, {&l.Readers, 16384}, {&l.CachedEntries, 1024}, {&l.CachedBytes, 2 << 20},
 		{&l.FollowEntries, 1024}, {&l.Pending, 1024}, {&l.Remembered, 1 << 17}, {&l.Senders, 1 << 16}, {&l.Winners, 64},
-		{&l.KeyPackages, 1024}, {&l.Claims, 4096}, {&l.SignatureKeys, 64}, {&l.RemoteParts, 64},
+		{&l.KeyPackages, 1024}, {&l.Claims, 1024}, {&l.SignatureKeys, 64}, {&l.RemoteParts, 64},
 		{&l.RateMessages, 2000}, {&l.RateBurst, 8000}, {&l.RateCommits, 600},
-		{&l.CheckpointBytes, 8 << 20}, {&l.CheckpointEntries, 1 << 16},
+		{&l.CheckpointBytes, 8 << 20}, {&l.CheckpointEntries, 1 << 16}, {&l.DirectoryRecords, 256}, {&l.Directories, 4096},
 	}
 	for _, f := range ints {
 		if *f.field == 0 {

@@ -2,20 +2,24 @@ package delivery
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"parley/events"
+	"parley/events/jetlog"
 	"parley/internal/ids"
 )
 
 // Config is what a node gives its delivery service.
 type Config struct {
-	Conn      *nats.Conn
+	Store     *jetlog.Store
+	Conn      *nats.Conn // for submissions between nodes; nil: the store's
 	Vault     events.KeyVault
-	Namespace string
-	Node      string                                 // this node's name in errors and envelopes
+	Namespace string                                 // of the subjects between nodes; empty: the store's
+	Node      string                                 // this node's name: in envelopes, and of its durable consumer
 	ShareOf   func(g GroupID) uint32                 // placement's hash of "group/<id>"
 	Auth      AuthenticationService                  // nil: the built-in registry under Trust
 	Trust     TrustPolicy                            // zero: TrustRegistered
@@ -36,154 +40,238 @@ const (
 )
 
 // Service is the built-in delivery service as one node sees it. It is safe for concurrent use.
-type Service struct{}
+type Service struct {
+	config      Config
+	stores      events.Stores
+	remote      *remote
+	auth        AuthenticationService
+	registry    *Registry
+	directories *directories
+	readers     *readers
+	noticer     *noticer
+
+	mu     sync.Mutex
+	held   map[uint32]*heldShare
+	closed bool
+
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// heldShare is a share this node serves.
+type heldShare struct {
+	host   *host
+	server *shareServer
+}
 
 // Open starts the service; it serves no share until Hold.
-func Open(ctx context.Context, c Config) (*Service, error) { return nil, Unavailable }
+func Open(ctx context.Context, c Config) (*Service, error) {
+	if c.Store == nil || c.Vault == nil || c.ShareOf == nil {
+		return nil, fmt.Errorf("delivery: a store, a vault and a placement are needed")
+	}
+	if c.Conn == nil {
+		c.Conn = c.Store.Conn()
+	}
+	if c.Namespace == "" {
+		c.Namespace = c.Store.Names().Namespace
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Trust == 0 {
+		c.Trust = TrustRegistered
+	}
+	c.Limits = c.Limits.withDefaults()
+	s := &Service{config: c, stores: c.Store.Stores(), held: map[uint32]*heldShare{}}
+	s.remote = &remote{nc: c.Conn, namespace: c.Namespace, node: c.Node, timeout: c.Limits.RemoteTimeout}
+	s.directories = newDirectories(s)
+	s.readers = newReaders(s)
+	if s.auth = c.Auth; s.auth == nil {
+		s.registry = &Registry{service: s}
+		s.auth = s.registry
+	}
+	s.noticer = newNoticer(s)
+	background, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.work.Add(1)
+	go func() {
+		defer s.work.Done()
+		s.noticer.run(background)
+	}()
+	return s, nil
+}
 
 // Close releases all shares, waits for everything it runs and leaves nothing behind.
-func (s *Service) Close(ctx context.Context) error { return Unavailable }
+func (s *Service) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	var shares []uint32
+	for share := range s.held {
+		shares = append(shares, share)
+	}
+	s.mu.Unlock()
+	var first error
+	for _, share := range shares {
+		if err := s.Release(ctx, share); err != nil && first == nil {
+			first = err
+		}
+	}
+	s.cancel()
+	s.work.Wait()
+	return first
+}
 
 // Hold begins to serve a share: submissions for its groups are answered here from now on. Release ends it. Both are placement's calls;
 // two nodes that believe to hold one share are told apart by the fence of each order.
-func (s *Service) Hold(ctx context.Context, share uint32) error { return Unavailable }
+func (s *Service) Hold(_ context.Context, share uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return refuse(Unavailable, "the service is closed")
+	}
+	if s.held[share] != nil {
+		return nil
+	}
+	h := newHost(&s.config.Limits, func(ctx context.Context, g GroupID, create Creation) (handler, error) {
+		return s.OpenSequencer(ctx, g, create)
+	})
+	server, err := serveShare(s.config.Conn, rpcSubject(s.config.Namespace, share), h, &s.config)
+	if err != nil {
+		h.cancel()
+		return err
+	}
+	s.held[share] = &heldShare{host: h, server: server}
+	return nil
+}
 
 // Release stops serving a share: running batches finish, sequencers close cleanly.
-func (s *Service) Release(ctx context.Context, share uint32) error { return Unavailable }
+func (s *Service) Release(ctx context.Context, share uint32) error {
+	s.mu.Lock()
+	held := s.held[share]
+	delete(s.held, share)
+	s.mu.Unlock()
+	if held == nil {
+		return nil
+	}
+	held.server.close()
+	return held.host.close(ctx)
+}
+
+// Holds tells whether this node serves a share.
+func (s *Service) Holds(share uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[share] != nil
+}
+
+// submit makes one attempt at a group's sequencer, here or on the node that holds its share.
+func (s *Service) submit(ctx context.Context, g GroupID, subs []Submission) ([]Outcome, error) {
+	for _, sub := range subs {
+		if err := checkShape(sub, &s.config.Limits); err != nil {
+			return nil, err
+		}
+	}
+	share := s.config.ShareOf(g)
+	s.mu.Lock()
+	held, closed := s.held[share], s.closed
+	s.mu.Unlock()
+	if closed {
+		return nil, refuse(Unavailable, "the service is closed")
+	}
+	if held != nil {
+		return held.host.submit(ctx, g, subs)
+	}
+	return s.remote.submit(ctx, share, g, subs)
+}
+
+// submitOne makes one attempt for one submission.
+func (s *Service) submitOne(ctx context.Context, sub Submission) (Outcome, error) {
+	outcomes, err := s.submit(ctx, sub.group(), []Submission{sub})
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := outcomes[0].Err; err != nil {
+		return Outcome{}, err
+	}
+	return outcomes[0], nil
+}
+
+// position is submitOne, tried again while nobody knows the outcome, for what is idempotent and answered by a number.
+func (s *Service) position(ctx context.Context, sub Submission) (uint64, error) {
+	var outcome Outcome
+	err := s.insist(ctx, func() (err error) {
+		outcome, err = s.submitOne(ctx, sub)
+		return err
+	})
+	return outcome.Position, err
+}
 
 // RegisterGroup opens the order of a group, idempotently, and returns the number of its first entry (1).
 func (s *Service) RegisterGroup(ctx context.Context, r Registration) (uint64, error) {
-	return 0, Unavailable
+	return s.position(ctx, &r)
 }
 
-// SubmitBundle offers a bundle once. An error matching Unknown or Unavailable leaves it open whether it was accepted.
+// SubmitBundle offers a bundle once. An error matching Unknown or Unavailable leaves it open whether it was accepted: the same bundle again
+// tells.
 func (s *Service) SubmitBundle(ctx context.Context, b Bundle) (Answer, error) {
-	return nil, Unavailable
+	outcome, err := s.submitOne(ctx, &b)
+	if err != nil {
+		return nil, err
+	}
+	if outcome.Answer == nil {
+		return nil, refuse(Unknown, "a bundle without an answer")
+	}
+	return outcome.Answer, nil
 }
 
 // SubmitProposal puts a proposal into the order and returns its number.
 func (s *Service) SubmitProposal(ctx context.Context, p Proposal) (uint64, error) {
-	return 0, Unavailable
+	return s.position(ctx, &p)
 }
 
-// SubmitMessages puts application messages of one group into the order, as one record where they fit.
-func (s *Service) SubmitMessages(ctx context.Context, ms []Message) ([]Receipt, error) {
-	return nil, Unavailable
+// Restart closes a group for good and names its successor: an operator's act.
+func (s *Service) Restart(ctx context.Context, r Restart) (uint64, error) {
+	return s.position(ctx, &r)
 }
 
-// Transport returns the built-in transport: submissions with the retries its contract promises.
-func (s *Service) Transport() Transport { return nil }
-
-// Follow returns up to max entries from a number on, verified; none when the order has not come that far. Behind when the first wanted one is purged.
-func (s *Service) Follow(ctx context.Context, g GroupID, from uint64, max int) ([]Entry, error) {
-	return nil, Unavailable
+// Lookup tells where a group's order is and where a client stands in it, after everything that was submitted before.
+func (s *Service) Lookup(ctx context.Context, g GroupID, c ids.ClientID) (Standing, error) {
+	return s.lookup(ctx, &Lookup{Group: g, Origin: Origin{Client: c}})
 }
 
-// Entry returns one entry.
-func (s *Service) Entry(ctx context.Context, g GroupID, number uint64) (Entry, error) {
-	return Entry{}, Unavailable
-}
-
-// Newest returns the number of the newest entry, read from the leader.
-func (s *Service) Newest(ctx context.Context, g GroupID) (uint64, error) { return 0, Unavailable }
-
-// WhoWon returns the commit that ended an epoch, read from the leader; false when none has.
-func (s *Service) WhoWon(ctx context.Context, g GroupID, epoch uint64) (Entry, bool, error) {
-	return Entry{}, false, Unavailable
+func (s *Service) lookup(ctx context.Context, l *Lookup) (Standing, error) {
+	var outcome Outcome
+	err := s.insist(ctx, func() (err error) {
+		outcome, err = s.submitOne(ctx, l)
+		return err
+	})
+	if err != nil {
+		return Standing{}, err
+	}
+	if outcome.Standing == nil {
+		return Standing{}, refuse(Unknown, "a lookup without an answer")
+	}
+	return *outcome.Standing, nil
 }
 
 // LastOwn returns the newest entry a client has sent in a group; false when there is none.
 func (s *Service) LastOwn(ctx context.Context, g GroupID, c ids.ClientID) (LastEntry, bool, error) {
-	return LastEntry{}, false, Unavailable
+	standing, err := s.Lookup(ctx, g, c)
+	if err != nil || standing.Last == nil {
+		return LastEntry{}, false, err
+	}
+	return *standing.Last, true, nil
 }
 
 // GroupInfo returns the newest GroupInfo to a reader whom the group's policy lets read it, and the number of the entry that carries it.
 func (s *Service) GroupInfo(ctx context.Context, g GroupID, reader ids.ClientID) ([]byte, uint64, error) {
-	return nil, 0, Unavailable
+	standing, err := s.Lookup(ctx, g, reader)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !standing.Member && s.access(g, reader) < ReadsInfo {
+		return nil, 0, refuse(Forbidden, "%s may not read it", reader)
+	}
+	info, err := s.readers.groupInfo(ctx, g, standing.GroupInfoNumber)
+	return info, standing.GroupInfoNumber, err
 }
-
-// Restart closes a group for good and names its successor: an operator's act.
-func (s *Service) Restart(ctx context.Context, g GroupID, o Origin, successor GroupID, reason string) (uint64, error) {
-	return 0, Unavailable
-}
-
-// Notice tells a client that a commit has added it: the Welcome stands in that entry. Notices may come twice; (Group, Number) tells.
-type Notice struct {
-	Sequence uint64 // place in the inbox
-	Group    GroupID
-	Epoch    uint64 // the epoch the Welcome leads into
-	Number   uint64 // of the entry; following starts after it
-}
-
-// Notices returns up to max notices of a client's inbox from a sequence on.
-func (s *Service) Notices(ctx context.Context, c ids.ClientID, from uint64, max int) ([]Notice, error) {
-	return nil, Unavailable
-}
-
-// Acknowledge lets every notice up to a sequence go.
-func (s *Service) Acknowledge(ctx context.Context, c ids.ClientID, through uint64) error {
-	return Unavailable
-}
-
-// Publication is one key package on its way into the directory.
-type Publication struct {
-	KeyPackage []byte // KeyPackage or MLSMessage
-	LastResort bool   // stays claimable when nothing else is left, any number of times
-}
-
-// PublishKeyPackages puts a client's key packages into the directory; those already there are left as they are.
-func (s *Service) PublishKeyPackages(ctx context.Context, c ids.ClientID, ps []Publication) error {
-	return Unavailable
-}
-
-// Claim asks for one key package of a client. The same claimer and command id get the same package again.
-type Claim struct {
-	Client    ids.ClientID
-	Suite     uint16
-	Claimer   ids.ClientID
-	CommandID ids.CommandID
-}
-
-// Claimed is a claimed key package.
-type Claimed struct {
-	KeyPackage []byte
-	Ref        []byte
-	LastResort bool
-}
-
-// ClaimKeyPackage takes one key package out of the directory, the last-resort one where nothing else is left.
-func (s *Service) ClaimKeyPackage(ctx context.Context, c Claim) (Claimed, error) {
-	return Claimed{}, Unavailable
-}
-
-// CountKeyPackages returns how many unclaimed, unexpired key packages a client has, the last-resort one not counted.
-func (s *Service) CountKeyPackages(ctx context.Context, c ids.ClientID, suite uint16) (int, error) {
-	return 0, Unavailable
-}
-
-// Registry returns the built-in registry of signature keys; nil where another AuthenticationService is configured.
-func (s *Service) Registry() *Registry { return nil }
-
-// Wake says that a group's order or a client's inbox has something new.
-type Wake struct {
-	Group  GroupID      // empty: an inbox
-	Client ids.ClientID // set for an inbox
-}
-
-// Watch blocks until the context ends and calls fn for every order and inbox that grew, at least once each; one durable consumer per
-// partition serves the whole node. fn must not block.
-func (s *Service) Watch(ctx context.Context, fn func(Wake)) error { return Unavailable }
-
-// Registry is the built-in AuthenticationService: which signature keys each client has registered.
-type Registry struct{}
-
-// Register adds a signature key of a client; registering it again changes nothing.
-func (r *Registry) Register(ctx context.Context, id Identity) error { return Unavailable }
-
-// Revoke removes a signature key; it is accepted nowhere from then on, and members who use it stay until removed.
-func (r *Registry) Revoke(ctx context.Context, c ids.ClientID, signatureKey []byte) error {
-	return Unavailable
-}
-
-// Authenticate implements AuthenticationService.
-func (r *Registry) Authenticate(ctx context.Context, id Identity) error { return Unavailable }

@@ -29,6 +29,9 @@ type SequencerState struct {
 	winners    []winner               // the newest epochs' commits, oldest first, at most limits.Winners
 	senders    map[ids.ClientID]LastEntry
 	memory     memory
+	sequence   uint64                // in the stream, of the newest record
+	places     []checkpointPlace     // where checkpoints begin, oldest first
+	roster     map[ids.ClientID]bool // of public, made when first asked for
 }
 
 // pendingProposal is a proposal in the order that no commit has ended yet.
@@ -42,6 +45,12 @@ type winner struct {
 	epoch  uint64
 	digest ids.Digest
 	number uint64
+}
+
+// checkpointPlace says where a checkpoint begins: right behind this stream sequence.
+type checkpointPlace struct {
+	after  uint64
+	timeMs uint64
 }
 
 // NewSequencerState is the state of an order without entries.
@@ -71,7 +80,39 @@ func (s *SequencerState) Fold(r *events.Record) error {
 			return err
 		}
 	}
+	s.passed(r)
 	return nil
+}
+
+// placesMax bounds the remembered checkpoints; beyond it every second one is forgotten, and retention gets coarser.
+const placesMax = 128
+
+// passed notes where a record stands that is part of the state.
+func (s *SequencerState) passed(r *events.Record) {
+	for _, ev := range r.Events {
+		if _, ok := ev.Body.(*eventsv1.OrderCheckpoint); ok && s.sequence > 0 {
+			s.places = append(s.places, checkpointPlace{after: s.sequence, timeMs: r.TimeMS})
+		}
+	}
+	s.sequence = r.Sequence
+	if len(s.places) > placesMax {
+		kept := s.places[:0]
+		for i := 0; i < len(s.places); i += 2 {
+			kept = append(kept, s.places[i])
+		}
+		s.places = kept
+	}
+}
+
+// purgeable is the stream sequence before which everything is older than a moment and lies before a checkpoint; 0 when nothing is.
+func (s *SequencerState) purgeable(beforeMs uint64) uint64 {
+	var at uint64
+	for _, p := range s.places {
+		if p.timeMs < beforeMs {
+			at = p.after + 1
+		}
+	}
+	return at
 }
 
 // foldBody takes one event. next is the epoch a commit or registration leads to where the caller has computed it already.
@@ -87,9 +128,13 @@ func (s *SequencerState) foldBody(body events.Body, next *mlsengine.PublicGroup)
 			return refuse(Damaged, "a checkpoint of entry %d after entry %d", b.Number, s.number)
 		}
 		return nil
+	case *eventsv1.TransactionTorn, *eventsv1.Claimed:
+		return nil // something that never happened, or somebody's place in the log: no entry
 	case *eventsv1.GroupRestarted:
-		s.number++
-		s.successor = GroupID(b.Successor)
+		if b.Number != s.number+1 {
+			return refuse(Damaged, "entry %d after entry %d", b.Number, s.number)
+		}
+		s.number, s.timeMs, s.successor = b.Number, b.TimeMs, GroupID(b.Successor)
 		return nil
 	}
 	return refuse(Damaged, "an order with an event it cannot hold")
@@ -142,7 +187,7 @@ func (s *SequencerState) foldEpoch(e *eventsv1.OrderEntry, next *mlsengine.Publi
 		}
 		next, err = s.public.ApplyDelta(e.Delta)
 	default:
-		next, err = publicFromInfo(e.GroupInfo, e.TimeMs)
+		next, err = publicFromInfo(e.GroupInfo)
 	}
 	if err != nil {
 		return failed(Damaged, "enter the epoch of an accepted commit", err)
@@ -155,7 +200,7 @@ func (s *SequencerState) foldEpoch(e *eventsv1.OrderEntry, next *mlsengine.Publi
 			s.winners = slices.Delete(s.winners, 0, extra)
 		}
 	}
-	s.public, s.pending = next, nil
+	s.public, s.pending, s.roster = next, nil, nil
 	s.info, s.infoNumber = e.GroupInfo, e.Number
 	return nil
 }
@@ -180,13 +225,9 @@ func (s *SequencerState) noteSender(e *eventsv1.OrderEntry) {
 	if len(s.senders) <= s.limits.Senders {
 		return
 	}
-	members := map[ids.ClientID]bool{}
-	for _, m := range s.public.Members() {
-		members[ids.ClientID(m.Credential.Identity())] = true
-	}
 	oldest, oldestNumber, oldestIn := ids.ClientID(""), uint64(0), true
 	for c, last := range s.senders {
-		in := members[c]
+		in := s.isMember(c)
 		if oldestNumber == 0 || (!in && oldestIn) || (in == oldestIn && last.Number < oldestNumber) {
 			oldest, oldestNumber, oldestIn = c, last.Number, in
 		}
@@ -203,14 +244,15 @@ func (s *SequencerState) winnerOf(epoch uint64) (winner, bool) {
 	return s.winners[i], true
 }
 
-// member finds the leaf of a client; a client has at most one that counts, the first.
-func (s *SequencerState) member(c ids.ClientID) (mlsengine.Member, bool) {
-	for _, m := range s.public.Members() {
-		if ids.ClientID(m.Credential.Identity()) == c {
-			return m, true
+// isMember tells whether a client owns a leaf in the current epoch.
+func (s *SequencerState) isMember(c ids.ClientID) bool {
+	if s.roster == nil {
+		s.roster = map[ids.ClientID]bool{}
+		for _, m := range s.public.Members() {
+			s.roster[ids.ClientID(m.Credential.Identity())] = true
 		}
 	}
-	return mlsengine.Member{}, false
+	return s.roster[c]
 }
 
 // Marshal is the canonical encoding of the state: what an OrderCheckpoint holds.
@@ -238,6 +280,9 @@ func (s *SequencerState) Marshal() ([]byte, error) {
 		})
 	}
 	slices.SortFunc(out.Senders, func(a, b *deliveryv1.Sender) int { return cmp.Compare(a.Number, b.Number) })
+	for _, p := range s.places {
+		out.Checkpoints = append(out.Checkpoints, &deliveryv1.Checkpoint{Sequence: p.after, TimeMs: p.timeMs})
+	}
 	for _, r := range s.memory.queue[s.memory.first:] {
 		out.Remembered = append(out.Remembered, &deliveryv1.Remembered{Key: r.key[:], Request: r.request[:], Number: r.number, TimeMs: r.timeMs})
 	}
@@ -281,6 +326,9 @@ func (s *SequencerState) Restore(b []byte) error {
 		}
 		next.memory.add(remembered{key: commandKey(r.Key), request: [16]byte(r.Request), number: r.Number, timeMs: r.TimeMs})
 	}
+	for _, c := range in.Checkpoints {
+		next.places = append(next.places, checkpointPlace{after: c.Sequence, timeMs: c.TimeMs})
+	}
 	*s = *next
 	return nil
 }
@@ -294,7 +342,7 @@ func digestOf(b []byte) ids.Digest {
 }
 
 // publicFromInfo makes public state out of a GroupInfo that carries its tree, with every check of §12.4.3.1 that needs no secret.
-func publicFromInfo(info []byte, nowMs uint64) (*mlsengine.PublicGroup, error) {
+func publicFromInfo(info []byte) (*mlsengine.PublicGroup, error) {
 	gi, err := parseGroupInfo(info)
 	if err != nil {
 		return nil, err

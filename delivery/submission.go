@@ -4,7 +4,7 @@ import (
 	"parley/internal/ids"
 )
 
-// Submission is one thing put before a sequencer: a *Registration, *Bundle, *Proposal, *Message or *Restart.
+// Submission is one thing put before a sequencer: a *Registration, *Bundle, *Proposal, *Message, *Restart or *Lookup.
 type Submission interface {
 	group() GroupID
 	origin() *Origin
@@ -19,11 +19,31 @@ type Restart struct {
 	Reason    string
 }
 
+// Lookup asks where an order is and where a client stands in it. It changes nothing, and comes after everything submitted before it.
+type Lookup struct {
+	Group  GroupID
+	Origin Origin
+	Epoch  uint64 // whose winner is asked for
+}
+
+// Standing answers a Lookup.
+type Standing struct {
+	Number          uint64 // newest entry
+	Epoch           uint64
+	GroupInfoNumber uint64 // newest entry that carries a GroupInfo
+	Member          bool
+	Last            *LastEntry // newest entry of the client, nil where it is none
+	Winner          uint64     // entry of the commit that ended the epoch asked for; 0: none, or not remembered
+	Successor       GroupID    // not empty: the group is closed
+}
+
 func (r *Registration) group() GroupID { return r.Group }
 func (b *Bundle) group() GroupID       { return b.Group }
 func (p *Proposal) group() GroupID     { return p.Group }
 func (m *Message) group() GroupID      { return m.Group }
 func (r *Restart) group() GroupID      { return r.Group }
+
+func (l *Lookup) group() GroupID { return l.Group }
 
 func (r *Registration) origin() *Origin { return &r.Origin }
 func (b *Bundle) origin() *Origin       { return &b.Origin }
@@ -31,10 +51,13 @@ func (p *Proposal) origin() *Origin     { return &p.Origin }
 func (m *Message) origin() *Origin      { return &m.Origin }
 func (r *Restart) origin() *Origin      { return &r.Origin }
 
+func (l *Lookup) origin() *Origin { return &l.Origin }
+
 func (r *Registration) size() int { return len(r.GroupInfo) }
 func (p *Proposal) size() int     { return len(p.Message) }
 func (m *Message) size() int      { return len(m.Bytes) }
 func (r *Restart) size() int      { return len(r.Reason) }
+func (l *Lookup) size() int       { return 0 }
 func (b *Bundle) size() int {
 	n := len(b.Commit) + len(b.Welcome) + len(b.GroupInfo) + len(b.EncryptedMessage)
 	for _, p := range b.Proposals {
@@ -48,6 +71,7 @@ type Outcome struct {
 	Answer   Answer
 	Position uint64
 	Err      error
+	Standing *Standing // of a Lookup
 }
 
 const (
@@ -83,6 +107,7 @@ func checkShape(s Submission, l *Limits) *Error {
 		if s.Successor == "" || len(s.Successor) > identityBytesMax || s.Successor == s.Group || len(s.Reason) > reasonBytesMax {
 			return refuse(Malformed, "a restart needs a successor and a short reason")
 		}
+	case *Lookup:
 	default:
 		return refuse(Malformed, "an unknown kind of submission")
 	}

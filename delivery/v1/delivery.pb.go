@@ -223,6 +223,7 @@ type Submission struct {
 	//	*Submission_Proposal
 	//	*Submission_Message
 	//	*Submission_Restart
+	//	*Submission_Lookup
 	Body          isSubmission_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -317,6 +318,15 @@ func (x *Submission) GetRestart() *Restart {
 	return nil
 }
 
+func (x *Submission) GetLookup() *Lookup {
+	if x != nil {
+		if x, ok := x.Body.(*Submission_Lookup); ok {
+			return x.Lookup
+		}
+	}
+	return nil
+}
+
 type isSubmission_Body interface {
 	isSubmission_Body()
 }
@@ -341,6 +351,10 @@ type Submission_Restart struct {
 	Restart *Restart `protobuf:"bytes,6,opt,name=restart,proto3,oneof"`
 }
 
+type Submission_Lookup struct {
+	Lookup *Lookup `protobuf:"bytes,7,opt,name=lookup,proto3,oneof"`
+}
+
 func (*Submission_Registration) isSubmission_Body() {}
 
 func (*Submission_Bundle) isSubmission_Body() {}
@@ -350,6 +364,8 @@ func (*Submission_Proposal) isSubmission_Body() {}
 func (*Submission_Message) isSubmission_Body() {}
 
 func (*Submission_Restart) isSubmission_Body() {}
+
+func (*Submission_Lookup) isSubmission_Body() {}
 
 type Registration struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -651,6 +667,50 @@ func (x *Message) GetGeneration() uint32 {
 	return 0
 }
 
+type Lookup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lookup) Reset() {
+	*x = Lookup{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lookup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lookup) ProtoMessage() {}
+
+func (x *Lookup) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lookup.ProtoReflect.Descriptor instead.
+func (*Lookup) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Lookup) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type Restart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Successor     []byte                 `protobuf:"bytes,1,opt,name=successor,proto3" json:"successor,omitempty"`
@@ -661,7 +721,7 @@ type Restart struct {
 
 func (x *Restart) Reset() {
 	*x = Restart{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[8]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +733,7 @@ func (x *Restart) String() string {
 func (*Restart) ProtoMessage() {}
 
 func (x *Restart) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[8]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +746,7 @@ func (x *Restart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restart.ProtoReflect.Descriptor instead.
 func (*Restart) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{8}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Restart) GetSuccessor() []byte {
@@ -714,7 +774,7 @@ type Response struct {
 
 func (x *Response) Reset() {
 	*x = Response{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[9]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +786,7 @@ func (x *Response) String() string {
 func (*Response) ProtoMessage() {}
 
 func (x *Response) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[9]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +799,7 @@ func (x *Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Response.ProtoReflect.Descriptor instead.
 func (*Response) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{9}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Response) GetOutcomes() []*Outcome {
@@ -764,13 +824,14 @@ type Outcome struct {
 	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	Failure       *Failure               `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	Standing      *Standing              `protobuf:"bytes,6,opt,name=standing,proto3" json:"standing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[10]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +843,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[10]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +856,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{10}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Outcome) GetVerdict() Verdict {
@@ -833,6 +894,106 @@ func (x *Outcome) GetFailure() *Failure {
 	return nil
 }
 
+func (x *Outcome) GetStanding() *Standing {
+	if x != nil {
+		return x.Standing
+	}
+	return nil
+}
+
+// Standing answers a lookup: where the order is, and where the asking client stands in it.
+type Standing struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Number          uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Epoch           uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	GroupInfoNumber uint64                 `protobuf:"varint,3,opt,name=group_info_number,json=groupInfoNumber,proto3" json:"group_info_number,omitempty"`
+	Member          bool                   `protobuf:"varint,4,opt,name=member,proto3" json:"member,omitempty"`
+	Last            *Sender                `protobuf:"bytes,5,opt,name=last,proto3" json:"last,omitempty"`
+	Successor       []byte                 `protobuf:"bytes,6,opt,name=successor,proto3" json:"successor,omitempty"`
+	Winner          uint64                 `protobuf:"varint,7,opt,name=winner,proto3" json:"winner,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Standing) Reset() {
+	*x = Standing{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Standing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Standing) ProtoMessage() {}
+
+func (x *Standing) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Standing.ProtoReflect.Descriptor instead.
+func (*Standing) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Standing) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Standing) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Standing) GetGroupInfoNumber() uint64 {
+	if x != nil {
+		return x.GroupInfoNumber
+	}
+	return 0
+}
+
+func (x *Standing) GetMember() bool {
+	if x != nil {
+		return x.Member
+	}
+	return false
+}
+
+func (x *Standing) GetLast() *Sender {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+func (x *Standing) GetSuccessor() []byte {
+	if x != nil {
+		return x.Successor
+	}
+	return nil
+}
+
+func (x *Standing) GetWinner() uint64 {
+	if x != nil {
+		return x.Winner
+	}
+	return 0
+}
+
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // delivery.Code
@@ -845,7 +1006,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[11]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1018,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[11]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1031,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{11}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Failure) GetCode() uint32 {
@@ -916,13 +1077,14 @@ type OrderState struct {
 	Senders         []*Sender              `protobuf:"bytes,10,rep,name=senders,proto3" json:"senders,omitempty"`
 	Remembered      []*Remembered          `protobuf:"bytes,11,rep,name=remembered,proto3" json:"remembered,omitempty"`
 	TimeMs          uint64                 `protobuf:"varint,12,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Checkpoints     []*Checkpoint          `protobuf:"bytes,13,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *OrderState) Reset() {
 	*x = OrderState{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[12]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1096,7 @@ func (x *OrderState) String() string {
 func (*OrderState) ProtoMessage() {}
 
 func (x *OrderState) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[12]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1109,7 @@ func (x *OrderState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderState.ProtoReflect.Descriptor instead.
 func (*OrderState) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{12}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OrderState) GetGroup() []byte {
@@ -1034,6 +1196,66 @@ func (x *OrderState) GetTimeMs() uint64 {
 	return 0
 }
 
+func (x *OrderState) GetCheckpoints() []*Checkpoint {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
+// Checkpoint is where an earlier OrderCheckpoint begins in the stream, so that what lies before it can be purged.
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Checkpoint) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
 // Pending is a proposal of the current epoch.
 type Pending struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1046,7 +1268,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[13]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1280,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[13]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1293,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{13}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Pending) GetContent() []byte {
@@ -1107,7 +1329,7 @@ type Winner struct {
 
 func (x *Winner) Reset() {
 	*x = Winner{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1341,7 @@ func (x *Winner) String() string {
 func (*Winner) ProtoMessage() {}
 
 func (x *Winner) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1354,7 @@ func (x *Winner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Winner.ProtoReflect.Descriptor instead.
 func (*Winner) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{14}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Winner) GetEpoch() uint64 {
@@ -1170,7 +1392,7 @@ type Sender struct {
 
 func (x *Sender) Reset() {
 	*x = Sender{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1404,7 @@ func (x *Sender) String() string {
 func (*Sender) ProtoMessage() {}
 
 func (x *Sender) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1417,7 @@ func (x *Sender) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sender.ProtoReflect.Descriptor instead.
 func (*Sender) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{15}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Sender) GetClient() []byte {
@@ -1246,7 +1468,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1480,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1493,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{16}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Remembered) GetKey() []byte {
@@ -1302,6 +1524,343 @@ func (x *Remembered) GetTimeMs() uint64 {
 	return 0
 }
 
+// DirectoryState is a client's directory at one record of its log.
+type DirectoryState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Client        []byte                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	Offered       []*Offered             `protobuf:"bytes,2,rep,name=offered,proto3" json:"offered,omitempty"`
+	Given         []*Given               `protobuf:"bytes,3,rep,name=given,proto3" json:"given,omitempty"`
+	Keys          []*SignatureKey        `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,5,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DirectoryState) Reset() {
+	*x = DirectoryState{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DirectoryState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DirectoryState) ProtoMessage() {}
+
+func (x *DirectoryState) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DirectoryState.ProtoReflect.Descriptor instead.
+func (*DirectoryState) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DirectoryState) GetClient() []byte {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+func (x *DirectoryState) GetOffered() []*Offered {
+	if x != nil {
+		return x.Offered
+	}
+	return nil
+}
+
+func (x *DirectoryState) GetGiven() []*Given {
+	if x != nil {
+		return x.Given
+	}
+	return nil
+}
+
+func (x *DirectoryState) GetKeys() []*SignatureKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *DirectoryState) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+// Offered is a key package that may be claimed.
+type Offered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           []byte                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	KeyPackage    []byte                 `protobuf:"bytes,2,opt,name=key_package,json=keyPackage,proto3" json:"key_package,omitempty"`
+	CipherSuite   uint32                 `protobuf:"varint,3,opt,name=cipher_suite,json=cipherSuite,proto3" json:"cipher_suite,omitempty"`
+	NotAfter      uint64                 `protobuf:"varint,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"` // Unix seconds
+	LastResort    bool                   `protobuf:"varint,5,opt,name=last_resort,json=lastResort,proto3" json:"last_resort,omitempty"`
+	SignatureKey  []byte                 `protobuf:"bytes,6,opt,name=signature_key,json=signatureKey,proto3" json:"signature_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Offered) Reset() {
+	*x = Offered{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Offered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Offered) ProtoMessage() {}
+
+func (x *Offered) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Offered.ProtoReflect.Descriptor instead.
+func (*Offered) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Offered) GetRef() []byte {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *Offered) GetKeyPackage() []byte {
+	if x != nil {
+		return x.KeyPackage
+	}
+	return nil
+}
+
+func (x *Offered) GetCipherSuite() uint32 {
+	if x != nil {
+		return x.CipherSuite
+	}
+	return 0
+}
+
+func (x *Offered) GetNotAfter() uint64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *Offered) GetLastResort() bool {
+	if x != nil {
+		return x.LastResort
+	}
+	return false
+}
+
+func (x *Offered) GetSignatureKey() []byte {
+	if x != nil {
+		return x.SignatureKey
+	}
+	return nil
+}
+
+// Given is a claim that a retry gets again.
+type Given struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"` // digest of claimer and command id, cut to 16 bytes
+	Package       *Offered               `protobuf:"bytes,2,opt,name=package,proto3" json:"package,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,3,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Given) Reset() {
+	*x = Given{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Given) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Given) ProtoMessage() {}
+
+func (x *Given) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Given.ProtoReflect.Descriptor instead.
+func (*Given) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Given) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Given) GetPackage() *Offered {
+	if x != nil {
+		return x.Package
+	}
+	return nil
+}
+
+func (x *Given) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+// SignatureKey is a registered signature key.
+type SignatureKey struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Key            []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	CredentialType uint32                 `protobuf:"varint,2,opt,name=credential_type,json=credentialType,proto3" json:"credential_type,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SignatureKey) Reset() {
+	*x = SignatureKey{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignatureKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignatureKey) ProtoMessage() {}
+
+func (x *SignatureKey) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignatureKey.ProtoReflect.Descriptor instead.
+func (*SignatureKey) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SignatureKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SignatureKey) GetCredentialType() uint32 {
+	if x != nil {
+		return x.CredentialType
+	}
+	return 0
+}
+
+// Notice stands in the inbox of a client that a commit has added.
+type Notice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         []byte                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`   // the epoch its Welcome leads into
+	Number        uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"` // of the entry that carries it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Notice) GetGroup() []byte {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *Notice) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Notice) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 var File_delivery_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_delivery_v1_delivery_proto_rawDesc = "" +
@@ -1318,7 +1877,7 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"command_id\x18\x02 \x01(\fR\tcommandId\x12\x1b\n" +
 	"\tissued_ms\x18\x03 \x01(\x04R\bissuedMs\x12\x18\n" +
-	"\arequest\x18\x04 \x01(\fR\arequest\"\xf4\x02\n" +
+	"\arequest\x18\x04 \x01(\fR\arequest\"\xaa\x03\n" +
 	"\n" +
 	"Submission\x122\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1a.parley.delivery.v1.OriginR\x06origin\x12F\n" +
@@ -1326,7 +1885,8 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06bundle\x18\x03 \x01(\v2\x1a.parley.delivery.v1.BundleH\x00R\x06bundle\x12:\n" +
 	"\bproposal\x18\x04 \x01(\v2\x1c.parley.delivery.v1.ProposalH\x00R\bproposal\x127\n" +
 	"\amessage\x18\x05 \x01(\v2\x1b.parley.delivery.v1.MessageH\x00R\amessage\x127\n" +
-	"\arestart\x18\x06 \x01(\v2\x1b.parley.delivery.v1.RestartH\x00R\arestartB\x06\n" +
+	"\arestart\x18\x06 \x01(\v2\x1b.parley.delivery.v1.RestartH\x00R\arestart\x124\n" +
+	"\x06lookup\x18\a \x01(\v2\x1a.parley.delivery.v1.LookupH\x00R\x06lookupB\x06\n" +
 	"\x04body\"-\n" +
 	"\fRegistration\x12\x1d\n" +
 	"\n" +
@@ -1355,24 +1915,35 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\fR\amessage\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\rR\n" +
-	"generation\"?\n" +
+	"generation\"\x1e\n" +
+	"\x06Lookup\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"?\n" +
 	"\aRestart\x12\x1c\n" +
 	"\tsuccessor\x18\x01 \x01(\fR\tsuccessor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"z\n" +
 	"\bResponse\x127\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x1b.parley.delivery.v1.OutcomeR\boutcomes\x125\n" +
-	"\afailure\x18\x02 \x01(\v2\x1b.parley.delivery.v1.FailureR\afailure\"\xc1\x01\n" +
+	"\afailure\x18\x02 \x01(\v2\x1b.parley.delivery.v1.FailureR\afailure\"\xfb\x01\n" +
 	"\aOutcome\x125\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x1b.parley.delivery.v1.VerdictR\averdict\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x125\n" +
-	"\afailure\x18\x05 \x01(\v2\x1b.parley.delivery.v1.FailureR\afailure\"a\n" +
+	"\afailure\x18\x05 \x01(\v2\x1b.parley.delivery.v1.FailureR\afailure\x128\n" +
+	"\bstanding\x18\x06 \x01(\v2\x1c.parley.delivery.v1.StandingR\bstanding\"\xe2\x01\n" +
+	"\bStanding\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12*\n" +
+	"\x11group_info_number\x18\x03 \x01(\x04R\x0fgroupInfoNumber\x12\x16\n" +
+	"\x06member\x18\x04 \x01(\bR\x06member\x12.\n" +
+	"\x04last\x18\x05 \x01(\v2\x1a.parley.delivery.v1.SenderR\x04last\x12\x1c\n" +
+	"\tsuccessor\x18\x06 \x01(\fR\tsuccessor\x12\x16\n" +
+	"\x06winner\x18\a \x01(\x04R\x06winner\"a\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xe2\x03\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xa4\x04\n" +
 	"\n" +
 	"OrderState\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\fR\x05group\x12\x16\n" +
@@ -1392,7 +1963,12 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"remembered\x18\v \x03(\v2\x1e.parley.delivery.v1.RememberedR\n" +
 	"remembered\x12\x17\n" +
-	"\atime_ms\x18\f \x01(\x04R\x06timeMs\"S\n" +
+	"\atime_ms\x18\f \x01(\x04R\x06timeMs\x12@\n" +
+	"\vcheckpoints\x18\r \x03(\v2\x1e.parley.delivery.v1.CheckpointR\vcheckpoints\"A\n" +
+	"\n" +
+	"Checkpoint\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
+	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\"S\n" +
 	"\aPending\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\fR\acontent\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x16\n" +
@@ -1414,7 +1990,33 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x17\n" +
-	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs*]\n" +
+	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"\xdf\x01\n" +
+	"\x0eDirectoryState\x12\x16\n" +
+	"\x06client\x18\x01 \x01(\fR\x06client\x125\n" +
+	"\aoffered\x18\x02 \x03(\v2\x1b.parley.delivery.v1.OfferedR\aoffered\x12/\n" +
+	"\x05given\x18\x03 \x03(\v2\x19.parley.delivery.v1.GivenR\x05given\x124\n" +
+	"\x04keys\x18\x04 \x03(\v2 .parley.delivery.v1.SignatureKeyR\x04keys\x12\x17\n" +
+	"\atime_ms\x18\x05 \x01(\x04R\x06timeMs\"\xc2\x01\n" +
+	"\aOffered\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\fR\x03ref\x12\x1f\n" +
+	"\vkey_package\x18\x02 \x01(\fR\n" +
+	"keyPackage\x12!\n" +
+	"\fcipher_suite\x18\x03 \x01(\rR\vcipherSuite\x12\x1b\n" +
+	"\tnot_after\x18\x04 \x01(\x04R\bnotAfter\x12\x1f\n" +
+	"\vlast_resort\x18\x05 \x01(\bR\n" +
+	"lastResort\x12#\n" +
+	"\rsignature_key\x18\x06 \x01(\fR\fsignatureKey\"i\n" +
+	"\x05Given\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x125\n" +
+	"\apackage\x18\x02 \x01(\v2\x1b.parley.delivery.v1.OfferedR\apackage\x12\x17\n" +
+	"\atime_ms\x18\x03 \x01(\x04R\x06timeMs\"I\n" +
+	"\fSignatureKey\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12'\n" +
+	"\x0fcredential_type\x18\x02 \x01(\rR\x0ecredentialType\"L\n" +
+	"\x06Notice\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\fR\x05group\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number*]\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_SUCCESS\x10\x01\x12\x11\n" +
@@ -1434,26 +2036,34 @@ func file_delivery_v1_delivery_proto_rawDescGZIP() []byte {
 }
 
 var file_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_delivery_v1_delivery_proto_goTypes = []any{
-	(Verdict)(0),         // 0: parley.delivery.v1.Verdict
-	(*Request)(nil),      // 1: parley.delivery.v1.Request
-	(*Origin)(nil),       // 2: parley.delivery.v1.Origin
-	(*Submission)(nil),   // 3: parley.delivery.v1.Submission
-	(*Registration)(nil), // 4: parley.delivery.v1.Registration
-	(*Bundle)(nil),       // 5: parley.delivery.v1.Bundle
-	(*Change)(nil),       // 6: parley.delivery.v1.Change
-	(*Proposal)(nil),     // 7: parley.delivery.v1.Proposal
-	(*Message)(nil),      // 8: parley.delivery.v1.Message
-	(*Restart)(nil),      // 9: parley.delivery.v1.Restart
-	(*Response)(nil),     // 10: parley.delivery.v1.Response
-	(*Outcome)(nil),      // 11: parley.delivery.v1.Outcome
-	(*Failure)(nil),      // 12: parley.delivery.v1.Failure
-	(*OrderState)(nil),   // 13: parley.delivery.v1.OrderState
-	(*Pending)(nil),      // 14: parley.delivery.v1.Pending
-	(*Winner)(nil),       // 15: parley.delivery.v1.Winner
-	(*Sender)(nil),       // 16: parley.delivery.v1.Sender
-	(*Remembered)(nil),   // 17: parley.delivery.v1.Remembered
+	(Verdict)(0),           // 0: parley.delivery.v1.Verdict
+	(*Request)(nil),        // 1: parley.delivery.v1.Request
+	(*Origin)(nil),         // 2: parley.delivery.v1.Origin
+	(*Submission)(nil),     // 3: parley.delivery.v1.Submission
+	(*Registration)(nil),   // 4: parley.delivery.v1.Registration
+	(*Bundle)(nil),         // 5: parley.delivery.v1.Bundle
+	(*Change)(nil),         // 6: parley.delivery.v1.Change
+	(*Proposal)(nil),       // 7: parley.delivery.v1.Proposal
+	(*Message)(nil),        // 8: parley.delivery.v1.Message
+	(*Lookup)(nil),         // 9: parley.delivery.v1.Lookup
+	(*Restart)(nil),        // 10: parley.delivery.v1.Restart
+	(*Response)(nil),       // 11: parley.delivery.v1.Response
+	(*Outcome)(nil),        // 12: parley.delivery.v1.Outcome
+	(*Standing)(nil),       // 13: parley.delivery.v1.Standing
+	(*Failure)(nil),        // 14: parley.delivery.v1.Failure
+	(*OrderState)(nil),     // 15: parley.delivery.v1.OrderState
+	(*Checkpoint)(nil),     // 16: parley.delivery.v1.Checkpoint
+	(*Pending)(nil),        // 17: parley.delivery.v1.Pending
+	(*Winner)(nil),         // 18: parley.delivery.v1.Winner
+	(*Sender)(nil),         // 19: parley.delivery.v1.Sender
+	(*Remembered)(nil),     // 20: parley.delivery.v1.Remembered
+	(*DirectoryState)(nil), // 21: parley.delivery.v1.DirectoryState
+	(*Offered)(nil),        // 22: parley.delivery.v1.Offered
+	(*Given)(nil),          // 23: parley.delivery.v1.Given
+	(*SignatureKey)(nil),   // 24: parley.delivery.v1.SignatureKey
+	(*Notice)(nil),         // 25: parley.delivery.v1.Notice
 }
 var file_delivery_v1_delivery_proto_depIdxs = []int32{
 	3,  // 0: parley.delivery.v1.Request.submissions:type_name -> parley.delivery.v1.Submission
@@ -1462,21 +2072,29 @@ var file_delivery_v1_delivery_proto_depIdxs = []int32{
 	5,  // 3: parley.delivery.v1.Submission.bundle:type_name -> parley.delivery.v1.Bundle
 	7,  // 4: parley.delivery.v1.Submission.proposal:type_name -> parley.delivery.v1.Proposal
 	8,  // 5: parley.delivery.v1.Submission.message:type_name -> parley.delivery.v1.Message
-	9,  // 6: parley.delivery.v1.Submission.restart:type_name -> parley.delivery.v1.Restart
-	6,  // 7: parley.delivery.v1.Bundle.changes:type_name -> parley.delivery.v1.Change
-	11, // 8: parley.delivery.v1.Response.outcomes:type_name -> parley.delivery.v1.Outcome
-	12, // 9: parley.delivery.v1.Response.failure:type_name -> parley.delivery.v1.Failure
-	0,  // 10: parley.delivery.v1.Outcome.verdict:type_name -> parley.delivery.v1.Verdict
-	12, // 11: parley.delivery.v1.Outcome.failure:type_name -> parley.delivery.v1.Failure
-	14, // 12: parley.delivery.v1.OrderState.pending:type_name -> parley.delivery.v1.Pending
-	15, // 13: parley.delivery.v1.OrderState.winners:type_name -> parley.delivery.v1.Winner
-	16, // 14: parley.delivery.v1.OrderState.senders:type_name -> parley.delivery.v1.Sender
-	17, // 15: parley.delivery.v1.OrderState.remembered:type_name -> parley.delivery.v1.Remembered
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	10, // 6: parley.delivery.v1.Submission.restart:type_name -> parley.delivery.v1.Restart
+	9,  // 7: parley.delivery.v1.Submission.lookup:type_name -> parley.delivery.v1.Lookup
+	6,  // 8: parley.delivery.v1.Bundle.changes:type_name -> parley.delivery.v1.Change
+	12, // 9: parley.delivery.v1.Response.outcomes:type_name -> parley.delivery.v1.Outcome
+	14, // 10: parley.delivery.v1.Response.failure:type_name -> parley.delivery.v1.Failure
+	0,  // 11: parley.delivery.v1.Outcome.verdict:type_name -> parley.delivery.v1.Verdict
+	14, // 12: parley.delivery.v1.Outcome.failure:type_name -> parley.delivery.v1.Failure
+	13, // 13: parley.delivery.v1.Outcome.standing:type_name -> parley.delivery.v1.Standing
+	19, // 14: parley.delivery.v1.Standing.last:type_name -> parley.delivery.v1.Sender
+	17, // 15: parley.delivery.v1.OrderState.pending:type_name -> parley.delivery.v1.Pending
+	18, // 16: parley.delivery.v1.OrderState.winners:type_name -> parley.delivery.v1.Winner
+	19, // 17: parley.delivery.v1.OrderState.senders:type_name -> parley.delivery.v1.Sender
+	20, // 18: parley.delivery.v1.OrderState.remembered:type_name -> parley.delivery.v1.Remembered
+	16, // 19: parley.delivery.v1.OrderState.checkpoints:type_name -> parley.delivery.v1.Checkpoint
+	22, // 20: parley.delivery.v1.DirectoryState.offered:type_name -> parley.delivery.v1.Offered
+	23, // 21: parley.delivery.v1.DirectoryState.given:type_name -> parley.delivery.v1.Given
+	24, // 22: parley.delivery.v1.DirectoryState.keys:type_name -> parley.delivery.v1.SignatureKey
+	22, // 23: parley.delivery.v1.Given.package:type_name -> parley.delivery.v1.Offered
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_delivery_v1_delivery_proto_init() }
@@ -1490,6 +2108,7 @@ func file_delivery_v1_delivery_proto_init() {
 		(*Submission_Proposal)(nil),
 		(*Submission_Message)(nil),
 		(*Submission_Restart)(nil),
+		(*Submission_Lookup)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1497,7 +2116,7 @@ func file_delivery_v1_delivery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_delivery_v1_delivery_proto_rawDesc), len(file_delivery_v1_delivery_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

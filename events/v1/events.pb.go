@@ -4712,6 +4712,7 @@ type KeyPackageEntry struct {
 	NotAfter      uint64                 `protobuf:"varint,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	LastResort    bool                   `protobuf:"varint,5,opt,name=last_resort,json=lastResort,proto3" json:"last_resort,omitempty"`
 	CipherSuite   uint32                 `protobuf:"varint,6,opt,name=cipher_suite,json=cipherSuite,proto3" json:"cipher_suite,omitempty"`
+	SignatureKey  []byte                 `protobuf:"bytes,7,opt,name=signature_key,json=signatureKey,proto3" json:"signature_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4786,6 +4787,13 @@ func (x *KeyPackageEntry) GetCipherSuite() uint32 {
 		return x.CipherSuite
 	}
 	return 0
+}
+
+func (x *KeyPackageEntry) GetSignatureKey() []byte {
+	if x != nil {
+		return x.SignatureKey
+	}
+	return nil
 }
 
 type KeyPackagesConsumed struct {
@@ -5209,7 +5217,6 @@ type OrderCheckpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         []byte                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
-	Noticed       uint64                 `protobuf:"varint,3,opt,name=noticed,proto3" json:"noticed,omitempty"` // every notice owed by entries up to this one is in its inbox
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5254,13 +5261,6 @@ func (x *OrderCheckpoint) GetState() []byte {
 func (x *OrderCheckpoint) GetNumber() uint64 {
 	if x != nil {
 		return x.Number
-	}
-	return 0
-}
-
-func (x *OrderCheckpoint) GetNoticed() uint64 {
-	if x != nil {
-		return x.Noticed
 	}
 	return 0
 }
@@ -6307,7 +6307,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\"x\n" +
 	"\x14KeyPackagesGenerated\x12D\n" +
 	"\fkey_packages\x18\x01 \x03(\v2!.parley.events.v1.KeyPackageEntryR\vkeyPackages\x12\x1a\n" +
-	"\bimported\x18\x02 \x01(\bR\bimported\"\xc5\x01\n" +
+	"\bimported\x18\x02 \x01(\bR\bimported\"\xea\x01\n" +
 	"\x0fKeyPackageEntry\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\fR\x03ref\x12\x1f\n" +
 	"\vkey_package\x18\x02 \x01(\fR\n" +
@@ -6318,7 +6318,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\tnot_after\x18\x04 \x01(\x04R\bnotAfter\x12\x1f\n" +
 	"\vlast_resort\x18\x05 \x01(\bR\n" +
 	"lastResort\x12!\n" +
-	"\fcipher_suite\x18\x06 \x01(\rR\vcipherSuite\"M\n" +
+	"\fcipher_suite\x18\x06 \x01(\rR\vcipherSuite\x12#\n" +
+	"\rsignature_key\x18\a \x01(\fR\fsignatureKey\"M\n" +
 	"\x13KeyPackagesConsumed\x12\x12\n" +
 	"\x04refs\x18\x01 \x03(\fR\x04refs\x12\"\n" +
 	"\fconversation\x18\x02 \x01(\fR\fconversation\"(\n" +
@@ -6355,11 +6356,10 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"generation\x18\x10 \x01(\rR\n" +
 	"generation\x12\x17\n" +
 	"\atime_ms\x18\x11 \x01(\x04R\x06timeMs\x12\x18\n" +
-	"\arequest\x18\x12 \x01(\fR\arequest\"Y\n" +
+	"\arequest\x18\x12 \x01(\fR\arequest\"?\n" +
 	"\x0fOrderCheckpoint\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\fR\x05state\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
-	"\anoticed\x18\x03 \x01(\x04R\anoticed\"\x8f\x01\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\x8f\x01\n" +
 	"\x0eGroupRestarted\x12\x1c\n" +
 	"\tsuccessor\x18\x01 \x01(\fR\tsuccessor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +

@@ -1,0 +1,377 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"parley/events"
+	"parley/internal/ids"
+)
+
+// readers are the orders this node has open for following.
+type readers struct {
+	service *Service
+
+	mu   sync.Mutex
+	open map[GroupID]*orderReader
+}
+
+func newReaders(s *Service) *readers { return &readers{service: s, open: map[GroupID]*orderReader{}} }
+
+func (rs *readers) of(g GroupID) *orderReader {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if r := rs.open[g]; r != nil {
+		return r
+	}
+	if len(rs.open) >= rs.service.config.Limits.Readers {
+		for other := range rs.open { // any: it is read again when it is asked for
+			delete(rs.open, other)
+			break
+		}
+	}
+	r := &orderReader{service: rs.service, group: g}
+	rs.open[g] = r
+	return r
+}
+
+// orderReader reads one group's order for all who follow it on this node. It keeps a window of verified entries that ends where it has
+// read to; whoever asks for something else is served from the log.
+type orderReader struct {
+	service *Service
+	group   GroupID
+
+	mu     sync.Mutex
+	keys   *events.Keys // nil: not loaded
+	head   events.Head  // newest record read; zero: none
+	next   uint64       // number that follows the window
+	window []placed
+	bytes  int
+}
+
+// placed is an entry and the stream sequence of its record.
+type placed struct {
+	entry    Entry
+	sequence uint64
+}
+
+// errEnough ends a walk that has found what it wanted.
+var errEnough = errors.New("enough")
+
+// leader reads from the leader of the stream instead of any replica.
+type leader struct{ events.Log }
+
+// Read implements events.Source.
+func (l leader) Read(ctx context.Context, id events.LogID, from uint64, fn func(events.Message) error) error {
+	return l.Scan(ctx, id, from, fn)
+}
+
+// walk gives verified records from a place on; members act on nothing whose MAC they have not checked. It returns the last place given.
+func (r *orderReader) walk(ctx context.Context, source events.Source, from events.Head, fn func(*events.Record) error) (events.Head, error) {
+	if r.keys == nil {
+		keys, err := events.LoadKeys(ctx, r.service.stores.Rings, r.service.config.Vault, events.OrderLog(r.group))
+		if errors.Is(err, events.ErrNotFound) {
+			return events.Head{}, refuse(UnknownGroup, "%s", r.group)
+		}
+		if err != nil {
+			return events.Head{}, coded(err)
+		}
+		r.keys = &keys
+	}
+	audit := events.OpenAudit(source, events.OrderLog(r.group), *r.keys, events.AuditOptions{})
+	err := audit.Replay(ctx, from, fn)
+	if err != nil && !errors.Is(err, errEnough) {
+		return events.Head{}, coded(err)
+	}
+	return audit.Head(), nil
+}
+
+// follow returns up to limit entries from a number on.
+func (r *orderReader) follow(ctx context.Context, from uint64, limit int) ([]Entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from = max(from, 1)
+	if found := r.cached(from, limit); found != nil {
+		return found, nil
+	}
+	// A follower a little ahead of the window is waiting for what comes next, or slept while others did not.
+	if r.head.Version > 0 && from >= r.next && from-r.next < uint64(r.service.config.Limits.CachedEntries) {
+		if err := r.extend(ctx, from, limit); err == nil {
+			return r.cached(from, limit), nil
+		} else if !errors.Is(err, Damaged) {
+			return nil, err
+		}
+		r.reset() // where we stood may have been purged: the log tells
+	}
+	return r.cold(ctx, from, limit)
+}
+
+// cached returns what of the wanted entries stands in the window, nil when the first does not.
+func (r *orderReader) cached(from uint64, limit int) []Entry {
+	if len(r.window) == 0 {
+		return nil
+	}
+	first := r.window[0].entry.Number
+	if from < first || from >= r.next {
+		return nil
+	}
+	var out []Entry
+	for _, p := range r.window[from-first:] {
+		if len(out) == limit {
+			break
+		}
+		out = append(out, p.entry)
+	}
+	return out
+}
+
+func (r *orderReader) reset() {
+	r.head, r.next, r.window, r.bytes = events.Head{}, 0, nil, 0
+}
+
+// extend reads on from the window's end until it holds limit entries from a number on, or the log ends.
+func (r *orderReader) extend(ctx context.Context, from uint64, limit int) error {
+	head, err := r.walk(ctx, r.service.stores.Log, r.head, func(rec *events.Record) error {
+		r.head = rec.Head
+		for _, e := range entriesOf(r.group, rec) {
+			if e.Number != r.next {
+				return refuse(Damaged, "entry %d where %d belongs", e.Number, r.next)
+			}
+			r.push(e, rec.Sequence)
+		}
+		r.trim(from)
+		if r.next >= from+uint64(limit) {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if head.Version > 0 {
+		r.head = head
+	}
+	return nil
+}
+
+func (r *orderReader) push(e Entry, sequence uint64) {
+	r.window = append(r.window, placed{entry: e, sequence: sequence})
+	r.bytes += e.size()
+	r.next = e.Number + 1
+}
+
+// trim drops the window's oldest entries beyond its bounds, but none from a number on: its asker is to get it.
+func (r *orderReader) trim(keep uint64) {
+	l := &r.service.config.Limits
+	drop := 0
+	for drop < len(r.window)-1 && (len(r.window)-drop > l.CachedEntries || r.bytes > l.CachedBytes) && r.window[drop].entry.Number < keep {
+		r.bytes -= r.window[drop].entry.size()
+		drop++
+	}
+	if drop > 0 {
+		r.window = append([]placed(nil), r.window[drop:]...)
+	}
+}
+
+// cold reads entries from a number on out of the log. Where they lead further than the window, they become it.
+func (r *orderReader) cold(ctx context.Context, from uint64, limit int) ([]Entry, error) {
+	start, err := r.locate(ctx, func(rec *events.Record) side {
+		last := lastNumber(rec)
+		switch {
+		case last == 0 || last >= from:
+			return beyond
+		case from-last <= 64:
+			return nearby
+		}
+		return before
+	})
+	if err != nil {
+		return nil, err
+	}
+	var found []placed
+	first := uint64(0)
+	head, err := r.walk(ctx, r.service.stores.Log, events.Head{Sequence: start}, func(rec *events.Record) error {
+		if first == 0 {
+			first = firstNumber(rec)
+		}
+		for _, e := range entriesOf(r.group, rec) {
+			if e.Number >= from {
+				found = append(found, placed{entry: e, sequence: rec.Sequence})
+			}
+		}
+		if len(found) >= limit {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if start == 0 && from < first {
+		return nil, &Error{Code: Behind, Detail: "the entry was purged", First: first}
+	}
+	r.adopt(head, found)
+	out := make([]Entry, 0, min(len(found), limit))
+	for _, p := range found[:min(len(found), limit)] {
+		out = append(out, p.entry)
+	}
+	return out, nil
+}
+
+// adopt makes entries the window if they lead further than it does.
+func (r *orderReader) adopt(head events.Head, found []placed) {
+	if len(found) == 0 || found[len(found)-1].entry.Number < r.next {
+		return
+	}
+	r.reset()
+	for _, p := range found {
+		r.push(p.entry, p.sequence)
+	}
+	r.head = head
+	r.trim(r.next)
+}
+
+// side says where a record lies as seen from what is looked for.
+type side uint8
+
+const (
+	before side = iota // what is looked for comes after it
+	nearby             // it comes soon after it: read on from here
+	beyond             // it does not come after it, or nobody can say
+)
+
+// locate finds a stream sequence after which to read for something, by halving the stream: 0 is the beginning. Records are read from the
+// leader, one at a time.
+func (r *orderReader) locate(ctx context.Context, where func(*events.Record) side) (uint64, error) {
+	newest, err := r.service.stores.Log.Last(ctx, events.OrderLog(r.group))
+	if errors.Is(err, events.ErrNotFound) {
+		return 0, refuse(UnknownGroup, "%s", r.group)
+	}
+	if err != nil {
+		return 0, coded(err)
+	}
+	low, high := uint64(0), newest.Sequence+1 // what is looked for comes after low; at high and beyond nothing before it
+	for high-low > 1 {
+		middle := low + (high-low)/2
+		rec, err := r.recordFrom(ctx, middle)
+		if err != nil {
+			return 0, err
+		}
+		if rec == nil || rec.Sequence >= high {
+			high = middle
+			continue
+		}
+		switch where(rec) {
+		case before:
+			low = rec.Sequence
+		case nearby:
+			return rec.Sequence + 1, nil
+		default:
+			high = middle
+		}
+	}
+	if low == 0 {
+		return 0, nil
+	}
+	return low + 1, nil
+}
+
+// recordFrom returns the first record at or after a stream sequence, nil when there is none. A record the sequence cuts off from its
+// chunks is passed over.
+func (r *orderReader) recordFrom(ctx context.Context, sequence uint64) (*events.Record, error) {
+	for range 2 {
+		var found *events.Record
+		_, err := r.walk(ctx, leader{r.service.stores.Log}, events.Head{Sequence: max(sequence, 1)}, func(rec *events.Record) error {
+			found = rec
+			return errEnough
+		})
+		if err == nil {
+			return found, nil
+		}
+		cut, ok := errors.AsType[*events.ErrCorrupt](err)
+		if !ok || cut.Sequence < sequence {
+			return nil, err
+		}
+		sequence = cut.Sequence + 1
+	}
+	return nil, refuse(Damaged, "no record can be read at stream sequence %d", sequence)
+}
+
+// chunksMax is how many stream sequences before its record a record's first chunk lies at most.
+const chunksMax = 1024
+
+// recordAt returns the record at a stream sequence; nil when none stands there.
+func (rs *readers) recordAt(ctx context.Context, g GroupID, sequence uint64) (*events.Record, error) {
+	r := rs.of(g)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.recordAt(ctx, sequence)
+}
+
+func (r *orderReader) recordAt(ctx context.Context, sequence uint64) (*events.Record, error) {
+	var found *events.Record
+	at := func(rec *events.Record) error {
+		if rec.Sequence == sequence {
+			found = rec
+		}
+		if rec.Sequence >= sequence {
+			return errEnough
+		}
+		return nil
+	}
+	_, err := r.walk(ctx, r.service.stores.Log, events.Head{Sequence: sequence}, at)
+	cut, ok := errors.AsType[*events.ErrCorrupt](err)
+	if !ok || cut.Sequence != sequence {
+		return found, err
+	}
+	// It has chunks before it. They are contiguous with it, so they begin at most so far back; what stands there may be cut itself.
+	from := sequence - min(sequence-1, chunksMax)
+	_, err = r.walk(ctx, r.service.stores.Log, events.Head{Sequence: from}, at)
+	if cut, ok := errors.AsType[*events.ErrCorrupt](err); ok && cut.Sequence < sequence {
+		_, err = r.walk(ctx, r.service.stores.Log, events.Head{Sequence: cut.Sequence + 1}, at)
+	}
+	return found, err
+}
+
+// Follow returns up to limit entries from a number on, verified; none when the order has not come that far. Behind when the first wanted one
+// is purged.
+func (s *Service) Follow(ctx context.Context, g GroupID, from uint64, limit int) ([]Entry, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	return s.readers.of(g).follow(ctx, from, min(limit, s.config.Limits.FollowEntries))
+}
+
+// Entry returns one entry.
+func (s *Service) Entry(ctx context.Context, g GroupID, number uint64) (Entry, error) {
+	found, err := s.Follow(ctx, g, number, 1)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(found) == 0 {
+		return Entry{}, refuse(NotFound, "entry %d", number)
+	}
+	return found[0], nil
+}
+
+// Newest returns the number of the newest entry, read from the leader; UnknownGroup when there is none.
+func (s *Service) Newest(ctx context.Context, g GroupID) (uint64, error) {
+	last, err := s.stores.Log.Last(ctx, events.OrderLog(g))
+	if errors.Is(err, events.ErrNotFound) {
+		return 0, refuse(UnknownGroup, "%s", g)
+	}
+	if err != nil {
+		return 0, coded(err)
+	}
+	rec, err := s.readers.recordAt(ctx, g, last.Sequence)
+	if err != nil {
+		return 0, err
+	}
+	if rec != nil && lastNumber(rec) > 0 {
+		return lastNumber(rec), nil
+	}
+	// A no-op, or chunks whose record is still to come: the sequencer knows what is before it.
+	standing, err := s.Lookup(ctx, g, ids.ClientID(s.config.Node))
+	return standing.Number, err
+}

@@ -1,0 +1,135 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"parley/mlsengine"
+)
+
+const (
+	attemptsMax  = 6 // the first and five repetitions
+	backoffFirst = 20 * time.Millisecond
+	backoffMost  = 2 * time.Second
+)
+
+// backoff waits before a repetition: doubling, with half of it by chance so that many do not come back at once. False when ctx ended.
+func backoff(ctx context.Context, attempt int) bool {
+	wait := min(backoffFirst<<attempt, backoffMost)
+	wait = wait/2 + rand.N(wait/2)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// passing tells an error that the identical submission may overcome: whatever was done already is found again by its command id or digest.
+func passing(err error) bool {
+	return errors.Is(err, Unknown) || errors.Is(err, Unavailable) || errors.Is(err, NotHere) || errors.Is(err, Busy)
+}
+
+// insist tries up to six times while the failure may pass.
+func (s *Service) insist(ctx context.Context, attempt func() error) error {
+	var err error
+	for i := range attemptsMax {
+		if err = attempt(); err == nil || !passing(err) {
+			return err
+		}
+		if i == attemptsMax-1 || !backoff(ctx, i) {
+			break
+		}
+	}
+	return err
+}
+
+// SubmitMessages puts application messages of one group into the order, as one record where they fit. Receipts stand in the order of the
+// messages; only those without a number are tried again.
+func (s *Service) SubmitMessages(ctx context.Context, ms []Message) ([]Receipt, error) {
+	receipts := make([]Receipt, len(ms))
+	if len(ms) == 0 {
+		return receipts, nil
+	}
+	open := make([]int, len(ms))
+	for i := range ms {
+		if ms[i].Group != ms[0].Group {
+			return nil, refuse(Malformed, "messages of several groups")
+		}
+		open[i] = i
+	}
+	_ = s.insist(ctx, func() error {
+		subs := make([]Submission, len(open))
+		for i, at := range open {
+			subs[i] = &ms[at]
+		}
+		outcomes, err := s.submit(ctx, ms[0].Group, subs)
+		var again []int
+		for i, at := range open {
+			if err != nil {
+				receipts[at] = Receipt{Err: err}
+			} else {
+				receipts[at] = Receipt{Position: outcomes[i].Position, Err: outcomes[i].Err}
+			}
+			if passing(receipts[at].Err) {
+				again = append(again, at)
+			}
+		}
+		if open = again; len(open) > 0 {
+			return receipts[open[0]].Err
+		}
+		return nil
+	})
+	return receipts, nil
+}
+
+// Transport returns the built-in transport: submissions with the repetitions its contract promises.
+func (s *Service) Transport() Transport { return transport{s} }
+
+type transport struct{ service *Service }
+
+// SendCommitBundle offers the identical bundle again, at most five times, while the answer may still become Success: after a Retry that
+// names the bundle's own epoch, and while the outcome is unknown. A Retry that names a later epoch is final: the submitter is behind.
+func (t transport) SendCommitBundle(ctx context.Context, b Bundle) (Answer, error) {
+	var answer Answer
+	err := t.service.insist(ctx, func() error {
+		got, err := t.service.SubmitBundle(ctx, b)
+		if err != nil {
+			answer = nil // what was said before is no longer the last word
+			return err
+		}
+		answer = got
+		if retry, ok := got.(Retry); ok && retry.Epoch <= epochOf(b.Commit) {
+			return refuse(Busy, "the delivery service asks to try again")
+		}
+		return nil
+	})
+	if answer != nil {
+		return answer, nil
+	}
+	return nil, err
+}
+
+// SendProposal implements Transport.
+func (t transport) SendProposal(ctx context.Context, p Proposal) (uint64, error) {
+	return t.service.SubmitProposal(ctx, p)
+}
+
+// SendMessages implements Transport.
+func (t transport) SendMessages(ctx context.Context, ms []Message) ([]Receipt, error) {
+	return t.service.SubmitMessages(ctx, ms)
+}
+
+// epochOf is the epoch a commit says it belongs to; the last one there can be where it says nothing.
+func epochOf(commit []byte) uint64 {
+	m, err := mlsengine.ParseMessage(commit)
+	if err != nil {
+		return math.MaxUint64
+	}
+	return uint64(m.Epoch())
+}

@@ -1,0 +1,266 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/protobuf/proto"
+
+	"parley/events"
+	eventsv1 "parley/events/v1"
+	"parley/internal/ids"
+)
+
+// Sequencer is the only writer of one group's order. It belongs to one goroutine; two of them for one group, on two nodes that both
+// believe to hold its share, are told apart by the fence of the log: the loser of an append closes and reads the log again.
+type Sequencer struct {
+	service *Service
+	group   GroupID
+	journal *events.Journal
+	state   *SequencerState
+	limiter *limiter
+
+	checkpointBytes   int // of records since the newest checkpoint
+	checkpointEntries int
+}
+
+// OpenSequencer recovers a group's sequencer from its log. A group that nobody registered is UnknownGroup, unless create is set.
+func (s *Service) OpenSequencer(ctx context.Context, g GroupID, create Creation) (*Sequencer, error) {
+	id := events.OrderLog(g)
+	if create == MustExist {
+		if _, err := s.stores.Log.Last(ctx, id); errors.Is(err, events.ErrNotFound) {
+			return nil, refuse(UnknownGroup, "%s", g)
+		} else if err != nil {
+			return nil, coded(err)
+		}
+	}
+	journal, err := events.OpenJournal(ctx, s.stores, s.config.Vault, id, events.JournalOptions{Hooks: s.config.Hooks})
+	if err != nil {
+		return nil, coded(err)
+	}
+	q := &Sequencer{
+		service: s, group: g, journal: journal, state: NewSequencerState(g, s.config.Limits), limiter: newLimiter(&s.config.Limits),
+	}
+	if err := q.recover(ctx); err != nil {
+		return nil, coded(err)
+	}
+	return q, nil
+}
+
+// Creation says whether opening a sequencer may begin a new order.
+type Creation bool
+
+// The two ways to open a sequencer.
+const (
+	MustExist Creation = false
+	MayCreate Creation = true
+)
+
+// recover folds the newest snapshot's state and the records after it, or all records from the newest checkpoint the log begins with.
+func (q *Sequencer) recover(ctx context.Context) error {
+	from := events.Head{}
+	snapshot, err := q.journal.Snapshot(ctx)
+	if err == nil && snapshot != nil {
+		if err := q.state.Restore(snapshot.State); err == nil {
+			from = snapshot.Head
+		} else {
+			q.state = NewSequencerState(q.group, q.service.config.Limits) // never trusted, always rebuildable
+		}
+	}
+	err = q.journal.Replay(ctx, from, func(r *events.Record) error {
+		q.count(r)
+		return q.state.Fold(r)
+	})
+	if err != nil {
+		return err
+	}
+	// An order behind its anchor has lost commits that members acted on: nothing may be appended to it.
+	return q.journal.CheckAnchor(ctx)
+}
+
+// taken notes a record whose events are in the state already.
+func (q *Sequencer) taken(r *events.Record) {
+	q.state.passed(r)
+	q.count(r)
+}
+
+// count notes what has gathered since the newest checkpoint.
+func (q *Sequencer) count(r *events.Record) {
+	q.checkpointBytes += r.Size
+	for _, ev := range r.Events {
+		if _, ok := ev.Body.(*eventsv1.OrderCheckpoint); ok {
+			q.checkpointBytes, q.checkpointEntries = 0, 0
+			continue
+		}
+		q.checkpointEntries++
+	}
+}
+
+// State is the order as far as it is durable.
+func (q *Sequencer) State() *SequencerState { return q.state }
+
+// Handle judges a batch and makes what it accepts durable before it returns: many submissions, one record where they fit. The outcomes
+// stand in the order of the batch. An error closes the sequencer: it lost its place or cannot know, and its successor reads the log; the
+// outcomes then tell what is known of each submission.
+func (q *Sequencer) Handle(ctx context.Context, batch []Submission) ([]Outcome, error) {
+	outcomes := make([]Outcome, 0, len(batch))
+	for len(outcomes) < len(batch) {
+		some, err := q.handleSome(ctx, batch[len(outcomes):])
+		outcomes = append(outcomes, some...)
+		if err != nil {
+			for len(outcomes) < len(batch) {
+				outcomes = append(outcomes, Outcome{Err: refuse(Unavailable, "the sequencer closed before it came to this")})
+			}
+			return outcomes, err
+		}
+	}
+	if err := q.checkpointIfDue(ctx); err != nil {
+		return outcomes, err
+	}
+	return outcomes, nil
+}
+
+// handleSome judges as many submissions as fit one record and appends it.
+func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outcome, error) {
+	limits, now := &q.service.config.Limits, q.service.nowMs()
+	var outcomes []Outcome
+	var bodies []events.Event
+	size := 0
+	for _, sub := range batch {
+		if len(bodies) > 0 && (size+sub.size() > limits.BatchBytes || len(bodies) >= limits.BatchMessages) {
+			break
+		}
+		d := q.decide(ctx, sub, now)
+		if err := q.state.Apply(d); err != nil {
+			return nil, err
+		}
+		outcomes = append(outcomes, d.Outcome)
+		if d.Event != nil {
+			bodies = append(bodies, events.Event{Body: d.Event})
+			size += proto.Size(d.Event)
+		}
+	}
+	if len(bodies) == 0 {
+		return outcomes, nil
+	}
+	record, err := q.journal.Append(ctx, events.Draft{TimeMS: now, Cause: causeOf(batch[0]), Events: bodies})
+	if err != nil && !errors.Is(err, events.ErrRingBehind) {
+		// The state is ahead of the log now, and so may be any of these outcomes: none is told.
+		for i := range outcomes {
+			outcomes[i] = Outcome{Err: coded(err)}
+		}
+		return outcomes, err
+	}
+	// A crash here loses nothing: the entries are final, retries are answered from them, and the notices they owe are derived from the
+	// log by whoever watches it.
+	q.taken(record)
+	q.service.orderGrew(ctx, q.group, record)
+	return outcomes, nil
+}
+
+// decide judges one submission, with what it needs of the world: the clock, the member's allowance, a verdict on an external joiner.
+func (q *Sequencer) decide(ctx context.Context, sub Submission, nowMs uint64) Decision {
+	if !q.limiter.take(sub, nowMs) {
+		return answered(sub, refuse(Busy, "%s submits too often", sub.origin().Client))
+	}
+	env := Env{NowMs: nowMs}
+	if joiner, ok := q.state.JoinerOf(sub); ok {
+		verdict := q.service.mayJoin(ctx, q.state, joiner)
+		env.Joiner = func(Identity) error { return verdict }
+	}
+	return Decide(q.state, sub, env)
+}
+
+func causeOf(s Submission) events.Cause {
+	o := s.origin()
+	return events.Cause{CommandID: o.CommandID, Command: commandOf(s), Principal: string(o.Client), IssuedMS: o.IssuedMs, RequestDigest: o.Request}
+}
+
+func commandOf(s Submission) string {
+	switch s.(type) {
+	case *Registration:
+		return "register-group"
+	case *Bundle:
+		return "submit-bundle"
+	case *Proposal:
+		return "submit-proposal"
+	case *Message:
+		return "submit-message"
+	case *Restart:
+		return "restart-group"
+	}
+	return ""
+}
+
+// checkpointIfDue appends the state to the order once enough has gathered since the last time, and lets go what lies before it and is old.
+func (q *Sequencer) checkpointIfDue(ctx context.Context) error {
+	l := &q.service.config.Limits
+	if q.checkpointBytes < l.CheckpointBytes && q.checkpointEntries < l.CheckpointEntries {
+		return nil
+	}
+	return q.Checkpoint(ctx)
+}
+
+// Checkpoint appends an OrderCheckpoint now.
+func (q *Sequencer) Checkpoint(ctx context.Context) error {
+	if q.state.number == 0 {
+		return nil
+	}
+	encoded, err := q.state.Marshal()
+	if err != nil {
+		return err
+	}
+	body := &eventsv1.OrderCheckpoint{State: encoded, Number: q.state.number}
+	record, err := q.journal.Append(ctx, events.Draft{
+		TimeMS: q.service.nowMs(), Cause: events.Cause{Command: "checkpoint", Principal: q.service.config.Node}, Events: []events.Event{{Body: body}},
+	})
+	if err != nil && !errors.Is(err, events.ErrRingBehind) {
+		return err
+	}
+	// A crash here loses nothing: the checkpoint stands in the order, and the snapshot that points at it is only a short cut.
+	q.taken(record)
+	if encoded, err = q.state.Marshal(); err != nil {
+		return err
+	}
+	if err := q.journal.SaveSnapshot(ctx, encoded); err != nil {
+		return nil // the next checkpoint makes another
+	}
+	q.retain(ctx)
+	return nil
+}
+
+// retain purges what is older than the retention and lies before a checkpoint. It is housekeeping: what fails is tried again at the
+// next checkpoint.
+func (q *Sequencer) retain(ctx context.Context) {
+	cutoff := q.service.config.Clock().Add(-q.service.config.Limits.RetainEntries)
+	if before := q.state.purgeable(uint64(max(cutoff.UnixMilli(), 0))); before > 0 {
+		_ = q.service.config.Store.Purge(ctx, events.OrderLog(q.group), before)
+		// A crash here loses nothing: the log begins with a checkpoint, and that holds all a sequencer needs of the purged prefix.
+	}
+}
+
+// Close leaves the sequencer's state where its successor finds it fastest.
+func (q *Sequencer) Close(ctx context.Context) error {
+	if q.journal.Err() != nil || q.state.number == 0 {
+		return nil
+	}
+	return q.journal.WriteAnchor(ctx, q.journal.Anchor())
+}
+
+// mayJoin is the verdict on somebody who joins by external commit: a member that resynchronizes, or somebody the group's policy lets in;
+// in either case with a key that the authentication service knows.
+func (s *Service) mayJoin(ctx context.Context, state *SequencerState, joiner Identity) error {
+	if !state.isMember(joiner.Client) && s.access(state.group, joiner.Client) < JoinsByInfo {
+		return refuse(Forbidden, "%s may not join by itself", joiner.Client)
+	}
+	return s.auth.Authenticate(ctx, joiner)
+}
+
+func (s *Service) access(g GroupID, c ids.ClientID) Access {
+	if s.config.Policy == nil {
+		return NoAccess
+	}
+	return s.config.Policy(g, c)
+}
+
+func (s *Service) nowMs() uint64 { return uint64(s.config.Clock().UnixMilli()) }
