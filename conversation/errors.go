@@ -54,7 +54,8 @@ const (
 	OutcomeExpired    Code = "OutcomeExpired"
 	Busy              Code = "Busy"
 
-	// About a message.
+	// About a message or an entry of the group's order.
+	OrderGap               Code = "OrderGap" // entries are missing in between
 	MalformedMessage       Code = "MalformedMessage"
 	WrongGroup             Code = "WrongGroup"
 	WrongEpoch             Code = "WrongEpoch" // of a later epoch

@@ -171,9 +171,11 @@ type TransportAnswered struct {
 	Reason   string // Abort, Retry
 }
 
-// Acknowledge says that the owner has every message up to a number.
+// Acknowledge says what the owner has: every message up to a number, and all
+// else that the records up to a version had for it.
 type Acknowledge struct {
 	Through uint64
+	Version uint64
 }
 
 // ExpireSpool drops messages that were not acknowledged in time.
@@ -198,6 +200,12 @@ type MarkRolledBack struct {
 	AnchorVersion uint64
 	FoundVersion  uint64
 	Reason        string
+}
+
+// MarkBehind says that the group's order was purged past us: what we would
+// have to follow next is gone.
+type MarkBehind struct {
+	First uint64 // oldest entry that is left
 }
 
 // MarkSecretsLost says that the key ring is gone.
@@ -226,6 +234,7 @@ func (ExpireSpool) isInput()       {}
 func (Checkpoint) isInput()        {}
 func (Burn) isInput()              {}
 func (MarkRolledBack) isInput()    {}
+func (MarkBehind) isInput()        {}
 func (MarkSecretsLost) isInput()   {}
 
 // Meta is the command's id and principal.

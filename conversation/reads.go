@@ -18,41 +18,148 @@ func (p Public) Epoch() mlsengine.Epoch {
 }
 
 // Roster lists the members in leaf order.
-func (p Public) Roster() []Member { return nil }
+func (p Public) Roster() []Member {
+	if p.Group == nil {
+		return nil
+	}
+	return rosterOf(p.Group)
+}
 
 // ClientIDs lists the members' client ids in leaf order.
-func (p Public) ClientIDs() []ids.ClientID { return nil }
+func (p Public) ClientIDs() []ids.ClientID {
+	var clients []ids.ClientID
+	for _, m := range p.Roster() {
+		clients = append(clients, m.Client)
+	}
+	return clients
+}
 
 // PendingProposals lists the proposals of the epoch that are not committed.
 func (p Public) PendingProposals() []PendingProposal { return p.Pending }
 
-// CheckpointDue reports whether the private state should be sealed anew.
-func (p Public) CheckpointDue(nowMs uint64) bool { return false }
+// CheckpointDue reports whether the private state should be sealed anew: much
+// was consumed, or something a while ago, or a past epoch is too old.
+func (p Public) CheckpointDue(nowMs uint64) bool {
+	if !p.Exists() {
+		return false
+	}
+	if p.Consumed >= CheckpointEvery || p.Consumed > 0 && nowMs >= p.SealedMs+CheckpointAfterMs {
+		return true
+	}
+	return len(p.agedEpochs(nowMs)) > 0
+}
+
+// CheckpointAt is when a checkpoint becomes due if nothing else happens; 0:
+// none will.
+func (p Public) CheckpointAt() uint64 {
+	if !p.Exists() {
+		return 0
+	}
+	var at uint64
+	if p.Consumed > 0 {
+		at = p.SealedMs + CheckpointAfterMs
+	}
+	if n := len(p.Past); n > 0 && p.Config.PastEpochAgeMs > 0 {
+		if aged := p.Past[n-1].EndedMs + p.Config.PastEpochAgeMs; at == 0 || aged < at {
+			at = aged
+		}
+	}
+	return at
+}
+
+// agedEpochs lists the past epochs above their age.
+func (p Public) agedEpochs(nowMs uint64) []mlsengine.Epoch {
+	var aged []mlsengine.Epoch
+	for _, past := range p.Past {
+		if p.Config.PastEpochAgeMs > 0 && nowMs >= past.EndedMs+p.Config.PastEpochAgeMs {
+			aged = append(aged, past.Group.Epoch())
+		}
+	}
+	return aged
+}
 
 // UpdateDue reports whether so many own generations are not in the group's
 // order yet that the own keys should be updated: others could soon be unable
 // to read us.
-func (p Public) UpdateDue() bool { return false }
+func (p Public) UpdateDue() bool {
+	if p.Lifecycle != Active || p.Config.Transport != TransportBuiltIn {
+		return false
+	}
+	return p.Reserved.Application-min(p.Reserved.Application, p.OwnOrdered) > p.Config.MaximumForwardDistance/2+SendBlockSize
+}
 
-// SpoolExpiry is when the oldest message that was not acknowledged expires; 0:
-// there is none.
-func (p Public) SpoolExpiry() uint64 { return 0 }
+// Unregistered reports whether we created the group and the delivery service
+// is not known to know of it: Register makes the effect again.
+func (p Public) Unregistered() bool {
+	return p.Lifecycle == Active && p.Config.Transport == TransportBuiltIn && p.Epoch() == 0 && p.Position == 0
+}
+
+// SpoolExpiry is when the oldest messages that were not acknowledged expire;
+// 0: never, or there are none.
+func (p Public) SpoolExpiry() uint64 {
+	if p.Config.SpoolAgeMs == 0 || len(p.Spool.Marks) == 0 {
+		return 0
+	}
+	return p.Spool.Marks[0].LastMs + p.Config.SpoolAgeMs
+}
 
 // SpoolVersion is the version of the oldest record that may hold a message
-// that was not acknowledged; 0: there is none. From there on the shell reads
+// which was not acknowledged; 0: there is none. From there on the shell reads
 // the log with Messages.
-func (p Public) SpoolVersion() uint64 { return 0 }
+func (p Public) SpoolVersion() uint64 {
+	if len(p.Spool.Marks) == 0 {
+		return 0
+	}
+	return p.Spool.Marks[0].Version
+}
 
 // Anchor is what the ring has to know of the state.
-func (p Public) Anchor() events.Anchor { return events.Anchor{} }
+func (p Public) Anchor() events.Anchor {
+	return events.Anchor{
+		Epoch: uint64(p.Epoch()), ApplicationReserved: p.Reserved.Application, HandshakeReserved: p.Reserved.Handshake,
+	}
+}
 
 // EpochAuthenticator is the epoch authenticator (§8.7), nil without secrets.
-func (s State) EpochAuthenticator() []byte { return nil }
+func (s State) EpochAuthenticator() []byte {
+	if s.Private == nil {
+		return nil
+	}
+	return s.Private.Group.EpochAuthenticator()
+}
 
-// Unsent lists what was stored and is not known to have been sent: after a
-// restart the shell first asks the delivery service who won the staged
-// commit's epoch, and then sends these.
-func (s State) Unsent() []Effect { return nil }
+// Unsent lists what was stored and is not known to have been sent: own
+// proposals that are not in the group's order, then the staged commit. After a
+// restart the shell first asks the delivery service who won the commit's epoch.
+// Towards a foreign transport only the commit is listed: its proposals are the
+// owner's to send.
+func (s State) Unsent() []Effect {
+	var effects []Effect
+	if s.Lifecycle != Active {
+		return nil
+	}
+	for _, q := range s.Pending {
+		if q.Own && q.Position == 0 && s.Config.Transport == TransportBuiltIn {
+			effects = append(effects, SendProposal{Message: q.Message, Ref: q.Ref, Epoch: s.Epoch()})
+		}
+	}
+	if s.Staged != nil {
+		effects = append(effects, s.bundle())
+	}
+	return effects
+}
 
-// Register makes the effect that registers a group we created, again.
-func Register(s State, env Env) (RegisterGroup, error) { return RegisterGroup{}, nil }
+// PeekSender reads the sender and generation of an encrypted message of the
+// current epoch, ourselves included. After a restart the shell compares our
+// newest message in the group's order with what is reserved.
+func (s State) PeekSender(message []byte) (leaf mlsengine.LeafIndex, generation uint32, ok bool) {
+	if s.Private == nil {
+		return 0, 0, false
+	}
+	m, err := mlsengine.ParseMessage(message)
+	if err != nil {
+		return 0, 0, false
+	}
+	l, g, err := s.Private.Group.SenderOf(m)
+	return l, uint32(g), err == nil
+}

@@ -1,8 +1,6 @@
 package conversation
 
 import (
-	"slices"
-
 	"parley/internal/ids"
 	"parley/internal/secret"
 	"parley/mlsengine"
@@ -157,15 +155,16 @@ type CommandRef struct {
 // RememberedCommand is a command that had an outcome inside the window.
 type RememberedCommand struct {
 	CommandRef
-	Code    Code   // empty: done
-	Detail  string // of an error
-	Outcome []byte // public outcome: see Completion
+	ErrorCode Code   // empty: done
+	Detail    string // of an error
+	Outcome   []byte // public outcome: see Completion
 }
 
 // Spool counts decrypted messages that the owner has not acknowledged.
 type Spool struct {
 	Next         uint64 // running number of the next message; the first is 1
 	Acknowledged uint64 // every message up to this number is acknowledged or expired
+	Seen         uint64 // the owner has seen all that the records up to this version had for it
 	Marks        []SpoolMark
 }
 
@@ -210,18 +209,4 @@ func NewState(client ids.ClientID, conversation ids.ConversationID) State {
 func (s State) At(version uint64) State {
 	s.Version = version
 	return s
-}
-
-// withGroup is the private state with another successor of its epoch.
-func (p *Private) withGroup(g *mlsengine.Group) *Private {
-	next := *p
-	next.Group = g
-	return &next
-}
-
-func (p *Private) withPast(i int, g *mlsengine.Group) *Private {
-	next := *p
-	next.Past = slices.Clone(p.Past)
-	next.Past[i] = g
-	return &next
 }

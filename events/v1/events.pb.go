@@ -3999,6 +3999,7 @@ func (x *MemberEvicted) GetCommitter() []byte {
 type MessagesDelivered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Through       uint64                 `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4036,6 +4037,13 @@ func (*MessagesDelivered) Descriptor() ([]byte, []int) {
 func (x *MessagesDelivered) GetThrough() uint64 {
 	if x != nil {
 		return x.Through
+	}
+	return 0
+}
+
+func (x *MessagesDelivered) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
 	}
 	return 0
 }
@@ -6262,9 +6270,10 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\rMemberEvicted\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x1c\n" +
-	"\tcommitter\x18\x03 \x01(\fR\tcommitter\"-\n" +
+	"\tcommitter\x18\x03 \x01(\fR\tcommitter\"G\n" +
 	"\x11MessagesDelivered\x12\x18\n" +
-	"\athrough\x18\x01 \x01(\x04R\athrough\"A\n" +
+	"\athrough\x18\x01 \x01(\x04R\athrough\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"A\n" +
 	"\x0fDeliveryExpired\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\"u\n" +

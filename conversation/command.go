@@ -1,0 +1,158 @@
+package conversation
+
+import (
+	v1 "parley/events/v1"
+	"parley/internal/syntax"
+	"parley/mlsengine"
+)
+
+// commandOutcome is the public outcome of a command, as it is remembered.
+type commandOutcome struct {
+	epoch    mlsengine.Epoch
+	ref      mlsengine.ProposalRef
+	kind     OutcomeKind
+	code     Code
+	rule     string
+	number   uint64
+	position uint64
+}
+
+// Code walks the outcome.
+func (o *commandOutcome) Code(c *syntax.Coder) {
+	syntax.Uint64(c, &o.epoch)
+	syntax.Opaque(c, &o.ref)
+	syntax.Uint8(c, &o.kind)
+	codeString(c, &o.code)
+	codeString(c, &o.rule)
+	syntax.Uint64(c, &o.number)
+	syntax.Uint64(c, &o.position)
+}
+
+func refOf(c Command) CommandRef {
+	m := c.Meta()
+	return CommandRef{ID: m.ID, Principal: m.Principal, Name: c.Name(), IssuedMs: m.IssuedMs, RequestDigest: m.RequestDigest}
+}
+
+// recall answers a command whose id is known with its first outcome, and
+// refuses ids that the window does not cover. An encryption is never known: a
+// retry draws a new generation.
+func (w *work) recall(in Input) (known bool, err error) {
+	command, ok := in.(Command)
+	if !ok || command.Meta().ID == "" || command.Name() == (Encrypt{}).Name() {
+		return false, nil
+	}
+	ref := refOf(command)
+	if staged := w.s.Staged; staged != nil && staged.Command.same(ref) {
+		w.reply.Repeated, w.reply.InFlight = true, true
+		return true, staged.Command.matches(ref)
+	}
+	first, err := admit(w.s.Commands, ref, w.now())
+	if first == nil || err != nil {
+		return false, err
+	}
+	return true, w.repeat(command, *first)
+}
+
+// admit finds the first outcome of a command, or checks that its id may run.
+func admit(remembered []RememberedCommand, ref CommandRef, nowMs uint64) (*RememberedCommand, error) {
+	live := 0
+	for i := range remembered {
+		r := &remembered[i]
+		if r.same(ref) {
+			return r, r.matches(ref)
+		}
+		if r.IssuedMs+Window >= nowMs {
+			live++
+		}
+	}
+	switch {
+	case ref.IssuedMs > nowMs+FutureMs:
+		return nil, refuse(CommandFromFuture, Retry, "issued %d ms ahead of this node's clock", ref.IssuedMs-nowMs)
+	case ref.IssuedMs+Window < nowMs:
+		return nil, refuse(CommandExpired, GiveUp, "issued %d ms ago", nowMs-ref.IssuedMs)
+	case live >= CommandsMax:
+		return nil, refuse(Busy, Retry, "%d commands are remembered", live)
+	}
+	return nil, nil
+}
+
+// same reports whether two references name one command.
+func (r CommandRef) same(other CommandRef) bool {
+	return r.ID != "" && r.ID == other.ID && r.Principal == other.Principal
+}
+
+// matches refuses an id that was used for another request.
+func (r CommandRef) matches(other CommandRef) error {
+	if r.Name != other.Name || r.RequestDigest != other.RequestDigest {
+		return refuse(CommandMismatch, GiveUp, "command id %s was used for another %s", r.ID, r.Name)
+	}
+	return nil
+}
+
+// repeat replies with the first outcome.
+func (w *work) repeat(command Command, first RememberedCommand) error {
+	w.reply.Repeated = true
+	if first.ErrorCode != "" {
+		w.reply.Err = &CommandError{Code: first.ErrorCode, Advice: adviceFor(first.ErrorCode), Detail: first.Detail}
+		return nil
+	}
+	outcome, err := syntax.Decode[commandOutcome](first.Outcome)
+	if err != nil {
+		return brokenf("remembered outcome: %v", err)
+	}
+	w.reply.Completed = []Completion{{Command: first.CommandRef, Epoch: outcome.epoch}}
+	switch in := command.(type) {
+	case ProposeAdd, ProposeRemove, ProposeUpdate:
+		w.reply.Proposal = &Proposal{Ref: outcome.ref}
+		if i := w.s.pendingIndex(outcome.ref); i >= 0 {
+			w.reply.Proposal.Message = w.s.Pending[i].Message
+		}
+	case Received:
+		w.reply.Outcomes = []Outcome{{
+			Kind: outcome.kind, Code: outcome.code, Rule: outcome.rule, Number: outcome.number,
+			Position: outcome.position, Epoch: outcome.epoch, Ref: outcome.ref,
+		}}
+	case ExportSecret:
+		// The secret itself was never stored. It can be derived again as long as the epoch lasts.
+		if w.s.Epoch() != outcome.epoch {
+			return refuse(OutcomeExpired, GiveUp, "the secret was of epoch %d", outcome.epoch)
+		}
+		return w.derive(in)
+	}
+	return nil
+}
+
+// adviceFor gives the advice back that went with a remembered code.
+func adviceFor(code Code) Advice {
+	switch code {
+	case CommitSuperseded, RetriesExhausted, Busy:
+		return Retry
+	case ConversationUnreachable, ConversationRolledBack, SecretsMissing:
+		return Rejoin
+	}
+	return GiveUp
+}
+
+// done ends a command in this step.
+func (w *work) done(command Command, outcome commandOutcome) error {
+	outcome.epoch = w.s.Epoch()
+	return w.complete(refOf(command), nil, outcome)
+}
+
+// complete ends a command, this one or one that waited for the transport.
+func (w *work) complete(ref CommandRef, refused *CommandError, outcome commandOutcome) error {
+	if ref.Name == "" {
+		return nil
+	}
+	w.reply.Completed = append(w.reply.Completed, Completion{Command: ref, Err: refused, Epoch: w.s.Epoch()})
+	if ref.ID == "" {
+		return nil
+	}
+	body := &v1.CommandCompleted{Command: ref.toProto()}
+	if refused != nil {
+		body.Code, body.Error, body.Detail = 1, string(refused.Code), bounded(refused.Detail)
+	} else {
+		body.Outcome = syntax.Encode(&outcome)
+	}
+	return w.emit(event{body: body})
+}

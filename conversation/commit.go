@@ -1,0 +1,228 @@
+package conversation
+
+import (
+	"errors"
+
+	"parley/events"
+	v1 "parley/events/v1"
+	"parley/internal/ids"
+	"parley/mlsengine"
+)
+
+// KeyPackagesMax bounds the members that one commit adds.
+const KeyPackagesMax = 10_000
+
+// intent is a commit to be made.
+type intent struct {
+	command   Command
+	inline    []mlsengine.Proposal
+	clients   []ids.ClientID
+	forcePath bool
+}
+
+// addMembers commits key packages together with all that is pending.
+func (w *work) addMembers(in AddMembers) error {
+	if err := w.committer(); err != nil {
+		return err
+	}
+	if len(in.KeyPackages) == 0 {
+		return refuse(NothingToCommit, GiveUp, "no key packages")
+	}
+	if len(in.KeyPackages) > KeyPackagesMax {
+		return refuse(Busy, GiveUp, "%d key packages are more than %d", len(in.KeyPackages), KeyPackagesMax)
+	}
+	adds := intent{command: in}
+	signers := make(map[string]ids.ClientID, len(in.KeyPackages))
+	for _, b := range in.KeyPackages {
+		kp, client, err := w.keyPackage(b)
+		if err != nil {
+			return err
+		}
+		key := string(kp.LeafNode.SignatureKey)
+		if other, twice := signers[key]; twice {
+			e := refuse(DuplicateSignature, GiveUp, "two key packages have one signature key")
+			e.Clients = []string{string(other), string(client)}
+			return e
+		}
+		signers[key] = client
+		adds.inline = append(adds.inline, &mlsengine.Add{KeyPackage: *kp})
+		adds.clients = append(adds.clients, client)
+	}
+	return w.commit(adds)
+}
+
+// keyPackage reads a key package and judges it as one who vouches for it: clock
+// and authentication service included.
+func (w *work) keyPackage(b []byte) (*mlsengine.KeyPackage, ids.ClientID, error) {
+	kp, err := mlsengine.ParseKeyPackage(b)
+	if err != nil {
+		return nil, "", refuseRule(InvalidKeyPackage, err)
+	}
+	if err := kp.Validate(w.env.engine()); err != nil {
+		return nil, "", engineFault(InvalidKeyPackage, err)
+	}
+	if kp.CipherSuite != w.s.Group.CipherSuite() {
+		return nil, "", refuse(InvalidKeyPackage, GiveUp, "cipher suite %d, the group has %d", kp.CipherSuite, w.s.Group.CipherSuite())
+	}
+	client := ClientOf(kp.LeafNode.Credential)
+	if !w.authentic(client, kp.LeafNode.Credential, kp.LeafNode.SignatureKey) {
+		e := refuse(CredentialRefused, GiveUp, "client %s", client)
+		e.Clients = []string{string(client)}
+		return nil, "", e
+	}
+	return kp, client, nil
+}
+
+// removeMembers commits the removal of every leaf of the clients.
+func (w *work) removeMembers(in RemoveMembers) error {
+	if err := w.committer(); err != nil {
+		return err
+	}
+	named := make(map[ids.ClientID]bool, len(in.Clients))
+	for _, c := range in.Clients {
+		named[c] = true
+	}
+	removes := intent{command: in}
+	for _, m := range w.s.Roster() {
+		if !named[m.Client] {
+			continue
+		}
+		if m.Leaf == w.s.OwnLeaf {
+			return refuse(CannotRemoveSelf, GiveUp, "client %s is ourselves", m.Client)
+		}
+		removes.inline = append(removes.inline, &mlsengine.Remove{Removed: m.Leaf})
+		removes.clients = append(removes.clients, m.Client)
+	}
+	if len(removes.inline) == 0 {
+		return refuse(NothingToCommit, GiveUp, "none of the %d clients is a member", len(in.Clients))
+	}
+	return w.commit(removes)
+}
+
+// updateKeyMaterial commits new keys for the own leaf.
+func (w *work) updateKeyMaterial(in UpdateKeyMaterial) error {
+	if err := w.committer(); err != nil {
+		return err
+	}
+	return w.commit(intent{command: in, forcePath: true})
+}
+
+// commitPending commits what is pending, or does nothing.
+func (w *work) commitPending(in CommitPending) error {
+	if err := w.committer(); err != nil {
+		return err
+	}
+	if len(w.s.Pending) == 0 {
+		return w.done(in, commandOutcome{})
+	}
+	return w.commit(intent{command: in, forcePath: true})
+}
+
+// commit makes a commit and stages it: it is stored before anybody sees it.
+func (w *work) commit(in intent) error {
+	refs, inline, err := w.selection(in.inline)
+	if err != nil {
+		return err
+	}
+	private, block, from, err := w.framing(mlsengine.ContentTypeCommit)
+	if err != nil {
+		return err
+	}
+	out, err := private.Group.Commit(mlsengine.CommitIntent{
+		Proposals: refs, Inline: inline, ForcePath: in.forcePath,
+		Framing: mlsengine.Framing{Encrypt: block != nil, Block: block, Padding: int(w.s.Config.PaddingBlock)},
+		PSKs:    w.env.PSKs, TreeInWelcome: mlsengine.WithTree, TreeInInfo: mlsengine.WithTree,
+	}, w.env.engine())
+	if err != nil {
+		return commitFault(err)
+	}
+	body := stagedBody(in, out, w.s.Epoch())
+	body.Command = refOf(in.command).toProto()
+	for _, r := range refs {
+		body.ProposalRefs = append(body.ProposalRefs, r.ProposalRef())
+	}
+	if block != nil {
+		body.Encrypted, body.ReservedFrom, body.ReservedCount = true, from, 1
+	}
+	w.s.Private = private.withStaged(out.Secrets)
+	e := event{body: body, secrets: []events.Secret{{Class: events.ClassConsumption, Plain: out.Secrets}}}
+	if err := w.emit(e); err != nil {
+		return err
+	}
+	w.s.Live.staged = out.Staged
+	w.outbox = append(w.outbox, w.s.bundle())
+	w.reply.InFlight = true
+	return nil
+}
+
+// framing prepares for a handshake message of ours: where it travels encrypted
+// it takes a generation, which the event that carries it reserves.
+func (w *work) framing(ct mlsengine.ContentType) (private *Private, block *mlsengine.SendBlock, from uint32, err error) {
+	if err := w.flush(); err != nil {
+		return nil, nil, 0, err
+	}
+	if !w.s.Config.encryptsHandshakes() {
+		return w.s.Private, nil, 0, nil
+	}
+	generation, group, block, err := w.s.Private.Group.Reserve(ct, 1)
+	if err != nil {
+		return nil, nil, 0, refuse(UpdateRequired, Retry, "no generations are left in epoch %d", w.s.Epoch())
+	}
+	return w.s.Private.withGroup(group), block, uint32(generation), nil
+}
+
+// stagedBody is the event of a commit that was made.
+func stagedBody(in intent, out *mlsengine.CommitOut, epoch mlsengine.Epoch) *v1.CommitStaged {
+	effects := out.Staged.Effects
+	body := &v1.CommitStaged{
+		Epoch: uint64(epoch), Commit: out.Message, Welcome: out.Welcome, GroupInfo: out.GroupInfo, Intent: in.command.Name(),
+		Added: membersToProto(changed(effects.Added)), Removed: membersToProto(changed(effects.Removed)),
+		Updated: membersToProto(changed(effects.Updated)), ContextChanged: effects.ContextChanged,
+	}
+	digest := ids.DigestOf([]byte("parley bundle"), lengthOf(out.Message), out.Message, lengthOf(out.Welcome), out.Welcome, out.GroupInfo)
+	body.BundleDigest = digest[:]
+	for _, c := range in.clients {
+		body.Clients = append(body.Clients, []byte(c))
+	}
+	for _, m := range body.Added {
+		body.AddClients = append(body.AddClients, m.Client)
+	}
+	return body
+}
+
+func lengthOf(b []byte) []byte {
+	n := len(b)
+	return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+}
+
+// commitFault turns what the engine says about a commit of ours into a refusal.
+func commitFault(err error) error {
+	for _, clash := range []mlsengine.Rule{mlsengine.AddMember, mlsengine.AddDuplicate, mlsengine.LeafDuplicateSignatureKey} {
+		if errors.Is(err, clash) {
+			return refuseRule(DuplicateSignature, err)
+		}
+	}
+	switch {
+	case errors.Is(err, mlsengine.RemoveCommitter):
+		return refuseRule(CannotRemoveSelf, err)
+	case errors.Is(err, mlsengine.GroupEnded):
+		return refuseRule(GroupEnded, err)
+	}
+	return engineFault(CommitInvalid, err)
+}
+
+// bundle is what the transport gets of the staged commit.
+func (s State) bundle() SendBundle {
+	c := s.Staged
+	b := SendBundle{
+		Digest: c.Digest, Epoch: c.Epoch, Commit: c.Commit, Welcome: c.Welcome, GroupInfo: c.GroupInfo, AddedClients: c.AddClients,
+		Added: c.Added, Removed: c.Removed, Updated: c.Updated, ContextChanged: c.ContextChanged, Encrypted: c.Encrypted,
+		Generation: c.Generation, Attempt: c.Attempt, Command: c.Command,
+	}
+	for _, ref := range c.Refs {
+		if i := s.pendingIndex(ref); i >= 0 && s.Pending[i].Own && s.Pending[i].Position == 0 {
+			b.Proposals = append(b.Proposals, s.Pending[i].Message)
+		}
+	}
+	return b
+}

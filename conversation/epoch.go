@@ -1,0 +1,160 @@
+package conversation
+
+import (
+	"fmt"
+
+	"parley/events"
+	v1 "parley/events/v1"
+	"parley/internal/ids"
+	"parley/internal/secret"
+	"parley/mlsengine"
+)
+
+// advance is a commit that leads to the next epoch.
+type advance struct {
+	staged    *mlsengine.Staged
+	content   *mlsengine.Content
+	cause     v1.EpochCause
+	position  uint64
+	digest    ids.Digest
+	encrypted bool
+	warnings  []string
+}
+
+// enterEpoch records the commit with its public facts and moves on. Everything
+// that must survive is sealed anew, so the keys of the old epoch die.
+func (w *work) enterEpoch(a advance) error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	rival, err := w.supersede(a)
+	if err != nil {
+		return err
+	}
+	body := w.advanceBody(a)
+	e := event{body: body, group: a.staged.Public}
+	if a.encrypted && a.content != nil {
+		e.secrets = append(e.secrets, events.Secret{Class: events.ClassAudit, Plain: secret.New(a.content.Marshal())})
+	}
+	if a.staged.Removed {
+		err = w.leave(e, a)
+	} else {
+		e.secrets = append(e.secrets, verificationOf(a.staged.Next)...)
+		e.forget = w.outdatedVerification(uint64(a.staged.Public.Epoch()))
+		err = w.emitSealed(e, w.s.Private.next(a.staged.Next, w.s.Config.PastEpochs))
+	}
+	if err != nil || rival == nil {
+		return err
+	}
+	return w.complete(rival.Command, refuse(CommitSuperseded, Retry, "another commit won epoch %d", rival.Epoch), commandOutcome{})
+}
+
+// supersede drops the own staged commit when another one won its epoch.
+func (w *work) supersede(a advance) (*StagedCommit, error) {
+	rival := w.s.Staged
+	if rival == nil {
+		return nil, nil
+	}
+	return rival, w.emit(rejection(rival, refuse(CommitSuperseded, Retry, "commit %s won epoch %d", a.digest, rival.Epoch)))
+}
+
+// leave records the commit that removed us. It leads to an epoch of which we
+// know the public facts and no secret; then everything we had is gone.
+func (w *work) leave(e event, a advance) error {
+	committer := e.body.(*v1.EpochAdvanced).GetCommitter()
+	w.s.Private = nil
+	if err := w.emit(e); err != nil {
+		return err
+	}
+	w.reply.Removed = true
+	evicted := &v1.MemberEvicted{Epoch: uint64(a.staged.Public.Epoch()), Position: a.position, Committer: committer}
+	return w.emitSealed(event{body: evicted}, nil)
+}
+
+// outdatedVerification lets the verification parts die that are outside of the
+// window of retained epochs.
+func (w *work) outdatedVerification(epoch uint64) []string {
+	retain := uint64(w.s.Config.RetainEpochs)
+	if w.s.Config.RetainEpochs == RetainAll || epoch <= retain {
+		return nil
+	}
+	return []string{events.ForgetThrough(events.ClassVerification, verificationStream, epoch-retain-1)}
+}
+
+// advanceBody is the open part of the event: what an auditor sees without keys.
+func (w *work) advanceBody(a advance) *v1.EpochAdvanced {
+	effects := a.staged.Effects
+	committer := w.committerOf(effects)
+	body := &v1.EpochAdvanced{
+		Facts: factsOf(a.staged.Public, a.staged.Next), Cause: a.cause,
+		CommitterLeaf: uint32(effects.CommitterLeaf), Committer: []byte(committer),
+		Added: membersToProto(changed(effects.Added)), Removed: membersToProto(changed(effects.Removed)),
+		Updated: membersToProto(changed(effects.Updated)), Delta: a.staged.Delta, Position: a.position,
+		Encrypted: a.encrypted, Path: effects.PathCommitter, Reinit: a.staged.ReInit != nil,
+		MessageDigest: a.digest[:], Warnings: append(a.warnings, w.warnings(a)...),
+	}
+	for _, p := range effects.Proposals {
+		body.Proposals = append(body.Proposals, &v1.ProposalFacts{
+			Type: uint32(p.Type), Proposal: p.Bytes, SenderType: uint32(p.Sender.Type), SenderIndex: senderIndex(p.Sender), Ref: p.Ref,
+		})
+	}
+	if !a.encrypted && a.content != nil {
+		body.Content = a.content.Marshal()
+	}
+	return body
+}
+
+// The prefix of the warning about a member whose key package was outside its
+// lifetime; the leaf index follows.
+const warningLifetime = "LifetimeExpired:"
+
+// warnings are what clock and authentication service say against a commit that
+// others accepted.
+func (w *work) warnings(a advance) []string {
+	if a.cause == v1.EpochCause_EPOCH_CAUSE_OWN {
+		return nil // we judged it when we made it
+	}
+	effects := a.staged.Effects
+	warnings := w.doubts(a.staged.Public, append(changed(effects.Added), changed(effects.Updated)...))
+	for _, leaf := range effects.Expired {
+		warnings = append(warnings, fmt.Sprintf("%s%d", warningLifetime, leaf))
+	}
+	return warnings
+}
+
+// committerOf names the committer: a member of the old epoch, or one that the
+// commit brought in.
+func (w *work) committerOf(effects mlsengine.Effects) ids.ClientID {
+	if effects.External {
+		for _, m := range effects.Added {
+			if m.Index == effects.CommitterLeaf {
+				return ClientOf(m.Credential)
+			}
+		}
+		return ""
+	}
+	if m, ok := w.s.Group.Member(effects.CommitterLeaf); ok {
+		return ClientOf(m.Credential)
+	}
+	return ""
+}
+
+func changed(changes []mlsengine.MemberChange) []Member {
+	var members []Member
+	for _, c := range changes {
+		members = append(members, Member{
+			Leaf: c.Index, Client: ClientOf(c.Credential), SignatureKey: c.SignatureKey, CredentialType: c.Credential.Type(),
+		})
+	}
+	return members
+}
+
+func rosterOf(group *mlsengine.PublicGroup) []Member {
+	var members []Member
+	for _, m := range group.Members() {
+		members = append(members, Member{
+			Leaf: m.Index, Client: ClientOf(m.Credential), SignatureKey: m.SignatureKey, CredentialType: m.Credential.Type(),
+		})
+	}
+	return members
+}

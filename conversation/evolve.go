@@ -1,0 +1,340 @@
+package conversation
+
+import (
+	"bytes"
+	"slices"
+
+	"parley/events"
+	v1 "parley/events/v1"
+	"parley/internal/ids"
+	"parley/mlsengine"
+)
+
+// begin starts a record at its time: what the window no longer covers is
+// forgotten first, by Step and Fold alike.
+func (p *Public) begin(timeMs uint64) {
+	p.TimeMs = max(p.TimeMs, timeMs)
+	keep := 0
+	for _, c := range p.Commands {
+		if c.IssuedMs+Window >= p.TimeMs {
+			keep++
+		}
+	}
+	if keep == len(p.Commands) {
+		return
+	}
+	kept := make([]RememberedCommand, 0, keep)
+	for _, c := range p.Commands {
+		if c.IssuedMs+Window >= p.TimeMs {
+			kept = append(kept, c)
+		}
+	}
+	p.Commands = kept
+}
+
+// evolve is what an event makes of the public state. The group is the epoch
+// that an epoch event leads to; Step has computed it, Fold takes it from the
+// event's open parts. Slices are replaced, never changed in place.
+func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
+	switch e := body.(type) {
+	case *v1.ConversationCreated:
+		return p.enter(e.GetConfig(), group, mlsengine.LeafIndex(e.GetOwnLeaf()), e.GetFacts())
+	case *v1.ConversationJoined:
+		p.Position = e.GetPosition()
+		return p.enter(e.GetConfig(), group, mlsengine.LeafIndex(e.GetOwnLeaf()), e.GetFacts())
+	case *v1.EpochAdvanced:
+		p.advance(e, group)
+	case *v1.ProposalCreated, *v1.ProposalReceived, *v1.ProposalCleared:
+		p.evolveProposals(body)
+	case *v1.CommitStaged, *v1.CommitRetried, *v1.CommitAccepted, *v1.CommitRejected:
+		return p.evolveStaged(body)
+	case *v1.GenerationsReserved:
+		p.reserve(e)
+	case *v1.MessagesConsumed, *v1.MessagesDelivered, *v1.DeliveryExpired:
+		p.evolveSpool(body)
+	case *v1.OrderFollowed:
+		p.follow(e.GetPosition(), e.GetOwnGeneration())
+	case *v1.MessageRejected:
+		p.follow(e.GetPosition(), 0)
+	case *v1.SecretsCheckpoint:
+		p.Consumed, p.SealedMs = 0, p.TimeMs
+	case *v1.EpochKeysShredded:
+		p.Past = slices.DeleteFunc(slices.Clone(p.Past), func(past PastEpoch) bool { return uint64(past.Group.Epoch()) == e.GetEpoch() })
+	case *v1.CommandCompleted:
+		p.remember(e)
+	case *v1.EpochUnreachable, *v1.ConversationWiped, *v1.MemberEvicted, *v1.LogRolledBack, *v1.SecretsLost, *v1.GroupRestarted:
+		p.evolveLifecycle(body)
+	case *v1.MarkedAsChild:
+		p.Parent = ids.ConversationID(e.GetParent())
+	case *v1.SecretExported, *v1.CrlDistributionPointsFound, *v1.TransactionTorn, *v1.Moved, *v1.Claimed:
+		// Facts for auditors and for the log itself; the conversation does not move.
+	default:
+		return brokenf("a conversation's log holds no %T that this build can fold", body)
+	}
+	return nil
+}
+
+// enter is the first epoch of a membership.
+func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, own mlsengine.LeafIndex, facts *v1.EpochFacts) error {
+	c, err := configFromProto(config)
+	if err != nil {
+		return err
+	}
+	p.leaveGroup()
+	p.Lifecycle = Active
+	p.Config = c
+	p.OwnLeaf = own
+	p.Group = group
+	p.Fingerprint = facts.GetAuthenticatorFingerprint()
+	p.SealedMs = p.TimeMs
+	p.Recent, p.Successor = nil, ""
+	return nil
+}
+
+// leaveGroup forgets everything that belongs to a membership. What the owner
+// has not acknowledged yet stays.
+func (p *Public) leaveGroup() {
+	p.Group, p.Fingerprint, p.Past, p.Pending, p.Staged = nil, nil, nil, nil, nil
+	p.Reserved, p.OwnOrdered, p.Consumed, p.SealedMs = Reserved{}, 0, 0, 0
+}
+
+// advance enters the next epoch. Every proposal of the old one is void: those
+// that the commit left out are of an epoch that is over.
+func (p *Public) advance(e *v1.EpochAdvanced, group *mlsengine.PublicGroup) {
+	past := append([]PastEpoch{{Group: p.Group, EndedMs: p.TimeMs}}, p.Past...)
+	if n := int(p.Config.PastEpochs); len(past) > n {
+		past = past[:n]
+	}
+	p.Past = past
+	p.Group = group
+	p.Fingerprint = e.GetFacts().GetAuthenticatorFingerprint()
+	p.Pending, p.Staged = nil, nil
+	p.Reserved, p.OwnOrdered = Reserved{}, 0
+	p.Consumed, p.SealedMs = 0, p.TimeMs
+	p.note(e.GetMessageDigest())
+	p.follow(e.GetPosition(), 0)
+	if p.Lifecycle == RolledBack {
+		p.Lifecycle = Active // every ratchet of the new epoch is fresh, so nothing that was lost can be used twice
+	}
+}
+
+// note remembers a handshake message that took effect, so that it is known
+// when it comes again.
+func (p *Public) note(digest []byte) {
+	if len(digest) != len(ids.Digest{}) {
+		return
+	}
+	recent := append(slices.Clone(p.Recent), ids.Digest(digest))
+	if len(recent) > RecentMax {
+		recent = recent[len(recent)-RecentMax:]
+	}
+	p.Recent = recent
+}
+
+func (p *Public) follow(position uint64, ownGeneration uint32) {
+	p.Position = max(p.Position, position)
+	p.OwnOrdered = max(p.OwnOrdered, ownGeneration)
+}
+
+func (p *Public) evolveProposals(body events.Body) {
+	switch e := body.(type) {
+	case *v1.ProposalCreated:
+		proposal := pendingFrom(e.GetFacts(), e.GetEncrypted())
+		proposal.Own = true
+		proposal.Message = e.GetMessage()
+		proposal.Digest = ids.DigestOf(e.GetMessage())
+		proposal.TimeMs = p.TimeMs
+		p.Pending = append(slices.Clone(p.Pending), proposal)
+		if e.GetEncrypted() {
+			p.Reserved.Handshake = e.GetGeneration() + 1
+		}
+		p.note(proposal.Digest[:])
+	case *v1.ProposalReceived:
+		p.follow(e.GetPosition(), 0)
+		if i := p.pendingIndex(e.GetFacts().GetRef()); i >= 0 {
+			p.Pending = slices.Clone(p.Pending)
+			p.Pending[i].Position = e.GetPosition()
+			return
+		}
+		proposal := pendingFrom(e.GetFacts(), e.GetEncrypted())
+		proposal.Own = e.GetOwn()
+		proposal.Position = e.GetPosition()
+		proposal.TimeMs = p.TimeMs
+		copy(proposal.Digest[:], e.GetMessageDigest())
+		p.Pending = append(slices.Clone(p.Pending), proposal)
+		if e.GetEncrypted() {
+			p.Consumed++
+		}
+		p.note(e.GetMessageDigest())
+	case *v1.ProposalCleared:
+		p.Pending = slices.DeleteFunc(slices.Clone(p.Pending), func(q PendingProposal) bool { return bytes.Equal(q.Ref, e.GetRef()) })
+	}
+}
+
+func pendingFrom(f *v1.ProposalFacts, encrypted bool) PendingProposal {
+	return PendingProposal{
+		Ref:         f.GetRef(),
+		Type:        mlsengine.ProposalType(f.GetType()),
+		Proposal:    f.GetProposal(),
+		SenderType:  mlsengine.SenderType(f.GetSenderType()),
+		SenderIndex: f.GetSenderIndex(),
+		Content:     f.GetContent(),
+		Encrypted:   encrypted,
+	}
+}
+
+// pendingIndex finds a pending proposal, or is -1.
+func (p *Public) pendingIndex(ref []byte) int {
+	return slices.IndexFunc(p.Pending, func(q PendingProposal) bool { return bytes.Equal(q.Ref, ref) })
+}
+
+func (p *Public) evolveStaged(body events.Body) error {
+	switch e := body.(type) {
+	case *v1.CommitStaged:
+		p.Staged = stagedFrom(e, p.TimeMs)
+		if e.GetEncrypted() {
+			p.Reserved.Handshake = e.GetReservedFrom() + e.GetReservedCount()
+		}
+	case *v1.CommitRetried:
+		if p.Staged == nil {
+			return brokenf("a commit is retried that is not staged")
+		}
+		staged := *p.Staged
+		staged.Attempt = e.GetAttempt()
+		p.Staged = &staged
+	case *v1.CommitAccepted:
+		p.follow(e.GetPosition(), 0)
+		p.Staged = nil
+	case *v1.CommitRejected:
+		p.Staged = nil
+	}
+	return nil
+}
+
+func stagedFrom(e *v1.CommitStaged, timeMs uint64) *StagedCommit {
+	s := &StagedCommit{
+		Epoch:          mlsengine.Epoch(e.GetEpoch()),
+		Commit:         e.GetCommit(),
+		Welcome:        e.GetWelcome(),
+		GroupInfo:      e.GetGroupInfo(),
+		Intent:         e.GetIntent(),
+		Attempt:        e.GetAttempt(),
+		Encrypted:      e.GetEncrypted(),
+		Generation:     e.GetReservedFrom(),
+		Command:        refFromProto(e.GetCommand()),
+		Added:          membersFromProto(e.GetAdded()),
+		Removed:        membersFromProto(e.GetRemoved()),
+		Updated:        membersFromProto(e.GetUpdated()),
+		ContextChanged: e.GetContextChanged(),
+		StagedMs:       timeMs,
+	}
+	copy(s.Digest[:], e.GetBundleDigest())
+	for _, ref := range e.GetProposalRefs() {
+		s.Refs = append(s.Refs, ref)
+	}
+	for _, c := range e.GetClients() {
+		s.Clients = append(s.Clients, ids.ClientID(c))
+	}
+	for _, c := range e.GetAddClients() {
+		s.AddClients = append(s.AddClients, ids.ClientID(c))
+	}
+	return s
+}
+
+func (p *Public) reserve(e *v1.GenerationsReserved) {
+	end := e.GetFrom() + e.GetCount()
+	switch mlsengine.ContentType(e.GetContentType()) {
+	case mlsengine.ContentTypeApplication:
+		p.Reserved.Application = max(p.Reserved.Application, end)
+	default:
+		p.Reserved.Handshake = max(p.Reserved.Handshake, end)
+	}
+}
+
+func (p *Public) evolveSpool(body events.Body) {
+	switch e := body.(type) {
+	case *v1.MessagesConsumed:
+		p.follow(e.GetPosition(), e.GetOwnGeneration())
+		p.Consumed += e.GetCount()
+		p.Spool = p.Spool.add(e.GetFirstMessage(), e.GetSpooled(), p.Version+1, p.TimeMs)
+	case *v1.MessagesDelivered:
+		p.Spool = p.Spool.through(e.GetThrough())
+		p.Spool.Seen = max(p.Spool.Seen, e.GetVersion())
+	case *v1.DeliveryExpired:
+		p.Spool = p.Spool.through(e.GetThrough())
+	}
+}
+
+func (p *Public) evolveLifecycle(body events.Body) {
+	switch e := body.(type) {
+	case *v1.EpochUnreachable:
+		p.Lifecycle = Unreachable
+		p.Pending, p.Staged = nil, nil
+		p.follow(e.GetPosition(), 0)
+	case *v1.ConversationWiped:
+		p.leaveGroup()
+		p.Lifecycle = Wiped
+		p.Position = 0
+		p.Spool = p.Spool.through(p.Spool.Next - 1)
+	case *v1.MemberEvicted:
+		p.leaveGroup()
+		p.Lifecycle = Evicted
+		p.follow(e.GetPosition(), 0)
+	case *v1.LogRolledBack:
+		p.Lifecycle = RolledBack
+		p.Staged = nil
+	case *v1.SecretsLost:
+		p.Lifecycle = SecretsLost
+		p.Staged = nil
+		p.Spool = p.Spool.through(p.Spool.Next - 1)
+	case *v1.GroupRestarted:
+		p.Lifecycle = Closed
+		p.Pending, p.Staged = nil, nil
+		p.Successor = ids.ConversationID(e.GetSuccessor())
+	}
+}
+
+// remember keeps a command's outcome, unless the window is already past it.
+func (p *Public) remember(e *v1.CommandCompleted) {
+	ref := refFromProto(e.GetCommand())
+	if ref.ID == "" || ref.IssuedMs+Window < p.TimeMs {
+		return
+	}
+	p.Commands = append(slices.Clone(p.Commands), RememberedCommand{
+		CommandRef: ref, ErrorCode: Code(e.GetError()), Detail: e.GetDetail(), Outcome: e.GetOutcome(),
+	})
+}
+
+func refFromProto(r *v1.CommandRef) CommandRef {
+	ref := CommandRef{ID: ids.CommandID(r.GetId()), Principal: r.GetPrincipal(), Name: r.GetCommand(), IssuedMs: r.GetIssuedMs()}
+	copy(ref.RequestDigest[:], r.GetRequestDigest())
+	return ref
+}
+
+func (r CommandRef) toProto() *v1.CommandRef {
+	if r.Name == "" {
+		return nil
+	}
+	return &v1.CommandRef{Id: []byte(r.ID), Principal: r.Principal, Command: r.Name, IssuedMs: r.IssuedMs, RequestDigest: r.RequestDigest[:]}
+}
+
+func membersFromProto(changes []*v1.MemberChange) []Member {
+	var members []Member
+	for _, m := range changes {
+		members = append(members, Member{
+			Leaf: mlsengine.LeafIndex(m.GetLeaf()), Client: ids.ClientID(m.GetClient()),
+			SignatureKey: m.GetSignatureKey(), CredentialType: mlsengine.CredentialType(m.GetCredentialType()),
+		})
+	}
+	return members
+}
+
+func membersToProto(members []Member) []*v1.MemberChange {
+	var changes []*v1.MemberChange
+	for _, m := range members {
+		changes = append(changes, &v1.MemberChange{
+			Leaf: uint32(m.Leaf), Client: []byte(m.Client), SignatureKey: m.SignatureKey, CredentialType: uint32(m.CredentialType),
+		})
+	}
+	return changes
+}

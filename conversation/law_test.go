@@ -1,0 +1,134 @@
+package conversation
+
+import (
+	"fmt"
+	"testing"
+
+	"parley/internal/ids"
+	"parley/mlsengine"
+	"parley/mlsengine/suite"
+)
+
+// TestLawOnRandomHistories lets several members do everything at once, in both
+// wire policies and several suites, with crashes between steps. The law is
+// checked at every step; see world.step.
+func TestLawOnRandomHistories(t *testing.T) {
+	suites := []mlsengine.CipherSuite{suite.X25519_AES128GCM_SHA256_Ed25519, suite.P256_AES128GCM_SHA256_P256, suite.X25519_CHACHA20POLY1305_SHA256_Ed25519}
+	for _, policy := range []WirePolicy{WirePlaintext, WireCiphertext, WireMixed} {
+		for i, id := range suites {
+			for seed := range uint64(3) {
+				t.Run(fmt.Sprintf("policy %d suite %d seed %d", policy, id, seed), func(t *testing.T) {
+					t.Parallel()
+					config := DefaultConfig()
+					config.CipherSuite, config.WirePolicy = id, policy
+					randomHistory(newWorld(t, seed*100+uint64(i)*10+uint64(policy), config), 160)
+				})
+			}
+		}
+	}
+}
+
+func randomHistory(w *world, steps int) {
+	w.t.Helper()
+	founder := w.newMember("ada")
+	w.step(founder, Create{CommandMeta: w.meta(founder), Config: w.config})
+	w.followAll(founder)
+	for range steps {
+		w.nowMs += uint64(w.rng.IntN(90_000))
+		m := w.members[w.rng.IntN(len(w.members))]
+		w.randomStep(m)
+	}
+	w.settle()
+}
+
+// randomStep does one thing that a member, its shell or its transport may do.
+func (w *world) randomStep(m *member) {
+	switch w.rng.IntN(16) {
+	case 0:
+		if len(w.members) < 7 {
+			other := w.newMember(fmt.Sprintf("m%d", len(w.members)))
+			w.try(m, AddMembers{CommandMeta: w.meta(m), KeyPackages: [][]byte{w.invite(other)}})
+		}
+	case 1:
+		victim := w.members[w.rng.IntN(len(w.members))]
+		if w.rng.IntN(3) == 0 && victim.name != "ada" {
+			w.try(m, RemoveMembers{CommandMeta: w.meta(m), Clients: []ids.ClientID{ids.ClientID(victim.name)}})
+		}
+	case 2:
+		w.try(m, UpdateKeyMaterial{CommandMeta: w.meta(m)})
+	case 3:
+		w.try(m, CommitPending{CommandMeta: w.meta(m)})
+	case 4:
+		w.try(m, ProposeUpdate{CommandMeta: w.meta(m)})
+	case 5:
+		if len(w.members) < 7 {
+			other := w.newMember(fmt.Sprintf("m%d", len(w.members)))
+			w.try(m, ProposeAdd{CommandMeta: w.meta(m), KeyPackage: w.invite(other)})
+		}
+	case 6:
+		victim := w.members[w.rng.IntN(len(w.members))]
+		if w.rng.IntN(3) == 0 && victim.name != "ada" {
+			w.try(m, ProposeRemove{CommandMeta: w.meta(m), Client: ids.ClientID(victim.name)})
+		}
+	case 7, 8, 9:
+		w.speak(m)
+	case 10:
+		w.answer(m)
+	case 11:
+		w.restart(m)
+	case 12:
+		w.step(m, Acknowledge{Through: uint64(w.rng.IntN(int(m.state.Spool.Next)))})
+		w.step(m, Checkpoint{Reason: "timer"})
+	case 13:
+		w.try(m, ExportSecret{CommandMeta: w.meta(m), Length: 32})
+		w.step(m, ExpireSpool{})
+	default:
+		w.follow(m, 1+w.rng.IntN(12))
+	}
+}
+
+// try steps a command that may be refused; the state says which.
+func (w *world) try(m *member, in Input) {
+	w.t.Helper()
+	w.step(m, in)
+}
+
+func (w *world) speak(m *member) {
+	w.t.Helper()
+	r := w.step(m, Encrypt{CommandMeta: w.meta(m), Plaintext: fmt.Appendf(nil, "%s says %d", m.name, m.commands)})
+	if r.Err != nil {
+		return
+	}
+	if m.state.Epoch()+mlsengine.Epoch(w.config.PastEpochs) >= w.head() {
+		w.append(Entry{Kind: EntryApplication, Message: r.Ciphertext, Sender: ids.ClientID(m.name), Generation: r.Generation})
+	}
+}
+
+// settle lets everybody catch up, and checks that they agree.
+func (w *world) settle() {
+	w.t.Helper()
+	for range 3 {
+		for _, m := range w.members {
+			w.answer(m)
+			w.followAll(m)
+			for _, e := range m.state.Unsent() {
+				w.send(m, e)
+			}
+			w.answer(m)
+			w.followAll(m)
+		}
+	}
+	epoch := w.members[0].state.Epoch()
+	for _, m := range w.members {
+		w.restart(m)
+		if m.state.Lifecycle == Active && m.state.Epoch() != epoch {
+			w.t.Fatalf("%s is in epoch %d, others in %d", m.name, m.state.Epoch(), epoch)
+		}
+		if m.state.Lifecycle == Unreachable {
+			w.t.Fatalf("%s cannot follow", m.name)
+		}
+	}
+	if epoch == 0 {
+		w.t.Error("nothing was ever committed")
+	}
+}

@@ -1,0 +1,115 @@
+package conversation
+
+import (
+	"parley/events"
+	v1 "parley/events/v1"
+	"parley/internal/secret"
+	"parley/mlsengine"
+)
+
+// proposeAdd makes an Add proposal.
+func (w *work) proposeAdd(in ProposeAdd) error {
+	if err := w.committer(); err != nil {
+		return err
+	}
+	kp, _, err := w.keyPackage(in.KeyPackage)
+	if err != nil {
+		return err
+	}
+	add := &mlsengine.Add{KeyPackage: *kp}
+	if err := w.s.Private.Group.CheckProposals(nil, []mlsengine.Proposal{add}, nil, w.env.engine()); err != nil {
+		return commitFault(err)
+	}
+	return w.propose(in, add)
+}
+
+// proposeRemove makes a Remove proposal. One of ourselves asks the others to
+// let us go.
+func (w *work) proposeRemove(in ProposeRemove) error {
+	if err := w.committer(); err != nil {
+		return err
+	}
+	for _, m := range w.s.Roster() {
+		if m.Client == in.Client {
+			return w.propose(in, &mlsengine.Remove{Removed: m.Leaf})
+		}
+	}
+	return refuse(ClientNotFound, GiveUp, "client %s", in.Client)
+}
+
+// propose makes a proposal, which is pending from then on.
+func (w *work) propose(command Command, p mlsengine.Proposal) error {
+	if err := w.committer(); err != nil {
+		return err
+	}
+	if len(w.s.Pending) >= PendingMax {
+		return refuse(TooManyProposals, Retry, "%d proposals are pending", len(w.s.Pending))
+	}
+	private, block, generation, err := w.framing(mlsengine.ContentTypeProposal)
+	if err != nil {
+		return err
+	}
+	framing := mlsengine.Framing{Encrypt: block != nil, Block: block, Padding: int(w.s.Config.PaddingBlock)}
+	out, err := private.Group.Propose(p, framing, w.env.engine())
+	if err != nil {
+		return commitFault(err)
+	}
+	body := &v1.ProposalCreated{Facts: proposalFacts(out.Content), Message: out.Message}
+	var secrets []events.Secret
+	if out.Secrets.Len() > 0 {
+		secrets = append(secrets, events.Secret{Class: events.ClassConsumption, Plain: out.Secrets})
+	}
+	var content secret.Bytes
+	if block != nil {
+		body.Encrypted, body.Generation = true, generation
+		content = secret.New(out.Content.Marshal())
+		secrets = append(secrets, events.Secret{Class: events.ClassAudit, Plain: content})
+	}
+	w.s.Private = private.withProposal(out.Ref, out.Secrets, content)
+	if err := w.emit(event{body: body, secrets: secrets}); err != nil {
+		return err
+	}
+	w.reply.Proposal = &Proposal{Ref: out.Ref, Message: out.Message}
+	w.outbox = append(w.outbox, SendProposal{Message: out.Message, Ref: out.Ref, Epoch: w.s.Epoch(), Command: refOf(command)})
+	return w.done(command, commandOutcome{ref: out.Ref})
+}
+
+// proposalFacts is what the log shows of a proposal.
+func proposalFacts(c *mlsengine.Content) *v1.ProposalFacts {
+	sender := c.Sender()
+	f := &v1.ProposalFacts{
+		Type: uint32(c.Proposal().ProposalType()), Proposal: mlsengine.MarshalProposal(c.Proposal()),
+		SenderType: uint32(sender.Type), SenderIndex: senderIndex(sender), Ref: c.ProposalRef(),
+	}
+	if !c.Encrypted() {
+		f.Content = c.Marshal()
+	}
+	return f
+}
+
+func senderIndex(s mlsengine.Sender) uint32 {
+	if s.Type == mlsengine.SenderTypeMember {
+		return uint32(s.Leaf)
+	}
+	return s.Index
+}
+
+// clearProposal drops a pending proposal, and its secrets with it.
+func (w *work) clearProposal(in ClearProposal) error {
+	if err := w.member(); err != nil {
+		return err
+	}
+	if w.s.Staged != nil {
+		return refuse(PendingCommit, Retry, "a commit of epoch %d waits for the transport", w.s.Staged.Epoch)
+	}
+	if w.s.pendingIndex(in.Ref) < 0 {
+		return refuse(PendingProposalNotFound, GiveUp, "%x", []byte(in.Ref))
+	}
+	if err := w.emit(event{body: &v1.ProposalCleared{Ref: in.Ref, Reason: "asked for"}}); err != nil {
+		return err
+	}
+	if err := w.seal("proposal cleared"); err != nil {
+		return err
+	}
+	return w.done(in, commandOutcome{ref: in.Ref})
+}

@@ -1,0 +1,418 @@
+package conversation
+
+import (
+	"errors"
+	"slices"
+
+	"parley/events"
+	v1 "parley/events/v1"
+	"parley/internal/ids"
+	"parley/internal/secret"
+	"parley/mlsengine"
+)
+
+// incoming is one message on its way in.
+type incoming struct {
+	bytes    []byte
+	position uint64
+	ordered  bool // it stands in the group's order: what was accepted there binds us
+	content  mlsengine.ContentType
+	message  *mlsengine.Message
+	digest   ids.Digest
+}
+
+// received takes one message of a foreign transport.
+func (w *work) received(in Received) error {
+	if err := w.listener(); err != nil {
+		return err
+	}
+	if err := w.take(incoming{bytes: in.Message, position: in.Position}); err != nil {
+		return err
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	o := w.reply.Outcomes[len(w.reply.Outcomes)-1]
+	return w.done(in, commandOutcome{ref: o.Ref, kind: o.Kind, code: o.Code, rule: o.Rule, number: o.Number, position: o.Position})
+}
+
+// listener checks that messages can be taken: also in an epoch in which we do
+// not speak any more.
+func (w *work) listener() error {
+	if w.s.Lifecycle == RolledBack && w.s.Private != nil {
+		return nil
+	}
+	if w.s.Lifecycle == Active && w.s.Private != nil {
+		return nil // a group that ended says so message by message
+	}
+	return w.member()
+}
+
+// take decides what a message means. Whatever a peer did wrong is an outcome
+// and an event, and leaves everything else as it was.
+func (w *work) take(in incoming) error {
+	if len(in.bytes) > MessageMax {
+		return w.refuseMessage(in, MessageTooLarge, nil)
+	}
+	in.digest = ids.DigestOf(in.bytes)
+	m, err := mlsengine.ParseMessage(in.bytes)
+	if err != nil {
+		return w.refuseMessage(in, MalformedMessage, err)
+	}
+	if f := m.WireFormat(); f != mlsengine.WireFormatPublicMessage && f != mlsengine.WireFormatPrivateMessage {
+		return w.refuseMessage(in, IncompatibleWireFormat, nil)
+	}
+	in.message = m
+	if ids.ConversationID(m.GroupID()) != w.s.Conversation {
+		return w.refuseMessage(in, WrongGroup, nil)
+	}
+	if in.ordered && m.ContentType() != in.content {
+		return w.refuseMessage(in, InvalidMessage, nil)
+	}
+	switch m.ContentType() {
+	case mlsengine.ContentTypeApplication:
+		return w.takeApplication(in)
+	case mlsengine.ContentTypeProposal, mlsengine.ContentTypeCommit:
+		return w.takeHandshake(in)
+	}
+	return w.refuseMessage(in, MalformedMessage, nil)
+}
+
+// takeApplication opens an application message of this epoch or of a past one
+// that is still readable.
+func (w *work) takeApplication(in incoming) error {
+	epoch := in.message.Epoch()
+	if epoch > w.s.Epoch() {
+		return w.refuseMessage(in, WrongEpoch, nil)
+	}
+	group, past := w.s.Private.Group, -1
+	if epoch < w.s.Epoch() {
+		past = slices.IndexFunc(w.s.Private.Past, func(g *mlsengine.Group) bool { return g.Epoch() == epoch })
+		if past < 0 {
+			return w.refuseMessage(in, MessageEpochTooOld, nil)
+		}
+		group = w.s.Private.Past[past]
+	}
+	content, next, err := group.Open(in.message, w.s.Config.limits())
+	if errors.Is(err, mlsengine.OwnMessage) && in.ordered {
+		return w.ownApplication(in, group)
+	}
+	if err != nil {
+		return w.refuseMessage(in, messageCode(err), err)
+	}
+	if past < 0 {
+		w.s.Private = w.s.Private.withGroup(next)
+	} else {
+		w.s.Private = w.s.Private.withPast(past, next)
+	}
+	w.deliver(in, content, group.Public())
+	return nil
+}
+
+// deliver puts a decrypted message into the open batch.
+func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine.PublicGroup) {
+	leaf := content.Sender().Leaf
+	m := ReceivedMessage{
+		Number: w.s.Spool.Next + uint64(len(w.batch.messages)), Leaf: leaf, Epoch: content.Epoch(), TimeMs: w.now(),
+		Position: in.position, AAD: content.AAD(), Plaintext: secret.Clone(content.Application()),
+	}
+	if member, ok := epoch.Member(leaf); ok {
+		m.Sender = ClientOf(member.Credential) // as of the message's epoch: the leaf may be somebody else's by now
+	}
+	w.batch.uses = append(w.batch.uses, consumption{content.Epoch(), leaf, mlsengine.ContentTypeApplication, content.Generation()})
+	w.batch.messages = append(w.batch.messages, m)
+	w.batch.bytes += m.Plaintext.Len() + len(m.AAD)
+	w.batch.follow(in)
+	w.reply.Messages = append(w.reply.Messages, m)
+	w.note(Outcome{
+		Kind: OutcomeApplication, Position: in.position, Epoch: m.Epoch, Sender: m.Sender, Leaf: leaf, Number: m.Number,
+	})
+}
+
+// ownApplication counts an own message that the order has: it is not consumed,
+// for its key was gone when it was sent.
+func (w *work) ownApplication(in incoming, group *mlsengine.Group) error {
+	_, generation, err := group.SenderOf(in.message)
+	if err != nil {
+		return w.refuseMessage(in, messageCode(err), err)
+	}
+	w.batch.own++
+	if group.Epoch() == w.s.Epoch() {
+		w.batch.ownGeneration = max(w.batch.ownGeneration, uint32(generation)+1)
+	}
+	w.batch.follow(in)
+	w.note(Outcome{Kind: OutcomeOwn, Position: in.position, Epoch: group.Epoch(), Sender: w.s.Client, Leaf: w.s.OwnLeaf})
+	return nil
+}
+
+// takeHandshake takes a proposal or a commit. What is ours is known by its
+// bytes; what took effect before is known by its digest.
+func (w *work) takeHandshake(in incoming) error {
+	if staged := w.s.Staged; staged != nil && ids.DigestOf(staged.Commit) == in.digest {
+		if err := w.merge(in.position); err != nil {
+			return err
+		}
+		if w.s.Lifecycle == Active || w.s.Lifecycle == RolledBack {
+			w.note(Outcome{Kind: OutcomeCommit, Position: in.position, Epoch: staged.Epoch, Sender: w.s.Client, Leaf: w.s.OwnLeaf})
+		}
+		return nil
+	}
+	if i := w.ownPending(in.digest); i >= 0 && in.ordered {
+		return w.ownOrdered(in, w.s.Pending[i])
+	}
+	if slices.Contains(w.s.Recent, in.digest) {
+		return w.refuseMessage(in, DuplicateMessage, nil)
+	}
+	commit := in.message.ContentType() == mlsengine.ContentTypeCommit
+	switch epoch := in.message.Epoch(); {
+	case epoch > w.s.Epoch() && in.ordered && commit:
+		return w.unreachable(in, &mlsengine.RuleError{Rule: mlsengine.WrongEpoch, Detail: "the order is ahead of us"})
+	case epoch > w.s.Epoch():
+		return w.refuseMessage(in, WrongEpoch, nil)
+	case epoch < w.s.Epoch() && commit:
+		return w.refuseMessage(in, StaleCommit, nil)
+	case epoch < w.s.Epoch():
+		return w.refuseMessage(in, StaleProposal, nil)
+	}
+	return w.openHandshake(in, commit)
+}
+
+// ownPending finds a pending proposal of ours by the digest of its message.
+func (w *work) ownPending(digest ids.Digest) int {
+	return slices.IndexFunc(w.s.Pending, func(q PendingProposal) bool { return q.Own && q.Digest == digest })
+}
+
+// ownOrdered notes where an own proposal stands in the group's order.
+func (w *work) ownOrdered(in incoming, q PendingProposal) error {
+	body := &v1.ProposalReceived{
+		Facts:    &v1.ProposalFacts{Type: uint32(q.Type), SenderType: uint32(q.SenderType), SenderIndex: q.SenderIndex, Ref: q.Ref},
+		Position: in.position, Encrypted: q.Encrypted, Own: true,
+	}
+	if err := w.emit(event{body: body}); err != nil {
+		return err
+	}
+	w.note(Outcome{Kind: OutcomeOwn, Position: in.position, Epoch: w.s.Epoch(), Sender: w.s.Client, Leaf: w.s.OwnLeaf, Ref: q.Ref})
+	return nil
+}
+
+// The warning about a handshake that travelled in the other wire format than
+// the policy wants.
+const warningWireFormat = "IncompatibleWireFormat"
+
+// openHandshake authenticates a handshake message of the current epoch. Local
+// policy refuses what comes from anywhere; what stands in the order was
+// accepted for everybody, so there it is only a warning.
+func (w *work) openHandshake(in incoming, commit bool) error {
+	var warnings []string
+	if !w.fitsPolicy(in.message) {
+		if !in.ordered {
+			return w.refuseMessage(in, IncompatibleWireFormat, nil)
+		}
+		warnings = append(warnings, warningWireFormat)
+	}
+	content, next, err := w.s.Private.Group.Open(in.message, w.s.Config.limits())
+	switch {
+	case errors.Is(err, mlsengine.OwnMessage) && !commit && in.ordered:
+		return w.ownProposalAgain(in)
+	case errors.Is(err, mlsengine.OwnMessage) && commit && !in.ordered:
+		return w.refuseMessage(in, SelfCommitIgnored, err)
+	case err != nil && commit && in.ordered:
+		return w.unreachable(in, err)
+	case err != nil:
+		return w.refuseMessage(in, messageCode(err), err)
+	case commit:
+		return w.takeCommit(in, opened{content, next, warnings})
+	}
+	return w.takeProposal(in, opened{content, next, warnings})
+}
+
+// opened is an authenticated handshake and what it used up.
+type opened struct {
+	content  *mlsengine.Content
+	next     *mlsengine.Group
+	warnings []string
+}
+
+// fitsPolicy checks the wire format of a member's handshake. Outsiders cannot
+// encrypt.
+func (w *work) fitsPolicy(m *mlsengine.Message) bool {
+	sender, public := m.Sender()
+	switch w.s.Config.WirePolicy {
+	case WirePlaintext:
+		return public
+	case WireCiphertext:
+		return !public || sender.Type != mlsengine.SenderTypeMember
+	}
+	return true
+}
+
+// ownProposalAgain takes a public proposal of ours that is no longer pending
+// and nevertheless stands in the order: others may commit it, so we need it.
+func (w *work) ownProposalAgain(in incoming) error {
+	content, err := w.s.Group.VerifyMessage(in.message)
+	if err != nil {
+		return w.refuseMessage(in, OwnMessage, err)
+	}
+	return w.takeProposal(in, opened{content: content, next: w.s.Private.Group})
+}
+
+// takeProposal makes a proposal pending.
+func (w *work) takeProposal(in incoming, o opened) error {
+	if w.s.pendingIndex(o.content.ProposalRef()) >= 0 {
+		return w.refuseMessage(in, DuplicateMessage, nil)
+	}
+	if len(w.s.Pending) >= PendingMax {
+		return w.refuseMessage(in, TooManyProposals, nil)
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	sender, client := o.content.Sender(), w.senderClient(o.content)
+	body := &v1.ProposalReceived{
+		Facts: proposalFacts(o.content), Position: in.position, Encrypted: o.content.Encrypted(), MessageDigest: in.digest[:],
+		Warnings: append(o.warnings, w.proposalDoubts(o.content)...), Own: w.isOwn(sender),
+	}
+	e := event{body: body}
+	if o.content.Encrypted() {
+		use := consumptions{{o.content.Epoch(), sender.Leaf, mlsengine.ContentTypeProposal, o.content.Generation()}}
+		content := secret.New(o.content.Marshal())
+		e.secrets = []events.Secret{
+			{Class: events.ClassConsumption, Plain: sealedList(&use)},
+			{Class: events.ClassAudit, Plain: content},
+		}
+		w.s.Private = w.s.Private.withGroup(o.next).withProposal(o.content.ProposalRef(), secret.Bytes{}, content)
+		w.batch.consumed = true
+	}
+	if err := w.emit(e); err != nil {
+		return err
+	}
+	w.note(Outcome{
+		Kind: OutcomeProposal, Position: in.position, Epoch: w.s.Epoch(), Sender: client, Leaf: sender.Leaf,
+		Ref: o.content.ProposalRef(), Warnings: body.GetWarnings(),
+	})
+	return nil
+}
+
+func (w *work) isOwn(s mlsengine.Sender) bool {
+	return s.Type == mlsengine.SenderTypeMember && s.Leaf == w.s.OwnLeaf
+}
+
+// senderClient names the member that sent a content of the current epoch.
+func (w *work) senderClient(c *mlsengine.Content) ids.ClientID {
+	if s := c.Sender(); s.Type == mlsengine.SenderTypeMember {
+		if m, ok := w.s.Group.Member(s.Leaf); ok {
+			return ClientOf(m.Credential)
+		}
+	}
+	return ""
+}
+
+// proposalDoubts asks the authentication service about whom a proposal brings in.
+func (w *work) proposalDoubts(c *mlsengine.Content) []string {
+	var leaf *mlsengine.LeafNode
+	switch p := c.Proposal().(type) {
+	case *mlsengine.Add:
+		leaf = &p.KeyPackage.LeafNode
+	case *mlsengine.Update:
+		leaf = &p.LeafNode
+	default:
+		return nil
+	}
+	if w.authentic(ClientOf(leaf.Credential), leaf.Credential, leaf.SignatureKey) {
+		return nil
+	}
+	return []string{warningCredential}
+}
+
+// takeCommit enters the epoch of somebody else's commit.
+func (w *work) takeCommit(in incoming, o opened) error {
+	contents, err := w.pendingContents()
+	if err != nil {
+		return err
+	}
+	staged, err := o.next.StageCommit(mlsengine.CommitInput{
+		Commit: o.content, Proposals: contents, OwnUpdates: w.s.Private.ownUpdates(), PSKs: w.env.PSKs,
+	}, w.env.engine())
+	if err != nil {
+		if in.ordered {
+			return w.unreachable(in, err)
+		}
+		return w.refuseMessage(in, messageCode(err), err)
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	w.s.Private = w.s.Private.withGroup(o.next)
+	epoch, committer := w.s.Epoch(), w.committerOf(staged.Effects)
+	a := advance{
+		staged: staged, content: o.content, cause: v1.EpochCause_EPOCH_CAUSE_PEER, position: in.position,
+		digest: in.digest, encrypted: o.content.Encrypted(), warnings: o.warnings,
+	}
+	if staged.Effects.External {
+		a.cause = v1.EpochCause_EPOCH_CAUSE_EXTERNAL
+	}
+	if err := w.enterEpoch(a); err != nil {
+		return err
+	}
+	w.note(Outcome{
+		Kind: OutcomeCommit, Position: in.position, Epoch: epoch, Sender: committer, Leaf: staged.Effects.CommitterLeaf, Warnings: o.warnings,
+	})
+	return nil
+}
+
+// messageCode names what the engine found wrong with a message.
+func messageCode(err error) Code {
+	var rule *mlsengine.RuleError
+	if !errors.As(err, &rule) {
+		return InvalidMessage
+	}
+	switch rule.Rule {
+	case mlsengine.WrongEpoch:
+		return WrongEpoch
+	case mlsengine.WrongGroup:
+		return WrongGroup
+	case mlsengine.OwnMessage:
+		return OwnMessage
+	case mlsengine.GenerationConsumed:
+		return DuplicateMessage
+	case mlsengine.GenerationTooFar:
+		return GenerationTooFar
+	case mlsengine.InvalidCiphertext, mlsengine.InvalidSenderData:
+		return DecryptionError
+	case mlsengine.MalformedMessage, mlsengine.MalformedContent, mlsengine.UnsupportedVersion:
+		return MalformedMessage
+	case mlsengine.UnsupportedWireFormat:
+		return IncompatibleWireFormat
+	case mlsengine.UnknownProposal:
+		return UnknownProposal
+	case mlsengine.GroupEnded:
+		return GroupEnded
+	}
+	return InvalidMessage
+}
+
+// refuseMessage records a message that was not accepted.
+func (w *work) refuseMessage(in incoming, code Code, cause error) error {
+	body := &v1.MessageRejected{Code: string(code), Position: in.position, Digest: in.digest[:]}
+	var rule *mlsengine.RuleError
+	if errors.As(cause, &rule) {
+		body.Rule = rule.Rule.Code()
+	}
+	if cause != nil {
+		body.Detail = bounded(cause.Error())
+	}
+	if in.message != nil {
+		body.Epoch, body.ContentType = uint64(in.message.Epoch()), uint32(in.message.ContentType())
+	}
+	if err := w.emit(event{body: body}); err != nil {
+		return err
+	}
+	w.note(Outcome{
+		Kind: OutcomeRejected, Code: code, Rule: body.GetRule(), Detail: body.GetDetail(),
+		Position: in.position, Epoch: mlsengine.Epoch(body.GetEpoch()),
+	})
+	return nil
+}
+
+// note adds what became of a message to the reply.
+func (w *work) note(o Outcome) { w.reply.Outcomes = append(w.reply.Outcomes, o) }

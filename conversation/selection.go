@@ -1,0 +1,156 @@
+package conversation
+
+import (
+	"parley/mlsengine"
+)
+
+// selection says which pending proposals a commit of ours includes by
+// reference, and which of the wanted ones remain to be included by value.
+// Everything pending is meant to go in. What the rules do not allow together is
+// chosen as RFC 9420 recommends (§12.2); what somebody proposed that no commit
+// could hold is left out, so that nobody can keep us from committing.
+func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []mlsengine.Proposal, error) {
+	pending, err := w.pendingContents()
+	if err != nil {
+		return nil, nil, err
+	}
+	c := chooser{own: w.s.OwnLeaf, removed: map[mlsengine.LeafIndex]bool{}}
+	refs, inline, err := c.choose(pending, wanted)
+	if err != nil {
+		return nil, nil, err
+	}
+	check := func(list []*mlsengine.Content) error {
+		return w.s.Private.Group.CheckProposals(list, inline, w.env.PSKs, w.env.engine())
+	}
+	if check(refs) == nil {
+		return refs, inline, nil
+	}
+	if err := check(nil); err != nil {
+		return nil, nil, commitFault(err)
+	}
+	return admissible(nil, refs, check), inline, nil
+}
+
+// admissible adds to a list whatever the check lets in, halving what it
+// refuses: few bad ones cost few checks.
+func admissible(list, more []*mlsengine.Content, check func([]*mlsengine.Content) error) []*mlsengine.Content {
+	if len(more) == 0 {
+		return list
+	}
+	if all := append(list[:len(list):len(list)], more...); check(all) == nil {
+		return all
+	}
+	if len(more) == 1 {
+		return list
+	}
+	half := len(more) / 2
+	return admissible(admissible(list, more[:half], check), more[half:], check)
+}
+
+// pendingContents reads the pending proposals.
+func (w *work) pendingContents() ([]*mlsengine.Content, error) {
+	contents := make([]*mlsengine.Content, 0, len(w.s.Pending))
+	for _, q := range w.s.Pending {
+		b, ok := w.s.Private.content(q)
+		if !ok {
+			return nil, brokenf("proposal %x has no content", []byte(q.Ref))
+		}
+		c, err := mlsengine.ParseContent(b)
+		if err != nil {
+			return nil, brokenf("proposal %x: %v", []byte(q.Ref), err)
+		}
+		contents = append(contents, c)
+	}
+	return contents, nil
+}
+
+// chooser picks among proposals that exclude each other.
+type chooser struct {
+	own     mlsengine.LeafIndex
+	removed map[mlsengine.LeafIndex]bool // leaves that the commit removes
+}
+
+func (c *chooser) choose(pending []*mlsengine.Content, wanted []mlsengine.Proposal) ([]*mlsengine.Content, []mlsengine.Proposal, error) {
+	kept, err := c.removes(pending)
+	if err != nil {
+		return nil, nil, err
+	}
+	inline := make([]mlsengine.Proposal, 0, len(wanted))
+	for _, p := range wanted {
+		if r, ok := p.(*mlsengine.Remove); ok {
+			if c.removed[r.Removed] {
+				continue // somebody proposed it already
+			}
+			c.removed[r.Removed] = true
+		}
+		inline = append(inline, p)
+	}
+	kept = c.lastChanges(kept)
+	return withoutReInit(kept, len(inline)), inline, nil
+}
+
+// removes notes who is removed, once each. We cannot commit our own removal,
+// and must not escape it by committing something else.
+func (c *chooser) removes(pending []*mlsengine.Content) ([]*mlsengine.Content, error) {
+	kept := make([]*mlsengine.Content, 0, len(pending))
+	for _, content := range pending {
+		if r, ok := content.Proposal().(*mlsengine.Remove); ok {
+			if r.Removed == c.own {
+				return nil, refuse(CannotRemoveSelf, GiveUp, "a pending proposal removes us")
+			}
+			if c.removed[r.Removed] {
+				continue
+			}
+			c.removed[r.Removed] = true
+		}
+		kept = append(kept, content)
+	}
+	return kept, nil
+}
+
+// lastChanges keeps of the Updates of a leaf the last, none of ourselves (our
+// path replaces the leaf) or of a leaf that is removed; of the context
+// extensions the last; and nothing that only an external commit may hold.
+func (c *chooser) lastChanges(pending []*mlsengine.Content) []*mlsengine.Content {
+	updated := map[mlsengine.LeafIndex]bool{}
+	context := false
+	keep := make([]bool, len(pending))
+	for i := len(pending) - 1; i >= 0; i-- {
+		switch pending[i].Proposal().(type) {
+		case *mlsengine.Update:
+			leaf := pending[i].Sender().Leaf
+			keep[i] = leaf != c.own && !c.removed[leaf] && !updated[leaf]
+			updated[leaf] = true
+		case *mlsengine.GroupContextExtensions:
+			keep[i] = !context
+			context = true
+		case *mlsengine.ExternalInit:
+		default:
+			keep[i] = true
+		}
+	}
+	kept := make([]*mlsengine.Content, 0, len(pending))
+	for i, content := range pending {
+		if keep[i] {
+			kept = append(kept, content)
+		}
+	}
+	return kept
+}
+
+// withoutReInit prefers everything else to a ReInit, which must be alone.
+func withoutReInit(pending []*mlsengine.Content, inline int) []*mlsengine.Content {
+	others := make([]*mlsengine.Content, 0, len(pending))
+	var reinit *mlsengine.Content
+	for _, content := range pending {
+		if _, ok := content.Proposal().(*mlsengine.ReInit); ok {
+			reinit = content
+			continue
+		}
+		others = append(others, content)
+	}
+	if reinit != nil && len(others) == 0 && inline == 0 {
+		return []*mlsengine.Content{reinit}
+	}
+	return others
+}
