@@ -34,10 +34,10 @@ type subjectPublicKeyInfo struct {
 	Key       asn1.BitString
 }
 
-// checkKey checks that an X.509 credential's end entity has the leaf's
+// certifies checks that an X.509 credential's end entity has the leaf's
 // signature key (§5.3). Every signature algorithm of the suites encodes its
 // keys in certificates as MLS does. Other credentials hold no key.
-func (k Credential) checkKey(key suite.SignaturePublicKey) error {
+func (k Credential) certifies(key suite.SignaturePublicKey) error {
 	if k.credentialType != CredentialTypeX509 {
 		return nil
 	}

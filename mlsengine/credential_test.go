@@ -46,17 +46,17 @@ func TestAnX509CredentialHoldsTheLeafsKey(t *testing.T) {
 		key suite.SignaturePublicKey
 	}{{selfSigned(t, edwards), edwardsPublic}, {selfSigned(t, nist), point}} {
 		credential := X509Credential([][]byte{c.der, []byte("an issuer that nobody parses here")})
-		if err := credential.checkKey(c.key); err != nil {
+		if err := credential.certifies(c.key); err != nil {
 			t.Error(err)
 		}
 		other := append(suite.SignaturePublicKey{}, c.key...)
 		other[len(other)-1] ^= 1
-		wantRule(t, LeafCertificateKey, credential.checkKey(other))
-		wantRule(t, LeafCertificateKey, X509Credential([][]byte{append(c.der, 0)}).checkKey(c.key))
-		wantRule(t, LeafCertificateKey, X509Credential([][]byte{c.der[:50]}).checkKey(c.key))
+		wantRule(t, LeafCertificateKey, credential.certifies(other))
+		wantRule(t, LeafCertificateKey, X509Credential([][]byte{append(c.der, 0)}).certifies(c.key))
+		wantRule(t, LeafCertificateKey, X509Credential([][]byte{c.der[:50]}).certifies(c.key))
 	}
-	wantRule(t, LeafCertificateKey, X509Credential(nil).checkKey(edwardsPublic))
-	if err := BasicCredential([]byte("alice")).checkKey(edwardsPublic); err != nil {
+	wantRule(t, LeafCertificateKey, X509Credential(nil).certifies(edwardsPublic))
+	if err := BasicCredential([]byte("alice")).certifies(edwardsPublic); err != nil {
 		t.Error(err)
 	}
 }
