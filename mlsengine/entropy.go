@@ -38,6 +38,9 @@ func codeSecret(c *syntax.Coder, s *secret.Bytes) {
 	b := s.Expose()
 	syntax.Opaque(c, &b)
 	if c.Reading() {
-		*s = secret.Clone(b)
+		*s = secret.Bytes{}
+		if len(b) > 0 {
+			*s = secret.Clone(b)
+		}
 	}
 }

@@ -203,8 +203,10 @@ type privateSeal struct {
 	Padding    int // the content is padded to a multiple of it; 0 and 1 pad nothing
 }
 
-// sealPrivate makes a PrivateMessage of a signed content (§6.3).
+// sealPrivate makes a PrivateMessage of a signed content (§6.3). The keys are
+// consumed, whether it succeeds or not.
 func sealPrivate(s *suite.Suite, in privateSeal) (*Message, error) {
+	defer in.Keys.wipe()
 	f := &in.Content.Content
 	if in.Content.WireFormat != WireFormatPrivateMessage || f.Sender.Type != SenderTypeMember {
 		panic("mlsengine: this content was not signed to travel encrypted")

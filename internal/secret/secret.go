@@ -39,14 +39,40 @@ func SetRecorder(record func([]byte)) {
 
 // Bytes is an immutable holder of key material. Copies share the memory, so
 // Wipe reaches all of them. The zero value holds nothing.
-type Bytes struct{ b []byte }
+//
+// The material stands behind two pointers because package fmt does not call
+// the methods of unexported fields: of a secret inside a printed struct it
+// would show the bytes, and one pointer it follows under a wrong verb. Of a
+// pointer to a pointer it shows the address.
+type Bytes struct{ m **material }
 
-// New takes ownership of b; the caller must not touch it again.
+type material struct{ b []byte }
+
+// cell is a material and the pointer to it, in one allocation.
+type cell struct {
+	self *material
+	material
+}
+
+// New takes ownership of b; the caller must not touch it again. Nothing and
+// zeroes, which some inputs of the key schedule are, are not reported to the
+// recorder: everybody knows them.
 func New(b []byte) Bytes {
-	if record := recorder.Load(); record != nil {
+	if record := recorder.Load(); record != nil && !zeroes(b) {
 		(*record)(b)
 	}
-	return Bytes{b: b}
+	c := &cell{material: material{b}}
+	c.self = &c.material
+	return Bytes{&c.self}
+}
+
+func zeroes(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Clone is New over a copy of b.
@@ -56,21 +82,26 @@ func Clone(b []byte) Bytes {
 
 // Expose gives the key material itself, not a copy. The caller must neither
 // change nor keep it.
-func (s Bytes) Expose() []byte { return s.b }
+func (s Bytes) Expose() []byte {
+	if s.m == nil {
+		return nil
+	}
+	return (*s.m).b
+}
 
 // Len is the length in bytes.
-func (s Bytes) Len() int { return len(s.b) }
+func (s Bytes) Len() int { return len(s.Expose()) }
 
-// IsZero reports whether the holder was never filled.
-func (s Bytes) IsZero() bool { return s.b == nil }
+// IsZero reports whether the holder holds nothing.
+func (s Bytes) IsZero() bool { return s.Len() == 0 }
 
 // Equal compares in constant time for equal lengths.
 func (s Bytes) Equal(other Bytes) bool {
-	return subtle.ConstantTimeCompare(s.b, other.b) == 1
+	return subtle.ConstantTimeCompare(s.Expose(), other.Expose()) == 1
 }
 
 // Wipe overwrites the key material in this holder and all its copies.
-func (s Bytes) Wipe() { clear(s.b) }
+func (s Bytes) Wipe() { clear(s.Expose()) }
 
 // Format implements fmt.Formatter: every verb prints the redaction.
 func (Bytes) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }

@@ -47,6 +47,27 @@ func TestSecretNeverPrintsItself(t *testing.T) {
 	}
 }
 
+// hidden has the secret where fmt finds no methods.
+type hidden struct {
+	inner  particularSecret
+	nested struct{ list []Bytes }
+}
+
+func TestSecretInUnexportedFieldsDoesNotPrint(t *testing.T) {
+	const material = "correct horse battery"
+	h := hidden{inner: particularSecret{New([]byte(material))}}
+	h.nested.list = []Bytes{h.inner.Bytes}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%s", "%q", "%d"} {
+		for _, v := range []any{h, &h, []hidden{h}, map[string]hidden{"k": h}} {
+			out := fmt.Sprintf(verb, v)
+			decimal := strings.Trim(fmt.Sprint([]byte(material)), "[]")
+			if strings.Contains(out, material) || strings.Contains(out, fmt.Sprintf("%x", material)) || strings.Contains(out, decimal) || strings.Contains(out, "0x63, 0x6f") {
+				t.Errorf("%s printed the secret: %s", verb, out)
+			}
+		}
+	}
+}
+
 func TestWipeReachesCopies(t *testing.T) {
 	s := New([]byte{1, 2, 3})
 	other := s
@@ -68,6 +89,9 @@ func TestRecorderSeesEverySecret(t *testing.T) {
 	t.Cleanup(func() { SetRecorder(nil) })
 	source := []byte("b")
 	New([]byte("a"))
+	New(nil)
+	New([]byte{})
+	New(make([]byte, 32))
 	c := Clone(source)
 	source[0] = 'x'
 	if strings.Join(seen, "") != "ab" || string(c.Expose()) != "b" {

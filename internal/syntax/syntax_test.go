@@ -154,6 +154,52 @@ func TestElementsMayNotLeaveTheirVector(t *testing.T) {
 	}
 }
 
+// armed is a sum of one arm behind a preset field, and padding.
+type armed struct {
+	preset bool
+	arm    *inner
+	pad    int
+	clean  bool
+}
+
+func (a *armed) Code(c *Coder) {
+	if !a.preset {
+		c.Fail("the preset field is lost")
+	}
+	Arm(c, &a.arm)
+	a.clean = Zeros(c, &a.pad)
+}
+
+func TestDecodeOwnedKeepsPresetFields(t *testing.T) {
+	b := Encode(&armed{preset: true, arm: &inner{A: 3, B: id("abc")}, pad: 5})
+	got := armed{preset: true}
+	if err := DecodeOwned(b, &got); err != nil || got.pad != 5 || !got.clean || got.arm.A != 3 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if &got.arm.B[0] != &b[2] {
+		t.Error("DecodeOwned copied its input")
+	}
+	b[len(b)-1] = 1
+	if err := DecodeOwned(b, &got); err != nil || got.clean {
+		t.Errorf("padding that is not zero: clean %v, %v", got.clean, err)
+	}
+	if err := DecodeOwned(b, &armed{}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("without the preset field: %v", err)
+	}
+	if err := DecodeOwned([]byte{1, 1, 'a', 0}, &inner{}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("trailing byte: %v", err)
+	}
+}
+
+func TestWritingAnAbsentArmPanics(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	Encode(&armed{preset: true})
+}
+
 type unwritable struct{}
 
 func (*unwritable) Code(c *Coder) { c.Fail("unknown arm") }
