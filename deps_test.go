@@ -33,6 +33,7 @@ actors                  : conversation delivery events events/jetlog events/v1 i
 projections             : events events/v1 internal/ids
 internal/audit          : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine mlsengine/suite projections
                         : actors conversation delivery events events/jetlog internal/ids internal/natsd internal/secret mlsengine
+internal/audit/audittest : conversation events events/jetlog events/v1 internal/ids internal/natsd mlsengine mlsengine/suite
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections
 cmd/node                : * internal/audit internal/natsd events
 cmd/vectors             : *

@@ -28,13 +28,7 @@ func (o *commandOutcome) Code(c *syntax.Coder) {
 	syntax.Uint64(c, &o.position)
 }
 
-// named is a command of a conversation or of a client.
-type named interface {
-	Name() string
-	Meta() CommandMeta
-}
-
-func refOf(c named) CommandRef {
+func refOf(c Command) CommandRef {
 	m := c.Meta()
 	return CommandRef{ID: m.ID, Principal: m.Principal, Name: c.Name(), IssuedMs: m.IssuedMs, RequestDigest: m.RequestDigest}
 }

@@ -18,16 +18,14 @@ type AuditRow struct {
 	Transaction ids.TransactionID
 }
 
-// AuditRows are the rows of one record, one for each event.
-func AuditRows(id events.LogID, r *events.Record) []AuditRow {
+// AuditRows are the rows of the narrator's next record, one for each event.
+func (n *Narrator) AuditRows(r *events.Record) []AuditRow {
 	rows := make([]AuditRow, 0, len(r.Events))
-	n := narrator{id: id, who: subject(id)}
-	for _, e := range r.Events {
-		row := AuditRow{
-			Log: id, Version: r.Version, TimeMS: r.TimeMS, Event: e.Kind(), Text: n.clause(e.Body),
+	for i, clause := range n.Clauses(r) {
+		rows = append(rows, AuditRow{
+			Log: n.id, Version: r.Version, TimeMS: r.TimeMS, Event: r.Events[i].Kind(), Text: clause,
 			Command: r.Cause.Command, CommandID: r.Cause.CommandID, Principal: r.Cause.Principal, Transaction: r.Cause.Transaction,
-		}
-		rows = append(rows, row)
+		})
 	}
 	return rows
 }

@@ -13,12 +13,28 @@ import (
 	"parley/internal/ids"
 )
 
-// Sentence tells a record in one sentence: when, who changed what, and why.
-func Sentence(id events.LogID, r *events.Record) string {
-	n := narrator{id: id, who: subject(id)}
+// Narrator tells the records of one log in sentences. It remembers who is in the group, so that it can name whom an event only numbers;
+// give it the records in order.
+type Narrator struct {
+	id      events.LogID
+	who     string
+	members *Members
+	names   map[uint32]ids.ClientID
+
+	cause    events.Cause // of the record being told
+	position uint64       // newest place in the group's order that it speaks of
+}
+
+// NewNarrator starts at the beginning of a log.
+func NewNarrator(id events.LogID) *Narrator {
+	return &Narrator{id: id, who: subject(id), members: NewMembers(id.Client), names: map[uint32]ids.ClientID{}}
+}
+
+// Sentence tells the next record: when, who changed what, and why.
+func (n *Narrator) Sentence(r *events.Record) string {
 	clauses := make([]string, 0, len(r.Events))
-	for _, e := range r.Events {
-		if clause := n.clause(e.Body); clause != "" {
+	for _, clause := range n.Clauses(r) {
+		if clause != "" {
 			clauses = append(clauses, clause)
 		}
 	}
@@ -28,25 +44,49 @@ func Sentence(id events.LogID, r *events.Record) string {
 	return fmt.Sprintf("At %s %s, %s.", Timestamp(r.TimeMS), strings.Join(clauses, "; "), n.why(r))
 }
 
+// Clauses tells the next record event by event; an event that goes without saying has no words.
+func (n *Narrator) Clauses(r *events.Record) []string {
+	n.cause, n.position = r.Cause, 0
+	clauses := make([]string, 0, len(r.Events))
+	for _, e := range r.Events {
+		clauses = append(clauses, n.clause(e.Body))
+		n.learn(r, e)
+	}
+	return clauses
+}
+
+// learn keeps the names of those who are in the group. Names of those who left stay until their leaf is taken again.
+func (n *Narrator) learn(r *events.Record, e events.Event) {
+	one := events.Record{Head: r.Head, Events: []events.Event{e}}
+	n.members.Apply(&one)
+	for _, m := range n.members.present {
+		n.names[m.Leaf] = m.Client
+	}
+}
+
+// leaf names the member at a leaf.
+func (n *Narrator) leaf(leaf uint32) string {
+	if name, ok := n.names[leaf]; ok {
+		return name.String()
+	}
+	return fmt.Sprintf("leaf %d", leaf)
+}
+
 // Timestamp prints a record's time, in UTC with milliseconds.
 func Timestamp(ms uint64) string {
 	return time.UnixMilli(int64(ms)).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// narrator words the events of one record.
-type narrator struct {
-	id       events.LogID
-	who      string
-	position uint64 // newest place in the group's order that the record speaks of
-}
-
 // clause words one event. Each helper knows one family and answers "" for the rest; a kind that none of them knows is told by its name,
 // so that an older program can still show a newer log.
-func (n *narrator) clause(body eventsv1.Body) string {
+func (n *Narrator) clause(body eventsv1.Body) string {
 	for _, family := range []func(eventsv1.Body) string{n.epoch, n.proposal, n.commit, n.traffic, n.upkeep, n.trouble, n.client, n.order} {
 		if clause := family(body); clause != "" {
 			return clause
 		}
+	}
+	if done, ok := body.(*eventsv1.CommandCompleted); ok {
+		return n.completed(done)
 	}
 	if body == nil {
 		return n.who + " recorded an event this program does not know"
@@ -55,7 +95,7 @@ func (n *narrator) clause(body eventsv1.Body) string {
 }
 
 // why names the cause of a record: a command, the group's order, or upkeep.
-func (n *narrator) why(r *events.Record) string {
+func (n *Narrator) why(r *events.Record) string {
 	var b strings.Builder
 	c := r.Cause
 	switch {
@@ -77,8 +117,28 @@ func (n *narrator) why(r *events.Record) string {
 	return b.String()
 }
 
+// completed words the end of a command. One that is done in its own record needs no words.
+func (n *Narrator) completed(b *eventsv1.CommandCompleted) string {
+	command, principal := b.GetCommand().GetCommand(), b.GetCommand().GetPrincipal()
+	if command == "" {
+		command, principal = n.cause.Command, n.cause.Principal
+	}
+	what := "the command " + printable([]byte(command))
+	if principal != "" {
+		what += " of " + printable([]byte(principal))
+	}
+	own := string(n.cause.CommandID) == string(b.GetCommand().GetId())
+	switch {
+	case b.GetCode() != 0:
+		return fmt.Sprintf("%s failed%s%s", what, reason(b.GetError()), reason(b.GetDetail()))
+	case own:
+		return ""
+	}
+	return "with that " + what + " is done"
+}
+
 // at remembers a position in the group's order and words it.
-func (n *narrator) at(position uint64) string {
+func (n *Narrator) at(position uint64) string {
 	if position == 0 {
 		return ""
 	}

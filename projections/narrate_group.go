@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -9,7 +10,7 @@ import (
 )
 
 // epoch words the events that begin, change or end a membership.
-func (n *narrator) epoch(body eventsv1.Body) string {
+func (n *Narrator) epoch(body eventsv1.Body) string {
 	switch b := body.(type) {
 	case *eventsv1.ConversationCreated:
 		return fmt.Sprintf("%s created the conversation with cipher suite %d and is its only member", n.who, b.GetConfig().GetCipherSuite())
@@ -34,7 +35,7 @@ func (n *narrator) epoch(body eventsv1.Body) string {
 }
 
 // advanced tells whose commit made the epoch and what it changed.
-func (n *narrator) advanced(b *eventsv1.EpochAdvanced) string {
+func (n *Narrator) advanced(b *eventsv1.EpochAdvanced) string {
 	committer := ids.ClientID(b.GetCommitter()).String()
 	var s strings.Builder
 	switch b.GetCause() {
@@ -78,12 +79,15 @@ func effects(b *eventsv1.EpochAdvanced) string {
 }
 
 // proposal words the proposals of the current epoch.
-func (n *narrator) proposal(body eventsv1.Body) string {
+func (n *Narrator) proposal(body eventsv1.Body) string {
 	switch b := body.(type) {
 	case *eventsv1.ProposalCreated:
-		return fmt.Sprintf("%s proposed %s", n.who, describeProposal(b.GetFacts()))
+		return fmt.Sprintf("%s proposed to %s", n.who, n.wish(b.GetFacts()))
 	case *eventsv1.ProposalReceived:
-		return fmt.Sprintf("%s received from %s a proposal%s: %s", n.who, proposer(b.GetFacts()), n.at(b.GetPosition()), describeProposal(b.GetFacts()))
+		if b.GetOwn() {
+			return fmt.Sprintf("the proposal of %s to %s was ordered%s", n.who, n.wish(b.GetFacts()), n.at(b.GetPosition()))
+		}
+		return fmt.Sprintf("%s received the proposal of %s to %s%s", n.who, n.proposer(b.GetFacts()), n.wish(b.GetFacts()), n.at(b.GetPosition()))
 	case *eventsv1.ProposalCleared:
 		return fmt.Sprintf("%s dropped proposal %s%s", n.who, short(b.GetRef()), reason(b.GetReason()))
 	case *eventsv1.ProposalsRenewed:
@@ -113,15 +117,39 @@ func ProposalName(t uint32) string {
 	return fmt.Sprintf("type %d", t)
 }
 
-func describeProposal(f *eventsv1.ProposalFacts) string {
-	return fmt.Sprintf("%s (%s)", ProposalName(f.GetType()), short(f.GetRef()))
+// wish says what a proposal asks for, as far as its facts and the first bytes of its struct tell.
+func (n *Narrator) wish(f *eventsv1.ProposalFacts) string {
+	var what string
+	switch f.GetType() {
+	case 1:
+		what = "add a member"
+	case 2:
+		what = "renew the keys of " + n.proposer(f)
+	case 3:
+		what = "remove a member"
+		// Remove is the type and a leaf index (§12.1.3).
+		if b := f.GetProposal(); len(b) == 6 {
+			what = "remove " + n.leaf(binary.BigEndian.Uint32(b[2:]))
+		}
+	case 4:
+		what = "mix in a pre-shared key"
+	case 5:
+		what = "close the group for a successor"
+	case 6:
+		what = "join from outside"
+	case 7:
+		what = "change the group's extensions"
+	default:
+		what = "do what " + ProposalName(f.GetType()) + " stands for"
+	}
+	return fmt.Sprintf("%s (%s)", what, short(f.GetRef()))
 }
 
 // proposer names the sender of a proposal by its place in the group (§6).
-func proposer(f *eventsv1.ProposalFacts) string {
+func (n *Narrator) proposer(f *eventsv1.ProposalFacts) string {
 	switch f.GetSenderType() {
 	case 1:
-		return fmt.Sprintf("leaf %d", f.GetSenderIndex())
+		return n.leaf(f.GetSenderIndex())
 	case 2:
 		return fmt.Sprintf("external sender %d", f.GetSenderIndex())
 	case 3:
@@ -133,7 +161,7 @@ func proposer(f *eventsv1.ProposalFacts) string {
 }
 
 // commit words an own commit on its way through the delivery service.
-func (n *narrator) commit(body eventsv1.Body) string {
+func (n *Narrator) commit(body eventsv1.Body) string {
 	switch b := body.(type) {
 	case *eventsv1.CommitStaged:
 		return n.staged(b)
@@ -147,7 +175,7 @@ func (n *narrator) commit(body eventsv1.Body) string {
 	return ""
 }
 
-func (n *narrator) staged(b *eventsv1.CommitStaged) string {
+func (n *Narrator) staged(b *eventsv1.CommitStaged) string {
 	intent := b.GetIntent()
 	switch intent {
 	case "add_members":

@@ -9,10 +9,10 @@ import (
 )
 
 // traffic words messages on their way in and out.
-func (n *narrator) traffic(body eventsv1.Body) string {
+func (n *Narrator) traffic(body eventsv1.Body) string {
 	switch b := body.(type) {
 	case *eventsv1.GenerationsReserved:
-		return fmt.Sprintf("%s reserved %s %s of epoch %d from %d", n.who, contentName(b.GetContentType()), plural(b.GetCount(), "generation"), b.GetEpoch(), b.GetFrom())
+		return fmt.Sprintf("%s reserved %s from %d of epoch %d for %s messages", n.who, plural(b.GetCount(), "generation"), b.GetFrom(), b.GetEpoch(), contentName(b.GetContentType()))
 	case *eventsv1.MessagesConsumed:
 		clause := fmt.Sprintf("%s opened %s%s", n.who, plural(b.GetCount(), "message"), n.at(b.GetPosition()))
 		if b.GetSpooled() > 0 {
@@ -32,7 +32,8 @@ func (n *narrator) traffic(body eventsv1.Body) string {
 	case *eventsv1.DeliveryExpired:
 		return fmt.Sprintf("%s gave up on handing over %s, up to number %d", n.who, plural(b.GetCount(), "message"), b.GetThrough())
 	case *eventsv1.OrderFollowed:
-		return fmt.Sprintf("%s followed the group's order%s", n.who, n.at(b.GetPosition()))
+		n.at(b.GetPosition())
+		return fmt.Sprintf("nothing changed for %s", n.who)
 	case *eventsv1.SecretExported:
 		return fmt.Sprintf("%s exported a secret of %s from epoch %d for %q", n.who, plural(b.GetLength(), "byte"), b.GetEpoch(), b.GetLabel())
 	}
@@ -48,7 +49,7 @@ func contentName(t uint32) string {
 }
 
 // upkeep words what a log does for its own sake.
-func (n *narrator) upkeep(body eventsv1.Body) string {
+func (n *Narrator) upkeep(body eventsv1.Body) string {
 	switch b := body.(type) {
 	case *eventsv1.SecretsCheckpoint:
 		return fmt.Sprintf("%s resealed its secrets under a new key%s", n.who, reason(b.GetReason()))
@@ -58,11 +59,6 @@ func (n *narrator) upkeep(body eventsv1.Body) string {
 		return fmt.Sprintf("%s set %s for the group", n.who, plural(len(b.GetExternalSenders()), "external sender"))
 	case *eventsv1.CrlDistributionPointsFound:
 		return fmt.Sprintf("%s found %s in credentials", n.who, plural(len(b.GetUrls()), "revocation list"))
-	case *eventsv1.CommandCompleted:
-		if b.GetCode() == 0 {
-			return fmt.Sprintf("%s remembered that the command was done", n.who)
-		}
-		return fmt.Sprintf("%s remembered that the command failed with code %d%s", n.who, b.GetCode(), reason(b.GetError()))
 	case *eventsv1.Moved:
 		return fmt.Sprintf("the log of %s moved to %s", n.who, printable([]byte(b.GetSuccessor())))
 	case *eventsv1.Claimed:
@@ -72,7 +68,7 @@ func (n *narrator) upkeep(body eventsv1.Body) string {
 }
 
 // trouble words what went wrong and was noticed.
-func (n *narrator) trouble(body eventsv1.Body) string {
+func (n *Narrator) trouble(body eventsv1.Body) string {
 	switch b := body.(type) {
 	case *eventsv1.EpochUnreachable:
 		return fmt.Sprintf("%s could not follow the accepted commit of epoch %d%s: rule %s%s", n.who, b.GetEpoch(), n.at(b.GetPosition()), printable([]byte(b.GetRule())), reason(b.GetDetail()))
@@ -87,7 +83,7 @@ func (n *narrator) trouble(body eventsv1.Body) string {
 }
 
 // client words the events of a client's own log.
-func (n *narrator) client(body eventsv1.Body) string {
+func (n *Narrator) client(body eventsv1.Body) string {
 	switch b := body.(type) {
 	case *eventsv1.ClientCreated:
 		return n.who + " was created"
@@ -119,7 +115,7 @@ func (n *narrator) client(body eventsv1.Body) string {
 }
 
 // order words the events of the delivery service.
-func (n *narrator) order(body eventsv1.Body) string {
+func (n *Narrator) order(body eventsv1.Body) string {
 	switch b := body.(type) {
 	case *eventsv1.OrderEntry:
 		return n.entry(b)
@@ -136,7 +132,7 @@ func (n *narrator) order(body eventsv1.Body) string {
 }
 
 // entry words one entry of a group's order.
-func (n *narrator) entry(b *eventsv1.OrderEntry) string {
+func (n *Narrator) entry(b *eventsv1.OrderEntry) string {
 	sender := ids.ClientID(b.GetSender()).String()
 	switch b.GetKind() {
 	case eventsv1.EntryKind_ENTRY_KIND_GROUP:
@@ -163,7 +159,7 @@ func membership(b *eventsv1.OrderEntry) string {
 }
 
 // others names the other logs of an atomic batch.
-func (n *narrator) others(batch *events.BatchInfo) string {
+func (n *Narrator) others(batch *events.BatchInfo) string {
 	var names []string
 	for _, p := range batch.Participants {
 		if p.Log != n.id {

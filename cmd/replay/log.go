@@ -75,8 +75,12 @@ func show(ctx context.Context, s *session) error {
 	p := newPrinter(s, append(logColumns(func(r showRow) logName { return r.logName }),
 		column[showRow]{"VERSION", func(r showRow) string { return fmt.Sprint(r.Version) }},
 		column[showRow]{"WHAT HAPPENED", func(r showRow) string { return r.Sentence }})...)
+	narrators := map[events.LogID]*projections.Narrator{}
 	print := func(id events.LogID, r *events.Record) error {
-		return p.row(showRow{nameOf(id), r.Version, projections.Sentence(id, r)})
+		if narrators[id] == nil {
+			narrators[id] = projections.NewNarrator(id)
+		}
+		return p.row(showRow{nameOf(id), r.Version, narrators[id].Sentence(r)})
 	}
 	if s.options.follow {
 		return s.follow(ctx, print)

@@ -56,7 +56,7 @@ func newBook() *book {
 func (b *book) epoch(by events.LogID, facts *eventsv1.EpochFacts) error {
 	key := groupEpoch{by.Conversation, facts.GetEpoch()}
 	before, ok := b.epochs[key]
-	if !ok {
+	if !ok || len(before.facts.GetAuthenticatorFingerprint()) == 0 {
 		b.epochs[key] = epochSeen{by, facts}
 		return nil
 	}
@@ -66,10 +66,15 @@ func (b *book) epoch(by events.LogID, facts *eventsv1.EpochFacts) error {
 		return flawed(CheckTreeHash, "epoch %d has another tree hash than in log %s", facts.GetEpoch(), before.by)
 	case !bytes.Equal(facts.GetConfirmedTranscriptHash(), other.GetConfirmedTranscriptHash()):
 		return flawed(CheckTranscript, "epoch %d has another confirmed transcript hash than in log %s", facts.GetEpoch(), before.by)
-	case !bytes.Equal(facts.GetAuthenticatorFingerprint(), other.GetAuthenticatorFingerprint()):
+	case !sameFingerprint(facts, other):
 		return flawed(CheckAuthenticator, "epoch %d has another authenticator fingerprint than in log %s", facts.GetEpoch(), before.by)
 	}
 	return nil
+}
+
+// sameFingerprint compares where both have one: a member that an epoch no longer has cannot compute its authenticator.
+func sameFingerprint(a, b *eventsv1.EpochFacts) bool {
+	return len(a.GetAuthenticatorFingerprint()) == 0 || bytes.Equal(a.GetAuthenticatorFingerprint(), b.GetAuthenticatorFingerprint())
 }
 
 // commit holds the commit that a member followed against the group's order, where that was read and still has the place.

@@ -81,7 +81,7 @@ func before(r *events.Record, i int) *events.Record {
 	return &part
 }
 
-// epochAt is the epoch in which an event leaves the log, where it says so.
+// epochAt is the epoch to which an event belongs or in which it leaves the log, where it says so.
 func epochAt(body events.Body) (uint64, bool) {
 	switch b := body.(type) {
 	case *eventsv1.ConversationCreated:
@@ -91,7 +91,8 @@ func epochAt(body events.Body) (uint64, bool) {
 	case *eventsv1.EpochAdvanced:
 		return b.GetFacts().GetEpoch(), true
 	case *eventsv1.OrderEntry:
-		return b.GetEpoch(), true
+		// A late message names the epoch it was sealed in, not the one the order is in.
+		return b.GetEpoch(), b.GetKind() != eventsv1.EntryKind_ENTRY_KIND_APPLICATION
 	}
 	return 0, false
 }

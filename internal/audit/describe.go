@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 
+	"parley/conversation"
 	"parley/internal/ids"
 	"parley/mlsengine"
 )
@@ -15,9 +16,9 @@ func DescribeProposal(raw []byte, members map[uint32]ids.ClientID) string {
 	}
 	switch p := p.(type) {
 	case *mlsengine.Add:
-		return "add " + ids.ClientID(p.KeyPackage.LeafNode.Credential.Identity()).String()
+		return "add " + conversation.ClientOf(p.KeyPackage.LeafNode.Credential).String()
 	case *mlsengine.Update:
-		return "renew the keys of " + ids.ClientID(p.LeafNode.Credential.Identity()).String()
+		return "renew the keys of " + conversation.ClientOf(p.LeafNode.Credential).String()
 	case *mlsengine.Remove:
 		return "remove " + leafName(uint32(p.Removed), members)
 	case *mlsengine.PreSharedKey:

@@ -23,6 +23,7 @@ const (
 	CheckAuthenticator Check = "authenticator" // epoch authenticator or its fingerprint
 	CheckOrder         Check = "order"         // numbers of a group's order, or a member that saw another order
 	CheckBatch         Check = "batch"         // a transaction of which a part is missing
+	CheckRing          Check = "ring"          // the key ring is gone, or is not the one that was stored
 	CheckHead          Check = "head"          // the log ends before its anchor, or not with the trusted head
 )
 
@@ -36,6 +37,9 @@ type Finding struct {
 
 // Error implements error.
 func (f *Finding) Error() string {
+	if f.Version == 0 {
+		return fmt.Sprintf("log %s: %s: %s", f.Log, f.Check, f.Detail)
+	}
 	return fmt.Sprintf("log %s: record %d: %s: %s", f.Log, f.Version, f.Check, f.Detail)
 }
 
@@ -65,6 +69,8 @@ func find(id events.LogID, version uint64, err error) (*Finding, error) {
 		return &Finding{id, corrupt.Version, CheckChain, corrupt.Reason}, nil
 	case errors.Is(err, events.ErrDamaged):
 		return &Finding{id, version, CheckStore, err.Error()}, nil
+	case errors.Is(err, events.ErrRingCorrupt), errors.Is(err, errNoRing):
+		return &Finding{id, 0, CheckRing, err.Error()}, nil
 	case errors.Is(err, events.ErrRolledBack):
 		return &Finding{id, version, CheckHead, err.Error()}, nil
 	}

@@ -19,11 +19,15 @@ var ErrBadFold = errors.New("the history contradicts itself")
 // Records gives the records of a log up to a place, each verified as far as its chain and, with keys, its MAC. The last one may be cut at
 // the place; see Place.
 func (h *History) Records(ctx context.Context, id events.LogID, place Place, fn func(*events.Record) error) error {
-	c := cut{place: place}
+	return h.cut(ctx, id, &cut{place: place}, func(_, part *events.Record) error { return fn(part) })
+}
+
+// cut walks a log until c is done, with each record and the part of it that lies before the place.
+func (h *History) cut(ctx context.Context, id events.LogID, c *cut, fn func(whole, part *events.Record) error) error {
 	_, err := h.replay(ctx, id, func(r *events.Record) error {
 		part, done := c.take(r)
 		if part != nil {
-			if err := fn(part); err != nil {
+			if err := fn(r, part); err != nil {
 				return err
 			}
 		}
@@ -110,13 +114,19 @@ func (h *History) catchUp(ctx context.Context, heads map[events.LogID]events.Hea
 // audit opens one log with whatever keys there are.
 func (h *History) audit(ctx context.Context, id events.LogID) (*events.Audit, events.Keys, error) {
 	keys, err := h.keys(ctx, id)
+	if errors.Is(err, errNoRing) && !h.strict {
+		keys, err = events.Keys{}, nil // what can be read without it is shown; verification says that it is gone
+	}
 	if err != nil {
 		return nil, keys, err
 	}
 	return events.OpenAudit(h.source, id, keys, events.AuditOptions{}), keys, nil
 }
 
-// keys loads the ring of a log. Without keys, and for a log whose ring is gone, everything but secrets and MACs can still be read.
+// errNoRing is a log whose ring is gone, though there are keys to open it with.
+var errNoRing = errors.New("the log has records and no key ring")
+
+// keys loads the ring of a log. Without keys everything but secrets and MACs can still be read.
 func (h *History) keys(ctx context.Context, id events.LogID) (events.Keys, error) {
 	if h.vault == nil || h.rings == nil {
 		return events.Keys{}, nil
@@ -124,8 +134,8 @@ func (h *History) keys(ctx context.Context, id events.LogID) (events.Keys, error
 	keys, err := events.LoadKeys(ctx, h.rings, h.vault, id)
 	switch {
 	case errors.Is(err, events.ErrNotFound):
-		return events.Keys{}, nil
-	case errors.Is(err, events.ErrKeyMissing), errors.Is(err, events.ErrUnopened):
+		return events.Keys{}, errNoRing
+	case errors.Is(err, events.ErrKeyMissing):
 		return events.Keys{}, fmt.Errorf("%w: %w", ErrBadKeys, err)
 	}
 	return keys, err

@@ -41,6 +41,7 @@ type History struct {
 	damage func(context.Context) error
 	rings  events.RingStore // nil: an export has none
 	vault  events.KeyVault  // nil: no keys were given
+	strict bool             // verification: a ring that is gone is a finding
 	close  []func()         // newest last
 }
 
@@ -188,10 +189,13 @@ func (h *History) Export(ctx context.Context, w io.Writer, logs []events.LogID, 
 	return x.Close()
 }
 
-// sequenceAt is where in the stream the last record before a place stands.
+// sequenceAt is where in the stream the last record stands that lies before a place as a whole: a record cannot be exported in part.
 func (h *History) sequenceAt(ctx context.Context, id events.LogID, place Place) (sequence uint64, err error) {
-	err = h.Records(ctx, id, place, func(r *events.Record) error {
-		sequence = r.Sequence
+	c := cut{place: place}
+	err = h.cut(ctx, id, &c, func(whole, part *events.Record) error {
+		if len(part.Events) == len(whole.Events) {
+			sequence = whole.Sequence
+		}
 		return nil
 	})
 	return sequence, err

@@ -73,13 +73,15 @@ func unchecked(c Count) string {
 	if c.Skipped == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (%d unchecked: sealed for auditors)", c.Skipped)
+	return fmt.Sprintf(" (%d unchecked: encrypted)", c.Skipped)
 }
 
 // Verify checks logs one after another and reports on each. Orders should come before the members that followed them, as Logs has it. A
 // bad history is in the report; an error is a store that could not be read.
 func (h *History) Verify(ctx context.Context, logs []events.LogID, head *TrustedHead, each func(LogReport) error) (Report, error) {
-	v := verification{history: h, book: newBook(), head: head, report: Report{Result: Complete, Logs: len(logs)}}
+	strict := *h
+	strict.strict = true
+	v := verification{history: &strict, book: newBook(), head: head, report: Report{Result: Complete, Logs: len(logs)}}
 	if len(logs) == 0 {
 		v.report.Result = Consistent
 	}
@@ -96,6 +98,9 @@ func (h *History) Verify(ctx context.Context, logs []events.LogID, head *Trusted
 		}
 		reports = append(reports, r)
 	}
+	if err := wrongKeys(reports); err != nil {
+		return v.report, err
+	}
 	v.transactions(reports)
 	for _, r := range reports {
 		v.sum(r)
@@ -105,6 +110,19 @@ func (h *History) Verify(ctx context.Context, logs []events.LogID, head *Trusted
 	}
 	v.lost()
 	return v.report, nil
+}
+
+// wrongKeys tells keys of another deployment from a damaged ring: they open no ring at all.
+func wrongKeys(reports []LogReport) error {
+	for _, r := range reports {
+		if r.Finding == nil || r.Finding.Check != CheckRing {
+			return nil
+		}
+	}
+	if len(reports) < 2 {
+		return nil
+	}
+	return fmt.Errorf("%w: they open none of %d key rings", ErrBadKeys, len(reports))
 }
 
 type verification struct {

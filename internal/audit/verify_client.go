@@ -56,7 +56,8 @@ func (c *clientCheck) keyPackage(entry *eventsv1.KeyPackageEntry) error {
 	if err != nil {
 		return flawed(CheckSignature, "key package: %v", err)
 	}
-	if err := kp.Validate(mlsengine.Env{}); err != nil {
+	// A lifetime is judged by whoever adds the client, at the time; here it is only what was signed.
+	if err := kp.Validate(mlsengine.Env{Now: uint64(kp.LeafNode.Lifetime.NotBefore)}); err != nil {
 		return flawed(CheckSignature, "key package: %v", err)
 	}
 	c.tally.Signatures.Done += 2 // the package's and its leaf's

@@ -19,6 +19,7 @@ type memberCheck struct {
 	book      *book
 	tally     *Tally
 	state     conversation.State
+	ownLeaf   uint32
 	group     *mlsengine.PublicGroup        // nil before the conversation begins
 	proposals map[string]*mlsengine.Content // of the current epoch, by reference; nil where the signed bytes cannot be read
 }
@@ -67,6 +68,7 @@ func (m *memberCheck) created(e events.Event, b *eventsv1.ConversationCreated) e
 	if err != nil {
 		return flawed(CheckTreeHash, "%v", err)
 	}
+	m.ownLeaf = b.GetOwnLeaf()
 	if err := m.verifyTree(group); err != nil {
 		return err
 	}
@@ -76,13 +78,30 @@ func (m *memberCheck) created(e events.Event, b *eventsv1.ConversationCreated) e
 	return m.secrets(e, b.GetFacts())
 }
 
-// joined rebuilds the state of a Welcome from its GroupInfo and the tree, as a joiner must (§12.4.3.1).
+// joined takes the epoch that a Welcome described, checked as a joiner must (§12.4.3.1).
 func (m *memberCheck) joined(e events.Event, b *eventsv1.ConversationJoined) error {
 	stored, err := mlsengine.ParsePublicGroup(b.GetPublicGroup())
 	if err != nil {
 		return flawed(CheckTreeHash, "%v", err)
 	}
-	info, err := groupInfo(b.GetGroupInfo())
+	m.ownLeaf = b.GetOwnLeaf()
+	if err := m.welcomed(stored, b.GetGroupInfo()); err != nil {
+		return err
+	}
+	if err := m.enter(stored, b.GetFacts(), b.GetRoster()); err != nil {
+		return err
+	}
+	return m.secrets(e, b.GetFacts())
+}
+
+// welcomed checks the GroupInfo of a Welcome and its signature, and that it leads to the recorded group. Without one only the tree can be
+// checked.
+func (m *memberCheck) welcomed(stored *mlsengine.PublicGroup, message []byte) error {
+	if len(message) == 0 {
+		m.tally.Signatures.Skipped++
+		return m.verifyTree(stored)
+	}
+	info, err := groupInfo(message)
 	if err != nil {
 		return err
 	}
@@ -95,10 +114,7 @@ func (m *memberCheck) joined(e events.Event, b *eventsv1.ConversationJoined) err
 	if !bytes.Equal(group.Marshal(), stored.Marshal()) {
 		return flawed(CheckTreeHash, "the recorded group is not the one of the group info")
 	}
-	if err := m.enter(group, b.GetFacts(), b.GetRoster()); err != nil {
-		return err
-	}
-	return m.secrets(e, b.GetFacts())
+	return nil
 }
 
 // verifyTree checks a tree from scratch: structure, parent hashes, tree hash and every leaf's signature.
@@ -159,6 +175,9 @@ func (m *memberCheck) proposal(e events.Event, facts *eventsv1.ProposalFacts) er
 		return flawed(CheckFold, "a proposal stands before the conversation begins")
 	}
 	raw := signed(e, facts.GetContent())
+	if raw == nil && m.proposals[string(facts.GetRef())] != nil {
+		return nil // our own, seen again in the group's order
+	}
 	if raw == nil {
 		m.tally.Signatures.Skipped++
 		m.proposals[string(facts.GetRef())] = nil // known, and unreadable
@@ -196,6 +215,10 @@ func (m *memberCheck) advanced(e events.Event, b *eventsv1.EpochAdvanced) error 
 	}
 	if err := m.enter(next, b.GetFacts(), nil); err != nil {
 		return err
+	}
+	removed := func(c *eventsv1.MemberChange) bool { return c.GetLeaf() == m.ownLeaf }
+	if len(b.GetFacts().GetAuthenticatorFingerprint()) == 0 && slices.ContainsFunc(b.GetRemoved(), removed) {
+		return nil // whom a commit removes, cannot compute the secrets of the epoch after it
 	}
 	return m.secrets(e, b.GetFacts())
 }
@@ -288,12 +311,12 @@ func compareEffects(did mlsengine.Effects, b *eventsv1.EpochAdvanced) error {
 
 func sameChanges(did []mlsengine.MemberChange, told []*eventsv1.MemberChange) bool {
 	return slices.EqualFunc(did, told, func(d mlsengine.MemberChange, t *eventsv1.MemberChange) bool {
-		return uint32(d.Index) == t.GetLeaf() && bytes.Equal(d.Credential.Identity(), t.GetClient()) && bytes.Equal(d.SignatureKey, t.GetSignatureKey())
+		return uint32(d.Index) == t.GetLeaf() && conversation.ClientOf(d.Credential) == ids.ClientID(t.GetClient()) && bytes.Equal(d.SignatureKey, t.GetSignatureKey())
 	})
 }
 
 func sameMembers(told []*eventsv1.MemberChange, members []mlsengine.Member) bool {
 	return slices.EqualFunc(members, told, func(m mlsengine.Member, t *eventsv1.MemberChange) bool {
-		return uint32(m.Index) == t.GetLeaf() && bytes.Equal(m.Credential.Identity(), t.GetClient()) && bytes.Equal(m.SignatureKey, t.GetSignatureKey())
+		return uint32(m.Index) == t.GetLeaf() && conversation.ClientOf(m.Credential) == ids.ClientID(t.GetClient()) && bytes.Equal(m.SignatureKey, t.GetSignatureKey())
 	})
 }

@@ -20,6 +20,7 @@ type orderCheck struct {
 	tally     *Tally
 	seen      *orderSeen
 	number    uint64
+	closed    bool // an operator named a successor: nothing may follow
 	group     *mlsengine.PublicGroup
 	proposals map[string]*mlsengine.Content
 }
@@ -38,6 +39,9 @@ func (o *orderCheck) record(r *events.Record) error {
 			err = o.entry(b)
 		case *eventsv1.OrderCheckpoint:
 			err = o.checkpoint(b)
+		case *eventsv1.GroupRestarted:
+			err = o.next(b.GetNumber())
+			o.closed = true
 		}
 		if err != nil {
 			return err
@@ -47,20 +51,17 @@ func (o *orderCheck) record(r *events.Record) error {
 }
 
 func (o *orderCheck) entry(b *eventsv1.OrderEntry) error {
-	if b.GetNumber() != o.number+1 {
-		return flawed(CheckOrder, "entry %d follows entry %d", b.GetNumber(), o.number)
+	if err := o.next(b.GetNumber()); err != nil {
+		return err
 	}
-	if o.seen.first == 0 {
-		o.seen.first = b.GetNumber()
-	}
-	o.number, o.seen.last = b.GetNumber(), b.GetNumber()
 	if b.GetKind() == eventsv1.EntryKind_ENTRY_KIND_GROUP {
 		return o.registered(b)
 	}
 	if o.group == nil {
 		return flawed(CheckOrder, "entry %d stands before the group is registered", b.GetNumber())
 	}
-	if b.GetEpoch() != uint64(o.group.Epoch()) {
+	late := b.GetKind() == eventsv1.EntryKind_ENTRY_KIND_APPLICATION && b.GetEpoch() < uint64(o.group.Epoch())
+	if b.GetEpoch() != uint64(o.group.Epoch()) && !late {
 		return flawed(CheckOrder, "entry %d is of epoch %d in epoch %d", b.GetNumber(), b.GetEpoch(), o.group.Epoch())
 	}
 	switch b.GetKind() {
@@ -69,6 +70,21 @@ func (o *orderCheck) entry(b *eventsv1.OrderEntry) error {
 	case eventsv1.EntryKind_ENTRY_KIND_COMMIT:
 		return o.commit(b)
 	}
+	return nil
+}
+
+// next takes the number of an entry: they have no gaps, and end where the group was restarted.
+func (o *orderCheck) next(number uint64) error {
+	if o.closed {
+		return flawed(CheckOrder, "entry %d follows the end of the group", number)
+	}
+	if number != o.number+1 {
+		return flawed(CheckOrder, "entry %d follows entry %d", number, o.number)
+	}
+	if o.seen.first == 0 {
+		o.seen.first = number
+	}
+	o.number, o.seen.last = number, number
 	return nil
 }
 

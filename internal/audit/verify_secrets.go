@@ -12,6 +12,9 @@ import (
 // secrets recomputes what the keys of the retention window allow: the fingerprint of the epoch authenticator, and the confirmation tag
 // from the confirmation key. Outside the window both are compared only, with every other log that has the epoch.
 func (m *memberCheck) secrets(e events.Event, facts *eventsv1.EpochFacts) error {
+	if len(facts.GetAuthenticatorFingerprint()) == 0 {
+		return flawed(CheckAuthenticator, "epoch %d has no fingerprint of its authenticator", facts.GetEpoch())
+	}
 	part, ok := e.Secret(events.ClassVerification)
 	if !ok {
 		m.tally.Authenticators.Skipped++
