@@ -122,6 +122,11 @@ func (g *PublicGroup) stage(list *proposalList, env Env) (*staging, error) {
 	if err := list.validate(); err != nil {
 		return nil, err
 	}
+	return g.apply(list, env)
+}
+
+// apply starts a staging from a list that is valid.
+func (g *PublicGroup) apply(list *proposalList, env Env) (*staging, error) {
 	st := &staging{from: g, list: list, draft: g.tree.draft(), context: g.context, committer: list.committer.Leaf}
 	st.context.Epoch++
 	st.effects.Committer = list.committer
@@ -263,17 +268,8 @@ func (st *staging) changed() []LeafIndex {
 // compared with what is new.
 func (st *staging) checkMembers() error {
 	changed := st.changed()
-	for _, i := range changed {
-		if err := st.draft.leaf(i).validateInGroup(st.context.Extensions); err != nil {
-			return err
-		}
-	}
-	if st.effects.ContextChanged {
-		for _, leaf := range st.draft.members {
-			if err := leaf.validateInGroup(st.context.Extensions); err != nil {
-				return broken(GroupContextRequirements, "%v", err)
-			}
-		}
+	if err := st.checkExtensions(changed); err != nil {
+		return err
 	}
 	if err := st.checkSignatureKeys(changed); err != nil {
 		return err
@@ -282,6 +278,25 @@ func (st *staging) checkMembers() error {
 		return err
 	}
 	return st.checkCredentialTypes(changed)
+}
+
+// checkExtensions checks that the members support the group's extensions and
+// what they require (§12.1.7, §13.4): all of them when the extensions changed.
+func (st *staging) checkExtensions(changed []LeafIndex) error {
+	if st.effects.ContextChanged {
+		for i, leaf := range st.draft.members {
+			if err := leaf.validateInGroup(st.context.Extensions); err != nil {
+				return broken(GroupContextRequirements, "leaf %d: %v", i, err)
+			}
+		}
+		return nil
+	}
+	for _, i := range changed {
+		if err := st.draft.leaf(i).validateInGroup(st.context.Extensions); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkSignatureKeys checks that no two members share a signature key (§7.3).
@@ -336,18 +351,10 @@ func (st *staging) checkEncryptionKeys(changed []LeafIndex) error {
 }
 
 // checkCredentialTypes checks that all members support all credential types in
-// use (§7.3): the new leaves those of everybody, everybody those that are new.
+// use (§7.3): everybody those that are new, new leaves those of everybody.
 func (st *staging) checkCredentialTypes(changed []LeafIndex) error {
-	inUse := st.draft.credentialTypes()
-	for _, i := range changed {
-		capabilities := &st.draft.leaf(i).Capabilities
-		for _, kind := range inUse {
-			if !capabilities.supportsCredential(kind) {
-				return broken(LeafCredentialOfOthers, "leaf %d does not support credential type %d", i, kind)
-			}
-		}
-	}
 	before := st.from.tree.credentialTypes()
+	inUse := st.draft.credentialTypes()
 	for _, kind := range inUse {
 		if slices.Contains(before, kind) {
 			continue
@@ -355,6 +362,14 @@ func (st *staging) checkCredentialTypes(changed []LeafIndex) error {
 		for i, leaf := range st.draft.members {
 			if !leaf.Capabilities.supportsCredential(kind) {
 				return broken(LeafCredentialUnsupported, "leaf %d does not support credential type %d", i, kind)
+			}
+		}
+	}
+	for _, i := range changed {
+		capabilities := &st.draft.leaf(i).Capabilities
+		for _, kind := range inUse {
+			if !capabilities.supportsCredential(kind) {
+				return broken(LeafCredentialOfOthers, "leaf %d does not support credential type %d", i, kind)
 			}
 		}
 	}

@@ -46,6 +46,18 @@ func (g *GroupInfo) Tree() (*RatchetTree, error) {
 	return ParseRatchetTree(g.GroupContext.CipherSuite, data)
 }
 
+// ExternalPub is the key an external joiner encapsulates to (§12.4.3.2).
+func (g *GroupInfo) ExternalPub() (suite.HPKEPublicKey, error) {
+	external, err := g.Extensions.ExternalPub()
+	if err != nil {
+		return nil, err
+	}
+	if external == nil {
+		return nil, broken(GroupInfoExternalPub, "epoch %d", g.GroupContext.Epoch)
+	}
+	return external.Key, nil
+}
+
 // ErrIdentity is returned where the signing identity is missing or is not the
 // one of the member's leaf.
 var ErrIdentity = errors.New("mlsengine: no signing identity, or not that of the leaf")

@@ -145,7 +145,13 @@ func (l *LeafNode) verifySignature(s *suite.Suite, groupID GroupID, index LeafIn
 // validateAlone checks what §7.3 asks of a leaf without looking at others.
 func (l *LeafNode) validateAlone(s *suite.Suite) error {
 	if err := s.ValidateHPKEPublicKey(l.EncryptionKey); err != nil {
-		return broken(LeafKey, "%v", err)
+		return broken(LeafKey, "encryption key: %v", err)
+	}
+	if err := s.ValidateSignaturePublicKey(l.SignatureKey); err != nil {
+		return broken(LeafKey, "signature key: %v", err)
+	}
+	if err := l.Credential.certifies(l.SignatureKey); err != nil {
+		return err
 	}
 	if !slices.Contains(l.Capabilities.Versions, VersionMLS10) {
 		return broken(LeafVersion, "capabilities list versions %v", l.Capabilities.Versions)

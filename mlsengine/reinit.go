@@ -1,5 +1,7 @@
 package mlsengine
 
+import "parley/internal/syntax"
+
 // checkOrigin checks a group that was made to replace another or to branch off
 // it against that other group (§11.2, §11.3, §12.4.3.1). It asks nothing of a
 // group whose Welcome names no such key.
@@ -36,8 +38,9 @@ func checkReInit(g *PublicGroup, id *PreSharedKeyID, origin *PublicGroup) error 
 	case !asked.Extensions.Equal(g.context.Extensions):
 		return broken(ReInitParameters, "other extensions")
 	}
+	present := g.credentials()
 	for i, leaf := range origin.tree.Members {
-		if !g.hasCredential(leaf.Credential) {
+		if _, member := present[string(syntax.Encode(&leaf.Credential))]; !member {
 			return broken(ReInitMember, "the member at leaf %d is missing", i)
 		}
 	}
@@ -55,8 +58,9 @@ func checkBranch(g *PublicGroup, id *PreSharedKeyID, origin *PublicGroup) error 
 	if g.context.Version != origin.context.Version || g.context.CipherSuite != origin.context.CipherSuite {
 		return broken(BranchParameters, "version %d, cipher suite %d", g.context.Version, g.context.CipherSuite)
 	}
+	known := origin.credentials()
 	for i, leaf := range g.tree.Members {
-		if !origin.hasCredential(leaf.Credential) {
+		if _, member := known[string(syntax.Encode(&leaf.Credential))]; !member {
 			return broken(BranchMember, "leaf %d", i)
 		}
 	}
@@ -68,12 +72,11 @@ func (g *PublicGroup) isAt(id *PreSharedKeyID) bool {
 	return g != nil && string(g.context.GroupID) == string(id.Group) && g.context.Epoch == id.Epoch
 }
 
-// hasCredential reports whether a member presents this credential.
-func (g *PublicGroup) hasCredential(credential Credential) bool {
+// credentials is the set of credentials that the members present, encoded.
+func (g *PublicGroup) credentials() map[string]struct{} {
+	set := make(map[string]struct{})
 	for _, leaf := range g.tree.Members {
-		if leaf.Credential.Equal(credential) {
-			return true
-		}
+		set[string(syntax.Encode(&leaf.Credential))] = struct{}{}
 	}
-	return false
+	return set
 }

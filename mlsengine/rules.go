@@ -89,8 +89,6 @@ const (
 	BranchMember
 
 	// §12.1, §12.2: proposals and lists of them
-	ProposalUnknownType
-	ProposalUnsupported
 	UpdateSender
 	RemoveBlankLeaf
 	ReInitVersion
@@ -219,8 +217,6 @@ var rules = [ruleCount]rule{
 	BranchMember:             {"branch_member", "§11.3", "a leaf of the branch matches no member of its group"},
 
 	// §12.1, §12.2: proposals and lists of them
-	ProposalUnknownType:            {"proposal_unknown_type", "§12.1", "the proposal's type is unknown"},
-	ProposalUnsupported:            {"proposal_unsupported", "§12.2", "a member does not support the proposal's type"},
 	UpdateSender:                   {"update_sender", "§12.1.2", "an Update came from somebody who is not a member"},
 	RemoveBlankLeaf:                {"remove_blank_leaf", "§12.1.3", "a Remove names a leaf that is not in use"},
 	ReInitVersion:                  {"reinit_version", "§12.1.5", "a ReInit goes back to an older protocol version"},
@@ -255,7 +251,7 @@ var rules = [ruleCount]rule{
 	GroupInfoSigner:        {"group_info_signer", "§12.4.3.1", "the signer's leaf is blank or outside the tree"},
 	GroupInfoSignature:     {"group_info_signature", "§12.4.3", "the group info's signature does not verify"},
 	GroupInfoTree:          {"group_info_tree", "§12.4.3.3", "no ratchet tree came with the group info or beside it"},
-	GroupInfoContext:       {"group_info_context", "§12.4.3", "the group info is not of this epoch"},
+	GroupInfoContext:       {"group_info_context", "§12.4.3", "the group info does not describe this epoch"},
 	GroupInfoExtension:     {"group_info_extension", "§13.4", "the joiner does not support an extension of the group"},
 	GroupInfoExternalPub:   {"group_info_external_pub", "§12.4.3.2", "the group info has no external_pub"},
 }

@@ -383,11 +383,10 @@ func (sim *simulation) restart(c *testClient) {
 
 // externalJoin is an external commit in the making (§12.4.3.2).
 type externalJoin struct {
-	groupInfo *GroupInfo
-	removed   *LeafIndex
-	psks      []PreSharedKeyID
-	inline    []Proposal                  // more of them, to break rules
-	spoil     func(*authenticatedContent) // before signing
+	groupInfo  *GroupInfo
+	removed    *LeafIndex
+	psks       []PreSharedKeyID
+	beforeSign func(*Commit) // to break rules
 }
 
 // create makes the commit and the joiner's group.
@@ -395,8 +394,7 @@ func (j *externalJoin) create(t testing.TB, c *testClient) []byte {
 	t.Helper()
 	s := c.suite
 	pub := must(NewPublicGroup(j.groupInfo, nil))(t)
-	external := must(j.groupInfo.Extensions.ExternalPub())(t)
-	kem, chosen, err := s.ExternalInitSend(external.Key, c.env.draw("external_init", s.HPKEEntropySize()))
+	kem, chosen, err := s.ExternalInitSend(must(j.groupInfo.ExternalPub())(t), c.env.draw("external_init", s.HPKEEntropySize()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,6 +410,9 @@ func (j *externalJoin) create(t testing.TB, c *testClient) []byte {
 	check(t, b.setPath(template))
 	check(t, b.st.finishTree())
 	check(t, b.sealPath())
+	if j.beforeSign != nil {
+		j.beforeSign(b.commit)
+	}
 	a := &authenticatedContent{WireFormat: WireFormatPublicMessage, Content: framedContent{
 		GroupID: pub.context.GroupID, Epoch: pub.context.Epoch, Sender: list.committer, ContentType: ContentTypeCommit, Commit: b.commit,
 	}}

@@ -106,16 +106,19 @@ func (t *slots) childAbove(x treemath.NodeIndex, leaf LeafIndex) treemath.NodeIn
 // verifyUniqueKeys checks that no two nodes share an encryption key and no two
 // leaves a signature key (§7.3, §12.4.3.1).
 func (t *RatchetTree) verifyUniqueKeys() error {
-	encryption := make(map[string]struct{}, len(t.nodes))
+	encryption := make(map[string]treemath.NodeIndex, len(t.nodes))
 	signature := make(map[string]struct{}, len(t.nodes)/2+1)
 	for x, n := range t.nodes {
 		if n.blank() {
 			continue
 		}
-		if _, twice := encryption[string(n.encryptionKey())]; twice {
-			return broken(TreeDuplicateKey, "node %d", x)
+		if other, twice := encryption[string(n.encryptionKey())]; twice {
+			if n.leaf != nil && other.IsLeaf() {
+				return broken(LeafDuplicateEncryptionKey, "leaves %d and %d", other/2, x/2)
+			}
+			return broken(TreeDuplicateKey, "nodes %d and %d", other, x)
 		}
-		encryption[string(n.encryptionKey())] = struct{}{}
+		encryption[string(n.encryptionKey())] = treemath.NodeIndex(x)
 		if n.leaf == nil {
 			continue
 		}
