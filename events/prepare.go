@@ -196,6 +196,9 @@ func (j *Journal) seal(message *v1.Record, parts []sealing) (encoding []byte, ch
 		sizes[i] = len(part.plain) + tagBytes
 		total += sizes[i] + len(part.label) + 64
 	}
+	if total > chunkTotalMax {
+		return nil, nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, total)
+	}
 	chunker := &chunker{messageMax: j.options.MessageMax / 2}
 	var moved []int
 	if total > chunkAbove {
