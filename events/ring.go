@@ -55,6 +55,7 @@ type ring struct {
 	origin       Head // where it takes over from a ring that was lost; zero: from the beginning
 	keys         []ringKey
 	killed       []deadKey // since the last write
+	recent       int       // where find found something last
 }
 
 // deadKey is a key that the stored ring may still have.
@@ -72,8 +73,12 @@ func (r *ring) clone() *ring {
 }
 
 func (r *ring) find(id keyID) *ringKey {
+	if r.recent < len(r.keys) && r.keys[r.recent].id == id {
+		return &r.keys[r.recent]
+	}
 	for i := range r.keys {
 		if r.keys[i].id == id {
+			r.recent = i
 			return &r.keys[i]
 		}
 	}

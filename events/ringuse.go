@@ -10,6 +10,7 @@ const (
 	spoolItems       = 1000
 	spoolAgeMS       = 10 * 60 * 1000
 	spoolBacklog     = 256 // a spool key covers at least 1/256 of what waits
+	spoolRing        = 384 // and whatever comes once a ring has this many keys: a slow reader must not fill it
 	verificationSpan = 64  // epochs under one verification key
 )
 
@@ -238,7 +239,7 @@ func (r *ring) full(k ringKey, number, nowMS uint64) bool {
 	if k.class == ClassVerification {
 		return number >= k.first+verificationSpan
 	}
-	return k.aged(nowMS) && k.items >= spoolItems && uint64(k.items)*spoolBacklog >= r.backlog(k.label)
+	return len(r.keys) < spoolRing && k.aged(nowMS) && k.items >= spoolItems && uint64(k.items)*spoolBacklog >= r.backlog(k.label)
 }
 
 func (k ringKey) aged(nowMS uint64) bool { return nowMS >= k.sinceMS+spoolAgeMS }
