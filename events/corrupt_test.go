@@ -83,11 +83,11 @@ func TestGapsSwapsAndRepetitionsAreFound(t *testing.T) {
 		version uint64
 		history []events.Message
 	}{
-		"first missing":   {1, renumber(m[1], m[2])},
-		"middle missing":  {2, renumber(m[0], m[2])},
-		"swapped":         {2, renumber(m[0], m[2], m[1])},
-		"repeated":        {3, renumber(m[0], m[1], m[1], m[2])},
-		"begins again":    {4, renumber(m[0], m[1], m[2], m[0])},
+		"first missing":    {1, renumber(m[1], m[2])},
+		"middle missing":   {2, renumber(m[0], m[2])},
+		"swapped":          {2, renumber(m[0], m[2], m[1])},
+		"repeated":         {3, renumber(m[0], m[1], m[1], m[2])},
+		"begins again":     {4, renumber(m[0], m[1], m[2], m[0])},
 		"number goes back": {3, []events.Message{{Sequence: 1, Data: m[0].Data}, {Sequence: 9, Data: m[1].Data}, {Sequence: 5, Data: m[2].Data}}},
 	} {
 		w.store.Replace(conversation, c.history)

@@ -77,9 +77,11 @@ func TestSealIsBoundToItsPlace(t *testing.T) {
 		t.Fatalf("%q, %v", plain, err)
 	}
 	for what, open := range map[string]func() ([]byte, error){
-		"another key":     func() ([]byte, error) { return openBox(other.key, salt, aad, box) },
-		"another salt":    func() ([]byte, error) { return openBox(k.key, bytes.Repeat([]byte{1}, saltBytes), aad, box) },
-		"another record":  func() ([]byte, error) { return openBox(k.key, salt, partAAD(ids.Digest{}, ClassPSK, "label", k.id), box) },
+		"another key":  func() ([]byte, error) { return openBox(other.key, salt, aad, box) },
+		"another salt": func() ([]byte, error) { return openBox(k.key, bytes.Repeat([]byte{1}, saltBytes), aad, box) },
+		"another record": func() ([]byte, error) {
+			return openBox(k.key, salt, partAAD(ids.Digest{}, ClassPSK, "label", k.id), box)
+		},
 		"another class":   func() ([]byte, error) { return openBox(k.key, salt, partAAD(public, ClassSpool, "label", k.id), box) },
 		"another label":   func() ([]byte, error) { return openBox(k.key, salt, partAAD(public, ClassPSK, "other", k.id), box) },
 		"another key id":  func() ([]byte, error) { return openBox(k.key, salt, partAAD(public, ClassPSK, "label", other.id), box) },
