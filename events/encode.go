@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -163,6 +164,16 @@ func publicPart(part []byte) ([]byte, error) {
 func appendBytesField(dst []byte, number protowire.Number, value []byte) []byte {
 	dst = protowire.AppendTag(dst, number, protowire.BytesType)
 	return protowire.AppendBytes(dst, value)
+}
+
+// cutMAC takes the MAC off, the last field of a message that carries its own.
+func cutMAC(data []byte, number protowire.Number) (body, mac []byte, ok bool) {
+	head := protowire.AppendVarint(protowire.AppendTag(nil, number, protowire.BytesType), macBytes)
+	cut := len(data) - macBytes - len(head)
+	if cut < 0 || !bytes.Equal(data[cut:cut+len(head)], head) {
+		return nil, nil, false
+	}
+	return data[:cut:cut], data[cut+len(head):], true
 }
 
 // appendPart writes a sealed part by hand, public fields first, so that its

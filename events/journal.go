@@ -314,14 +314,21 @@ func (r *ring) allProven() bool {
 // goes on only if its head still stands: then all it knows of keys and anchor
 // is newer than what it reads.
 func (j *Journal) mergeRing(ctx context.Context) error {
+	if err := j.adoptTheirs(ctx); err != nil {
+		return err
+	}
+	if j.replayed {
+		return j.CheckHead(ctx)
+	}
+	return nil
+}
+
+// adoptTheirs reads the ring again and takes over what it has and the
+// journal's has not. Where keys are known to both, the journal knows better.
+func (j *Journal) adoptTheirs(ctx context.Context) error {
 	theirs, err := j.loadRing(ctx)
 	if err != nil {
 		return fmt.Errorf("read the key ring of %s again: %w", j.id, err)
-	}
-	if j.replayed {
-		if err := j.CheckHead(ctx); err != nil {
-			return err
-		}
 	}
 	merged := j.ring.clone()
 	merged.number, merged.revision = theirs.number, theirs.revision

@@ -37,6 +37,7 @@ type reader struct {
 type verified struct {
 	record *Record
 	parts  []usedPart
+	cut    bool // the walk began between its chunks: it is passed over
 }
 
 // startKind says what the first record of a walk has to be.
@@ -87,10 +88,14 @@ func (r *reader) message(m Message) error {
 	}
 	first := r.start
 	r.advance(v.record)
-	if first == startAt || first == startOrigin {
+	// What lies before the record that a walk resumes from was followed before; what lay before the checkpoint that an order begins
+	// with was purged.
+	if first == startAt || first == startOrigin || first == startEmpty && r.head.Version > 1 {
 		if r.resumed != nil {
 			r.resumed(r.head)
 		}
+	}
+	if first == startAt || first == startOrigin || v.cut {
 		return nil
 	}
 	if r.passed != nil {
@@ -180,16 +185,16 @@ func (r *reader) open(m Message) (verified, error) {
 	if err := r.link(message, stored.digest); err != nil {
 		return verified{}, r.corrupt(m.Sequence, "%v", err)
 	}
-	size := len(m.Data)
-	if r.start != startAt && r.start != startOrigin { // what is not given need not be opened, and its chunks were not read
-		if size, err = r.chunked(message, size); err != nil {
-			return verified{}, r.corrupt(m.Sequence, "%v", err)
-		}
-	}
 	record := recordOf(message)
-	record.Log, record.Digest, record.Sequence, record.MACChecked, record.Size, record.Raw = r.log, stored.digest, m.Sequence, checked, size, m.Data
+	record.Log, record.Digest, record.Sequence, record.MACChecked, record.Raw = r.log, stored.digest, m.Sequence, checked, m.Data
 	v := verified{record: record}
-	if r.start == startAt || r.start == startOrigin {
+	if r.start == startAt || r.start == startOrigin { // what is not given need not be opened, and its chunks were not read
+		return v, nil
+	}
+	if v.cut, record.Size, err = r.chunked(message, len(m.Data)); err != nil {
+		return verified{}, r.corrupt(m.Sequence, "%v", err)
+	}
+	if v.cut {
 		return v, nil
 	}
 	if v.parts, err = r.unseal(record, message, public); err != nil {
@@ -244,28 +249,31 @@ func restartsMessage(m *v1.Record) bool {
 
 // chunked puts the record's chunks back. Chunks that no record names are what
 // a torn batch left, and only the record that says so may follow them.
-func (r *reader) chunked(m *v1.Record, size int) (int, error) {
+func (r *reader) chunked(m *v1.Record, size int) (cut bool, total int, err error) {
 	count, err := chunkCount(m)
 	if err != nil {
-		return 0, err
+		return false, 0, err
 	}
 	if count > len(r.chunks) {
-		return 0, fmt.Errorf("%d of its %d chunks are missing", count-len(r.chunks), count)
+		if r.start == startMiddle {
+			return true, 0, nil
+		}
+		return false, 0, fmt.Errorf("%d of its %d chunks are missing", count-len(r.chunks), count)
 	}
 	strange := len(r.chunks) - count
-	if strange > 0 {
+	if strange > 0 && r.start != startMiddle {
 		torn := false
 		if len(m.Events) > 0 {
 			_, torn = m.Events[0].BodyValue().(*v1.TransactionTorn)
 		}
-		if !torn && r.start != startMiddle {
-			return 0, fmt.Errorf("%d chunks before it are nobody's", strange)
+		if !torn {
+			return false, 0, fmt.Errorf("%d chunks before it are nobody's", strange)
 		}
 	}
 	for _, chunk := range r.chunks[strange:] {
 		size += len(chunk)
 	}
-	return size, restoreChunks(m, r.chunks[strange:])
+	return false, size, restoreChunks(m, r.chunks[strange:])
 }
 
 // unseal opens what there is a key for. A part that has its key and does not

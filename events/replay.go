@@ -16,11 +16,27 @@ import (
 // A batch that was torn is void: its records are passed over, and Replay
 // appends the TransactionTorn that says so. ErrFenced then means that somebody
 // else writes this log.
+//
+// Called again, with Head, it catches up with what others have appended.
 func (j *Journal) Replay(ctx context.Context, from Head, fn func(*Record) error) error {
 	if j.unwell != nil {
 		return errors.Join(ErrDead, j.unwell)
 	}
 	watch := &anchorWatch{anchor: j.ring.anchor, life: j.ring.incarnation}
+	if j.replayed {
+		if from != j.head {
+			return badDraft("log %s was replayed to %v and cannot go on from %v", j.id, j.head, from)
+		}
+		if err := j.adoptTheirs(ctx); err != nil {
+			return err
+		}
+		// The ring in memory is as of the head, whatever its stored anchor says.
+		watch.anchor.Version, watch.anchor.Digest = j.head.Version, j.head.Digest
+		if j.head.Version > 0 {
+			watch.life = j.head.Incarnation
+		}
+		watch.matched = j.reached
+	}
 	r := &reader{log: j.id, ring: j.ring, mac: j.ring.mac(), void: j.options.Void, passed: watch.pass, resumed: watch.resume}
 	r.fn = func(v verified) error {
 		if !watch.accounted(v.record.Head) {
@@ -31,12 +47,14 @@ func (j *Journal) Replay(ctx context.Context, from Head, fn func(*Record) error)
 	if err := r.walk(ctx, j.stores.Log, from); err != nil {
 		return j.die(fmt.Errorf("replay log %s: %w", j.id, err))
 	}
-	if r.start != startDone && r.start != startEmpty {
-		// The record to resume from is gone. What there is of the log is behind its anchor, and CheckAnchor says so.
-		r.head, r.start = Head{}, startEmpty
+	gone := r.start == startAt || r.start == startOrigin
+	if r.start != startDone {
+		r.head = Head{} // nothing was read
 	}
-	j.head, j.timeMS, j.expect = r.head, r.timeMS, r.sequence
-	j.replayed, j.reached = true, watch.reached()
+	j.head, j.timeMS, j.expect, j.replayed = r.head, r.timeMS, r.sequence, true
+	// The record to resume from is gone, or so are some that others have anchored: CheckAnchor says it.
+	behind := j.ring.incarnation == j.head.Incarnation && j.head.Version < j.ring.anchor.Version
+	j.reached = watch.reached() && !gone && !behind
 	if err := j.settleTail(ctx, r); err != nil {
 		return fmt.Errorf("replay log %s: %w", j.id, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	v1 "parley/events/v1"
@@ -324,13 +323,8 @@ func unwrapKey(ctx context.Context, vault KeyVault, r *ring, w *v1.WrappedKey) (
 
 // verify checks the MAC, the last field of the stored bytes.
 func (r *ring) verify(data []byte) error {
-	mac := r.mac()
-	field := protowire.SizeTag(ringFieldMAC) + protowire.SizeBytes(macBytes)
-	if mac.IsZero() || len(data) < field {
-		return fmt.Errorf("%w: it has no MAC", ErrRingCorrupt)
-	}
-	body := data[:len(data)-field]
-	if want := appendBytesField(slices.Clip(body), ringFieldMAC, macOf(mac, macRing, body)); !slices.Equal(want, data) {
+	body, tag, ok := cutMAC(data, ringFieldMAC)
+	if mac := r.mac(); !ok || mac.IsZero() || !checkMAC(mac, macRing, body, tag) {
 		return fmt.Errorf("%w: its MAC is not the log's", ErrRingCorrupt)
 	}
 	return nil

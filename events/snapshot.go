@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	v1 "parley/events/v1"
@@ -97,12 +95,8 @@ func encodeSnapshot(id LogID, mac ringSecret, s Snapshot) ([]byte, error) {
 
 // decodeSnapshot verifies the MAC before it parses anything.
 func decodeSnapshot(id LogID, mac ringSecret, data []byte) (*Snapshot, bool) {
-	field := protowire.SizeTag(snapshotFieldMAC) + protowire.SizeBytes(macBytes)
-	if len(data) < field || len(data) > snapshotBytesMax {
-		return nil, false
-	}
-	body := slices.Clip(data[:len(data)-field])
-	if !checkMAC(mac, macSnapshot, body, data[len(data)-macBytes:]) {
+	body, tag, ok := cutMAC(data, snapshotFieldMAC)
+	if !ok || len(data) > snapshotBytesMax || !checkMAC(mac, macSnapshot, body, tag) {
 		return nil, false
 	}
 	m := &v1.Snapshot{}
