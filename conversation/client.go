@@ -1,10 +1,16 @@
 package conversation
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
 	"parley/events"
 	"parley/internal/ids"
 	"parley/internal/secret"
 	"parley/mlsengine"
+	"parley/mlsengine/suite"
 )
 
 // ClientState is one client's own domain: its credentials, key packages,
@@ -65,6 +71,13 @@ func (s ClientState) At(version uint64) ClientState {
 
 // ClientInput is what can happen to a client. It is a sealed sum.
 type ClientInput interface{ isClientInput() }
+
+// ClientCommand is a client's input that somebody asked for and waits on.
+type ClientCommand interface {
+	ClientInput
+	Name() string
+	Meta() CommandMeta
+}
 
 // AddCredential makes a credential known. Without a key it makes a new pair;
 // the credential is basic, with the client's id, unless one is given.
@@ -142,6 +155,27 @@ func (AddPSK) isClientInput()              {}
 func (RemovePSK) isClientInput()           {}
 func (ListConversation) isClientInput()    {}
 
+// Name is the command's name in causes and outcomes.
+func (AddCredential) Name() string { return "add_credential" }
+
+// Name is the command's name in causes and outcomes.
+func (RemoveCredential) Name() string { return "remove_credential" }
+
+// Name is the command's name in causes and outcomes.
+func (GenerateKeyPackages) Name() string { return "generate_key_packages" }
+
+// Name is the command's name in causes and outcomes.
+func (ImportKeyPackage) Name() string { return "import_key_package" }
+
+// Name is the command's name in causes and outcomes.
+func (ConsumeKeyPackage) Name() string { return "consume_key_package" }
+
+// Name is the command's name in causes and outcomes.
+func (AddPSK) Name() string { return "add_psk" }
+
+// Name is the command's name in causes and outcomes.
+func (RemovePSK) Name() string { return "remove_psk" }
+
 // ClientTransition is what a step of a client leads to.
 type ClientTransition struct {
 	Next   ClientState
@@ -157,34 +191,113 @@ type ClientReply struct {
 	KeyPackages []ClientKeyPackage // that were made or imported
 }
 
-// StepClient decides what an input means, like Step.
-func StepClient(s ClientState, in ClientInput, env Env) (ClientTransition, error) {
-	return ClientTransition{Next: s}, brokenf("no such input")
-}
-
-// FoldClient is the state after a record, like Fold. Secrets whose key is gone
-// or not given are absent.
-func FoldClient(s ClientState, r *events.Record) (ClientState, error) {
-	return s, brokenf("not a record")
-}
-
 // Identity is the signing identity of a credential; ok is false where the
 // credential or its key is missing. An empty reference is the first credential
 // of the cipher suite.
 func (s ClientState) Identity(ref string, suite mlsengine.CipherSuite) (id *mlsengine.SigningIdentity, credential string, ok bool) {
+	for _, c := range s.Credentials {
+		if ref == "" && c.CipherSuite != suite || ref != "" && c.Ref != ref {
+			continue
+		}
+		id, ok = s.identity(c)
+		return id, c.Ref, ok
+	}
 	return nil, "", false
+}
+
+func (s ClientState) identity(c ClientCredential) (*mlsengine.SigningIdentity, bool) {
+	raw, ok := s.secrets.signature[c.Ref]
+	if !ok {
+		return nil, false
+	}
+	primitives, err := suite.Get(c.CipherSuite)
+	if err != nil {
+		return nil, false
+	}
+	key, err := primitives.ParseSignaturePrivateKey(raw.Expose())
+	if err != nil {
+		return nil, false
+	}
+	return &mlsengine.SigningIdentity{Credential: c.Credential, Key: key, Public: c.SignatureKey}, true
 }
 
 // KeyPackageFor finds the key package that a Welcome (an MLSMessage) is for.
 // The refusal is OrphanWelcome where there is none.
 func (s ClientState) KeyPackageFor(welcome []byte) (ClientKeyPackage, mlsengine.KeyPackageSecrets, *CommandError) {
-	return ClientKeyPackage{}, mlsengine.KeyPackageSecrets{}, refuse(OrphanWelcome, GiveUp, "")
+	m, err := mlsengine.ParseMessage(welcome)
+	if err != nil {
+		return ClientKeyPackage{}, mlsengine.KeyPackageSecrets{}, refuseRule(InvalidWelcome, err)
+	}
+	if m.Welcome() == nil {
+		return ClientKeyPackage{}, mlsengine.KeyPackageSecrets{}, refuse(InvalidWelcome, GiveUp, "wire format %d is no Welcome", m.WireFormat())
+	}
+	for i := range m.Welcome().Secrets {
+		kp, known := s.KeyPackage(m.Welcome().Secrets[i].NewMember)
+		if !known {
+			continue
+		}
+		if secrets, ok := s.secrets.keyPackages[string(kp.Ref)]; ok {
+			return kp, secrets, nil
+		}
+	}
+	return ClientKeyPackage{}, mlsengine.KeyPackageSecrets{}, refuse(OrphanWelcome, Rejoin, "no key package of ours is in the Welcome")
 }
 
 // PSK implements mlsengine.PSKStore for external keys.
-func (s ClientState) PSK(id mlsengine.PreSharedKeyID) ([]byte, bool) { return nil, false }
+func (s ClientState) PSK(id mlsengine.PreSharedKeyID) ([]byte, bool) {
+	if id.Type != mlsengine.PSKTypeExternal {
+		return nil, false
+	}
+	key, ok := s.secrets.psks[string(id.ID)]
+	return key.Expose(), ok
+}
 
 // KeyPackage finds a key package by its reference.
 func (s ClientPublic) KeyPackage(ref mlsengine.KeyPackageRef) (ClientKeyPackage, bool) {
+	for _, kp := range s.KeyPackages {
+		if bytes.Equal(kp.Ref, ref) {
+			return kp, true
+		}
+	}
 	return ClientKeyPackage{}, false
+}
+
+// credential finds a credential by its reference.
+func (s ClientPublic) credential(ref string) (ClientCredential, bool) {
+	for _, c := range s.Credentials {
+		if c.Ref == ref {
+			return c, true
+		}
+	}
+	return ClientCredential{}, false
+}
+
+// CredentialRef names a credential by its suite and public key.
+func CredentialRef(id mlsengine.CipherSuite, signatureKey []byte) string {
+	sum := sha256.Sum256(signatureKey)
+	return fmt.Sprintf("%d-%s", id, hex.EncodeToString(sum[:16]))
+}
+
+// WelcomeGroup reads which group a Welcome is for, with the key package that
+// KeyPackageFor found. Nothing of it is verified yet; Join does that.
+func WelcomeGroup(welcome []byte, in Join, env Env) (ids.ConversationID, *CommandError) {
+	if env.Identity == nil {
+		return "", refuse(CredentialNotFound, GiveUp, "credential %q", in.Config.Credential)
+	}
+	m, err := mlsengine.ParseMessage(welcome)
+	if err != nil {
+		return "", refuseRule(InvalidWelcome, err)
+	}
+	kp, err := mlsengine.ParseKeyPackage(in.KeyPackage)
+	if err != nil {
+		return "", refuseRule(InvalidKeyPackage, err)
+	}
+	if m.Welcome() == nil {
+		return "", refuse(InvalidWelcome, GiveUp, "wire format %d is no Welcome", m.WireFormat())
+	}
+	info, err := m.Welcome().OpenGroupInfo(mlsengine.JoinInput{KeyPackage: kp, Secrets: in.Secrets, Identity: *env.Identity, PSKs: env.PSKs})
+	if err != nil {
+		return "", refuseRule(InvalidWelcome, err)
+	}
+	return ids.ConversationID(info.GroupContext.GroupID), nil
 }

@@ -28,7 +28,13 @@ func (o *commandOutcome) Code(c *syntax.Coder) {
 	syntax.Uint64(c, &o.position)
 }
 
-func refOf(c Command) CommandRef {
+// named is a command of a conversation or of a client.
+type named interface {
+	Name() string
+	Meta() CommandMeta
+}
+
+func refOf(c named) CommandRef {
 	m := c.Meta()
 	return CommandRef{ID: m.ID, Principal: m.Principal, Name: c.Name(), IssuedMs: m.IssuedMs, RequestDigest: m.RequestDigest}
 }

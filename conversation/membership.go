@@ -1,0 +1,93 @@
+package conversation
+
+import (
+	"parley/events"
+	v1 "parley/events/v1"
+	"parley/internal/ids"
+	"parley/mlsengine"
+)
+
+// MembershipKind says what a record changed for the conversation's owner,
+// messages apart.
+type MembershipKind uint8
+
+// The kinds of membership events.
+const (
+	MembershipCreated     MembershipKind = iota + 1 // we created the group; Added is the roster
+	MembershipJoined                                // we joined; Added is the roster
+	MembershipChanged                               // a commit was made; the epoch advanced
+	MembershipEvicted                               // the commit removed us
+	MembershipWiped                                 // destroyed on request
+	MembershipUnreachable                           // rejoin
+	MembershipRolledBack                            // rejoin, or wait for the next epoch
+	MembershipSecretsLost                           // rejoin
+	MembershipClosed                                // the group goes on as Successor
+)
+
+// Membership is one such change, from the open parts of a record.
+type Membership struct {
+	Kind      MembershipKind
+	Epoch     mlsengine.Epoch // that it led to
+	TimeMs    uint64
+	Position  uint64
+	Committer ids.ClientID
+	Added     []Member
+	Removed   []Member
+	Updated   []Member
+	Own       bool // our own commit
+	External  bool // the committer joined by this commit
+	Warnings  []string
+	Reason    string
+	Successor ids.ConversationID
+}
+
+// Memberships reads what a record changed for the owner, in order. It needs no
+// keys.
+func Memberships(r *events.Record) []Membership {
+	var list []Membership
+	for i := range r.Events {
+		if m, ok := membershipOf(r.Events[i].Body); ok {
+			m.TimeMs = r.TimeMS
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func membershipOf(body events.Body) (Membership, bool) {
+	switch e := body.(type) {
+	case *v1.ConversationCreated:
+		return Membership{
+			Kind: MembershipCreated, Epoch: mlsengine.Epoch(e.GetFacts().GetEpoch()), Added: membersFromProto(e.GetRoster()), Own: true,
+		}, true
+	case *v1.ConversationJoined:
+		return Membership{
+			Kind: MembershipJoined, Epoch: mlsengine.Epoch(e.GetFacts().GetEpoch()), Position: e.GetPosition(),
+			Added: membersFromProto(e.GetRoster()), Warnings: e.GetWarnings(),
+		}, true
+	case *v1.EpochAdvanced:
+		return Membership{
+			Kind: MembershipChanged, Epoch: mlsengine.Epoch(e.GetFacts().GetEpoch()), Position: e.GetPosition(),
+			Committer: ids.ClientID(e.GetCommitter()), Added: membersFromProto(e.GetAdded()), Removed: membersFromProto(e.GetRemoved()),
+			Updated: membersFromProto(e.GetUpdated()), Own: e.GetCause() == v1.EpochCause_EPOCH_CAUSE_OWN,
+			External: e.GetCause() == v1.EpochCause_EPOCH_CAUSE_EXTERNAL, Warnings: e.GetWarnings(),
+		}, true
+	case *v1.MemberEvicted:
+		return Membership{
+			Kind: MembershipEvicted, Epoch: mlsengine.Epoch(e.GetEpoch()), Position: e.GetPosition(), Committer: ids.ClientID(e.GetCommitter()),
+		}, true
+	case *v1.ConversationWiped:
+		return Membership{Kind: MembershipWiped, Reason: e.GetReason()}, true
+	case *v1.EpochUnreachable:
+		return Membership{
+			Kind: MembershipUnreachable, Epoch: mlsengine.Epoch(e.GetEpoch()), Position: e.GetPosition(), Reason: e.GetDetail(),
+		}, true
+	case *v1.LogRolledBack:
+		return Membership{Kind: MembershipRolledBack, Reason: e.GetReason()}, true
+	case *v1.SecretsLost:
+		return Membership{Kind: MembershipSecretsLost, Reason: e.GetReason()}, true
+	case *v1.GroupRestarted:
+		return Membership{Kind: MembershipClosed, Reason: e.GetReason(), Successor: ids.ConversationID(e.GetSuccessor())}, true
+	}
+	return Membership{}, false
+}
