@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"parley/events"
 	"parley/internal/ids"
 )
 
@@ -72,4 +73,16 @@ func (i Identity) actorName() string {
 		name += "." + ids.Token(part)
 	}
 	return name
+}
+
+// log names the log that the identity's actor writes.
+func (i Identity) log() events.LogID {
+	switch i.Kind {
+	case KindGroup:
+		return events.OrderLog(i.Conversation)
+	case KindConversation:
+		return events.ConversationLog(i.Client, i.Conversation)
+	default:
+		return events.ClientLog(i.Client)
+	}
 }

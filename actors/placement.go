@@ -14,6 +14,8 @@ type Placement interface {
 	// Owns reports whether this node serves the share at this moment. It is asked before every activation and before
 	// work that appends nothing, so it must be cheap.
 	Owns(Share) bool
+	// Count is the number of shares in the deployment.
+	Count() uint32
 	// ShareOf maps an identity's key to its share.
 	ShareOf(key string) Share
 	// Watch calls changed after every change of what is owned, until the returned function is called.

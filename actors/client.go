@@ -1,0 +1,128 @@
+package actors
+
+import (
+	"context"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/events"
+)
+
+// clientActor owns a client's own log: credentials, key packages, pre-shared keys.
+type clientActor struct {
+	aggregate[conversation.ClientState]
+	lifeCycle
+}
+
+func newClientActor(n *Node, e *entry) *clientActor {
+	a := &clientActor{}
+	a.aggregate = aggregate[conversation.ClientState]{
+		domain: a, node: n, entry: e, log: e.identity.log(), state: conversation.NewClientState(e.identity.Client),
+	}
+	a.receive = a.recovering
+	return a
+}
+
+// Receive dispatches to what the actor is: recovering, active or stopped.
+func (a *clientActor) Receive(c actor.Context) { a.receive(c) }
+
+func (a *clientActor) recovering(c actor.Context) {
+	if _, ok := c.Message().(*actor.Started); !ok {
+		return
+	}
+	a.self = c.Self()
+	if err := a.recover(); err != nil {
+		a.fail(c, err)
+		return
+	}
+	a.receive = a.active
+}
+
+func (a *clientActor) recover() error {
+	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Recover)
+	defer cancel()
+	release, err := a.node.recoveryPermit(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := a.openJournal(ctx, false); err != nil {
+		return err
+	}
+	if err := a.replay(ctx, events.Head{}); err != nil {
+		return err
+	}
+	return a.journal.CheckAnchor(ctx)
+}
+
+func (a *clientActor) active(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *ask[look, conversation.ClientState]:
+		a.commit(c) // what came before the question is part of the answer
+		m.answer(a.state, nil)
+	case *passivate:
+		a.passivate(c, m)
+	case *actor.Stopping:
+		a.stopping()
+	default:
+		a.common(c)
+	}
+}
+
+// passivate stops the actor unless something is under way.
+func (a *clientActor) passivate(c actor.Context, m *passivate) {
+	a.commit(c)
+	if a.gone != nil || !m.now && (a.copy != nil || len(a.held) > 0) {
+		return
+	}
+	a.saveAnchor()
+	a.leave(c, errBounced)
+}
+
+func (a *clientActor) step(s conversation.ClientState, w work, nowMS uint64) (stepped[conversation.ClientState], error) {
+	t, err := conversation.StepClient(s, w.Client, a.node.env(nowMS, nil))
+	return stepped[conversation.ClientState]{
+		next: t.Next, timeMS: t.Next.TimeMs, events: t.Events, result: result{Client: t.Reply},
+	}, err
+}
+
+func (a *clientActor) fold(s conversation.ClientState, r *events.Record) (conversation.ClientState, error) {
+	return conversation.FoldClient(s, r)
+}
+
+func (a *clientActor) at(s conversation.ClientState, version uint64) conversation.ClientState {
+	return s.At(version)
+}
+
+func (a *clientActor) storing([]events.Event) {}
+
+func (a *clientActor) holds(work) bool { return false }
+
+// landed answers the callers, and tells the client's conversations when keys they use have changed.
+func (a *clientActor) landed(_ actor.Context, done []finished[conversation.ClientState]) {
+	changed := false
+	for _, d := range done {
+		changed = changed || changesKeys(d.events)
+		if d.caller != nil {
+			d.caller.answer(d.result, nil)
+		}
+	}
+	if !changed {
+		return
+	}
+	for _, id := range a.state.Conversations {
+		a.node.directory.tell(ConversationIdentity(a.state.Client, id), &clientChanged{State: a.state})
+	}
+}
+
+// changesKeys reports whether events of a client matter to its conversations.
+func changesKeys(evs []events.Event) bool {
+	for i := range evs {
+		switch evs[i].Kind() {
+		case "CredentialAdded", "CredentialRemoved", "PreSharedKeyAdded", "PreSharedKeyRemoved":
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,207 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/events"
+)
+
+// gather takes a command in. Everything that stands in the mailbox behind the first one is gathered too, up to the flush that
+// the first one posted: group commit without waiting for anybody.
+func (g *aggregate[S]) gather(c actor.Context, m *ask[work, result]) {
+	if g.copy != nil || g.holds(m.Query) {
+		g.hold(m)
+		return
+	}
+	g.pending = append(g.pending, m)
+	if len(g.pending) >= g.node.limits.CommandsPerBatch {
+		g.commit(c)
+		return
+	}
+	if !g.flushed {
+		g.flushed = true
+		c.Send(c.Self(), &flush{})
+	}
+}
+
+// hold keeps mail with its sender until the lock or the commit under way is gone. Admission has bounded it already.
+func (g *aggregate[S]) hold(m mail) {
+	if len(g.held) >= g.node.limits.WaitingPerActor {
+		m.refuse(ErrBusy)
+		return
+	}
+	g.held = append(g.held, m)
+}
+
+// release gives what was held back to the mailbox, in order.
+func (g *aggregate[S]) release(c actor.Context) {
+	held := g.held
+	g.held = nil
+	for _, m := range held {
+		c.Send(c.Self(), m)
+	}
+}
+
+// commit makes one record of what was gathered. Each command steps on the state that the one before left and has its own
+// outcome; a refused one leaves no event. Nothing of it is seen by anybody before the record is durable.
+func (g *aggregate[S]) commit(c actor.Context) {
+	batch := g.pending
+	g.pending, g.flushed = nil, false
+	if len(batch) == 0 || g.gone != nil {
+		return
+	}
+	now, r := g.now(), recording[S]{next: g.state}
+	for i, m := range batch {
+		if m.expired(g.node.clock.Now()) {
+			m.refuse(ErrDeadline)
+			continue
+		}
+		t, err := g.step(r.next, m.Query, now)
+		if err != nil {
+			m.refuse(fmt.Errorf("%s: %w", g.log, err))
+			continue
+		}
+		r.add(t, m.Query, m)
+		if t.inFlight || r.bytes > batchBytes {
+			g.pending = append(g.pending, batch[i+1:]...)
+			break
+		}
+	}
+	if !g.write(c, &r) {
+		return
+	}
+	g.again(c)
+}
+
+// again brings commands that were left for another record back to where they are held or gathered.
+func (g *aggregate[S]) again(c actor.Context) {
+	rest := g.pending
+	g.pending, g.flushed = nil, false
+	for _, m := range rest {
+		c.Send(c.Self(), m)
+	}
+}
+
+// batchBytes is when a record has enough.
+const batchBytes = 256 << 10
+
+// recording is a record in the making.
+type recording[S any] struct {
+	next   S
+	timeMS uint64
+	draft  events.Draft
+	done   []finished[S]
+	bytes  int
+}
+
+func (r *recording[S]) add(t stepped[S], w work, caller *ask[work, result]) {
+	r.next = t.next
+	if len(t.events) > 0 {
+		r.timeMS = t.timeMS
+		r.draft.Events = append(r.draft.Events, t.events...)
+		r.bytes += sizeOf(t.events)
+		if len(r.draft.Events) > len(t.events) {
+			r.draft.Cause = events.Cause{Command: "batch"} // each command's own cause stands in its CommandCompleted
+		} else if r.draft.Cause = w.cause(""); r.draft.Cause.Command == "" {
+			r.draft.Cause.Command = inputName(w)
+		}
+	}
+	if t.anchor != nil {
+		r.draft.Anchor = t.anchor
+	}
+	r.done = append(r.done, finished[S]{t, w, caller})
+}
+
+// sizeOf is roughly what events will take in a record.
+func sizeOf(evs []events.Event) (n int) {
+	for i := range evs {
+		n += 64
+		for _, s := range evs[i].Secrets {
+			n += s.Plain.Len() + 96
+		}
+	}
+	return n
+}
+
+// write makes a recording durable, then lets it be seen. It reports whether the actor goes on.
+func (g *aggregate[S]) write(c actor.Context, r *recording[S]) bool {
+	if len(r.done) == 0 {
+		return true
+	}
+	if len(r.draft.Events) > 0 {
+		r.draft.TimeMS = r.timeMS
+		g.storing(r.draft.Events)
+		what, err := g.store(r.next, r.draft)
+		switch what {
+		case fateStored:
+		case fateRefused:
+			r.refuse(fmt.Errorf("append: %w", err))
+			return true
+		case fateLost:
+			g.node.counters.fenced.Add(1)
+			r.refuse(errBounced)
+			g.leave(c, errBounced)
+			return false
+		default:
+			g.node.counters.unknown.Add(1)
+			r.refuse(err)
+			g.leave(c, errBounced)
+			return false
+		}
+	} else {
+		g.state = r.next // nothing but what the process alone knows has moved
+	}
+	g.landed(c, r.done)
+	return g.gone == nil
+}
+
+func (r *recording[S]) refuse(err error) {
+	for _, d := range r.done {
+		if d.caller != nil {
+			d.caller.refuse(err)
+		}
+	}
+}
+
+// absorb takes an input nobody waits for: an answer of the transport, entries of the order, a timer. Under a transaction it
+// becomes part of the transaction's copy.
+func (g *aggregate[S]) absorb(c actor.Context, w work) (stepped[S], error) {
+	if g.copy != nil {
+		return g.stage(c, w)
+	}
+	t, err := g.step(g.state, w, g.now())
+	if err != nil {
+		return t, err
+	}
+	r := recording[S]{next: g.state}
+	r.add(t, w, nil)
+	if !g.write(c, &r) {
+		return t, errGone
+	}
+	return t, nil
+}
+
+var errGone = errors.New("actors: the actor is leaving")
+
+// inputName names inputs that are no commands in causes.
+func inputName(w work) string {
+	switch w.Conversation.(type) {
+	case conversation.Entries:
+		return "follow"
+	case conversation.TransportAnswered:
+		return "transport"
+	case conversation.Acknowledge:
+		return "acknowledge"
+	case conversation.ExpireSpool:
+		return "expire_spool"
+	case conversation.Checkpoint:
+		return "checkpoint"
+	case conversation.MarkRolledBack, conversation.MarkSecretsLost:
+		return "recover"
+	}
+	return "client"
+}

@@ -1,0 +1,297 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/events"
+	"parley/internal/ids"
+	"parley/mlsengine"
+)
+
+// conversationActor owns one conversation of one client: its log, its state, its place in the group's order.
+type conversationActor struct {
+	aggregate[conversation.State]
+	lifeCycle
+	client       ids.ClientID
+	conversation ids.ConversationID
+	keys         conversation.ClientState // the client's credentials and pre-shared keys
+	snapshotted  uint64                   // version of the newest public snapshot
+
+	flight   *flight                                // the own commit that is with the transport
+	waiters  map[ids.CommandID][]*ask[work, result] // callers whose command ends when the commit is settled
+	outgoing []outgoing                             // messages to publish
+	sending  bool                                   // some of them are under way
+	proposed int                                    // proposals under way
+	follow   follower                               // where the group's order is followed to
+	timer    Timer                                  // wakes the actor for what time makes due
+	fresh    deliveries                             // for the owner, not acknowledged
+	updating mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
+}
+
+func newConversationActor(n *Node, e *entry) *conversationActor {
+	a := &conversationActor{
+		client: e.identity.Client, conversation: e.identity.Conversation, waiters: map[ids.CommandID][]*ask[work, result]{},
+		fresh: deliveries{bytesMax: n.limits.UndeliveredBytes},
+	}
+	a.aggregate = aggregate[conversation.State]{
+		domain: a, node: n, entry: e, log: e.identity.log(), state: conversation.NewState(a.client, a.conversation),
+	}
+	a.receive = a.recovering
+	return a
+}
+
+// Receive dispatches to what the actor is: recovering, active or stopped.
+func (a *conversationActor) Receive(c actor.Context) { a.receive(c) }
+
+// recovering reads the log. Mail waits in the mailbox meanwhile.
+func (a *conversationActor) recovering(c actor.Context) {
+	if _, ok := c.Message().(*actor.Started); !ok {
+		return
+	}
+	a.self = c.Self()
+	if err := a.recover(c); err != nil {
+		if errors.Is(err, errGone) {
+			return // the actor has stopped itself: a successor will read the log again
+		}
+		a.fail(c, err)
+		return
+	}
+	a.receive = a.active
+	a.resume(c)
+	a.arm()
+}
+
+// active serves.
+func (a *conversationActor) active(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *ask[look, conversation.State]:
+		a.commit(c) // what came before the question is part of the answer
+		if a.gone == nil {
+			m.answer(a.state, nil)
+		} else {
+			m.refuse(errBounced)
+		}
+	case *ask[undelivered, handOff]:
+		a.handOff(m)
+	case *wake:
+		a.followOrder(c)
+	case *transportAnswered:
+		a.answered(c, m)
+	case *bundleDue:
+		a.sendBundle()
+	case *messagesSent:
+		a.messagesSent(c, m)
+	case *proposalSent:
+		a.proposalSent(m)
+	case *groupRegistered:
+		a.registered(c, m)
+	case *registerDue:
+		a.register(m.effect, m.failures)
+	case *timeDue:
+		a.timeDue(c)
+	case *clientChanged:
+		a.keys = m.State
+	case *passivate:
+		a.passivate(c, m)
+	case *actor.Stopping:
+		a.stopTimers()
+		a.stopping()
+	default:
+		a.common(c)
+	}
+}
+
+func (a *conversationActor) step(s conversation.State, w work, nowMS uint64) (stepped[conversation.State], error) {
+	t, err := conversation.Step(s, w.Conversation, a.env(s, w.Conversation, nowMS))
+	return stepped[conversation.State]{
+		next: t.Next, timeMS: t.Next.TimeMs, events: t.Events, outbox: t.Outbox, anchor: t.Anchor, inFlight: t.Reply.InFlight,
+		reserved: reserves(s, t.Next), result: result{Conversation: t.Reply},
+	}, err
+}
+
+// reserves reports whether a step spoke for own generations that were free before.
+func reserves(before, after conversation.State) bool {
+	return before.Epoch() == after.Epoch() &&
+		(after.Reserved.Application > before.Reserved.Application || after.Reserved.Handshake > before.Reserved.Handshake)
+}
+
+// env adds the client's keys to what a step may know.
+func (a *conversationActor) env(s conversation.State, in conversation.Input, nowMS uint64) conversation.Env {
+	credential, suite := s.Config.Credential, s.Config.CipherSuite
+	switch in := in.(type) {
+	case conversation.Create:
+		credential, suite = in.Config.Credential, in.Config.CipherSuite
+	case conversation.Join:
+		credential, suite = in.Config.Credential, in.Config.CipherSuite
+	}
+	identity, _, _ := a.keys.Identity(credential, suite)
+	env := a.node.env(nowMS, identity)
+	env.PSKs = a.keys
+	env.LeaseValid = a.node.owns(a.entry.identity)
+	return env
+}
+
+func (a *conversationActor) fold(s conversation.State, r *events.Record) (conversation.State, error) {
+	return conversation.Fold(s, r)
+}
+
+func (a *conversationActor) at(s conversation.State, version uint64) conversation.State {
+	return s.At(version)
+}
+
+// holds makes commands wait while an own commit is with the transport: each would be refused, and soon would not. What arrives
+// from the group is taken all the same, for the transport may need just that to come to its answer.
+func (a *conversationActor) holds(w work) bool {
+	if a.flight == nil {
+		return false
+	}
+	switch w.Conversation.(type) {
+	case conversation.Received, conversation.ExportSecret:
+		return false
+	}
+	_, command := w.Conversation.(conversation.Command)
+	return command
+}
+
+// current is the state that the conversation's own doings build on: an open transaction's copy, where there is one.
+func (a *conversationActor) current() conversation.State {
+	if a.copy != nil {
+		return a.copy.state
+	}
+	return a.state
+}
+
+// landed lets durable steps be seen: deliveries first, then replies, then what is to be sent.
+func (a *conversationActor) landed(c actor.Context, done []finished[conversation.State]) {
+	for _, d := range done {
+		a.deliver(d)
+	}
+	for _, d := range done {
+		a.reply(c, d)
+	}
+	for _, e := range effects(done) {
+		a.perform(e)
+	}
+	a.settled(c)
+	a.pump()
+	a.arm()
+}
+
+// reply gives a command's outcome, or remembers who waits for it.
+func (a *conversationActor) reply(c actor.Context, d finished[conversation.State]) {
+	a.complete(d.result.Conversation)
+	if d.result.Conversation.FollowThrough > 0 {
+		a.followThrough(c, d.result.Conversation.FollowThrough)
+	}
+	switch {
+	case d.work.Send && d.result.refusal() == nil && len(d.result.Conversation.Ciphertext) > 0:
+		a.outgoing = append(a.outgoing, newOutgoing(d))
+	case d.caller == nil:
+	case d.inFlight:
+		meta, _ := d.work.meta()
+		a.waiters[meta.ID] = append(a.waiters[meta.ID], d.caller)
+	default:
+		d.caller.answer(d.result, nil)
+	}
+}
+
+// complete answers the callers of commands that ended in a step.
+func (a *conversationActor) complete(r conversation.Reply) {
+	for _, done := range r.Completed {
+		out := result{Conversation: conversation.Reply{Err: done.Err, Epoch: done.Epoch, Completed: []conversation.Completion{done}}}
+		for _, caller := range a.waiters[done.Command.ID] {
+			caller.answer(out, nil)
+		}
+		delete(a.waiters, done.Command.ID)
+		if a.copy != nil && a.copy.send != nil {
+			if meta, _ := a.copy.send.Query.meta(); meta.ID == done.Command.ID {
+				a.txSent(out)
+			}
+		}
+	}
+}
+
+// settled lets held commands in once the own commit is no longer with the transport.
+func (a *conversationActor) settled(c actor.Context) {
+	if a.flight == nil || a.current().Staged != nil {
+		return
+	}
+	a.flight.stop()
+	a.flight = nil
+	if a.copy == nil {
+		a.release(c)
+	}
+}
+
+// abandon answers everybody who waits inside the actor.
+func (a *conversationActor) abandon(err error) {
+	a.aggregate.abandon(err)
+	for id, callers := range a.waiters {
+		for _, caller := range callers {
+			caller.refuse(err)
+		}
+		delete(a.waiters, id)
+	}
+	for _, o := range a.outgoing {
+		o.answer(result{}, err)
+	}
+	a.outgoing = nil
+}
+
+// passivate stops the actor unless something is under way. What a passivated conversation has consumed is sealed anew first, so
+// that the keys of what was read do not outlive the reading.
+func (a *conversationActor) passivate(c actor.Context, m *passivate) {
+	a.commit(c)
+	if a.gone != nil {
+		return
+	}
+	busy := a.copy != nil || a.flight != nil || a.sending || len(a.outgoing) > 0 || a.proposed > 0 || len(a.held) > 0
+	if busy && !m.now {
+		return
+	}
+	if a.copy == nil && a.state.Consumed > 0 && a.state.Exists() {
+		if _, err := a.absorb(c, work{Conversation: conversation.Checkpoint{Reason: "passivation", Force: true}}); err != nil {
+			a.node.logger.Warn("checkpoint at passivation", "log", a.log.String(), "err", err)
+		}
+	}
+	if a.gone != nil {
+		return
+	}
+	a.saveAnchor()
+	a.stopTimers()
+	a.leave(c, errBounced)
+}
+
+func (a *conversationActor) stopTimers() {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	if a.flight != nil {
+		a.flight.stop()
+	}
+	a.follow.stop()
+}
+
+// storing keeps a public snapshot right before a record that seals the whole private state anew: with that record and the following
+// ones it gives everything. Where the record does not come after all, activation finds no secrets behind the snapshot and reads the
+// whole log.
+func (a *conversationActor) storing(evs []events.Event) {
+	at := a.journal.Head()
+	if at.Version < a.snapshotted+a.node.limits.SnapshotEvery || !conversation.Reseals(evs) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Store)
+	defer cancel()
+	if err := a.journal.SaveSnapshot(ctx, conversation.EncodePublic(a.state.Public)); err != nil {
+		a.node.logger.Warn("snapshot not saved; activation reads more of the log", "log", a.log.String(), "err", err)
+		return
+	}
+	a.snapshotted = at.Version
+}
+
+var errNoDelivery = fmt.Errorf("%w: this node has no delivery service", ErrNotHere)

@@ -1,0 +1,205 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/delivery"
+	"parley/events"
+)
+
+// follower is where the group's order is to be followed to, and when to look again.
+type follower struct {
+	through uint64 // an entry that must come: our own commit stands there
+	missed  bool   // a wake came at a time when the order could not be followed
+	failed  int    // looks in a row that did not go as they should
+	timer   Timer
+}
+
+func (f *follower) stop() {
+	if f.timer != nil {
+		f.timer.Stop()
+		f.timer = nil
+	}
+}
+
+// follows reports whether the conversation's order is the built-in service's to tell.
+func (a *conversationActor) follows() bool {
+	s := a.current()
+	return s.Config.Transport == conversation.TransportBuiltIn && (s.Lifecycle == conversation.Active || s.Lifecycle == conversation.RolledBack)
+}
+
+// followThrough follows up to an entry that is known to exist.
+func (a *conversationActor) followThrough(c actor.Context, number uint64) {
+	a.follow.through = max(a.follow.through, number)
+	c.Send(c.Self(), &wake{})
+}
+
+// followOrder pulls what the group's order has beyond the own position, record by record, until there is no more. The position
+// moves in the same record as what the entries did: each takes effect exactly once.
+func (a *conversationActor) followOrder(c actor.Context) {
+	if !a.follows() || a.node.delivery == nil {
+		return
+	}
+	if a.copy != nil && (a.flight == nil || a.copy.sealed != nil) {
+		a.follow.missed = true // a transaction has the state; its end brings us back
+		return
+	}
+	a.follow.missed = false
+	for {
+		more, err := a.followOnce(c)
+		switch {
+		case a.gone != nil:
+			return
+		case err != nil:
+			a.node.logger.Warn("group order not followed", "log", a.log.String(), "err", err)
+			a.lookAgain()
+			return
+		case more:
+			a.follow.failed = 0
+			continue
+		case a.current().Position < a.follow.through:
+			a.lookAgain() // a replica that lags: the entry is there
+			return
+		}
+		a.follow.failed = 0
+		a.updateIfDue(c)
+		return
+	}
+}
+
+// followOnce takes one batch of entries. It reports whether there may be more.
+func (a *conversationActor) followOnce(c actor.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Transport)
+	defer cancel()
+	found, err := a.node.delivery.Follow(ctx, a.conversation, a.current().Position+1, a.node.limits.EntriesPerRecord)
+	switch {
+	case errors.Is(err, delivery.UnknownGroup):
+		return false, nil // not registered yet
+	case errors.Is(err, delivery.Behind):
+		first := uint64(0)
+		if e, ok := errors.AsType[*delivery.Error](err); ok {
+			first = e.First
+		}
+		_, err = a.absorb(c, work{Conversation: conversation.MarkBehind{First: first}})
+		return false, err
+	case err != nil || len(found) == 0:
+		return false, err
+	}
+	in := conversation.Entries{Entries: make([]conversation.Entry, len(found))}
+	for i := range found {
+		in.Entries[i] = entryOf(&found[i])
+	}
+	before := a.current().Position
+	t, err := a.absorb(c, work{Conversation: in})
+	if err != nil {
+		return false, err
+	}
+	if a.copy != nil {
+		a.complete(t.result.Conversation) // the transaction's own caller sees it before it is durable, and nobody else
+		a.settled(c)
+	}
+	return a.current().Position > before && a.follows(), nil
+}
+
+func entryOf(e *delivery.Entry) conversation.Entry {
+	out := conversation.Entry{
+		Number: e.Number, Kind: conversation.EntryKind(e.Kind), Message: e.Message, Proposals: e.Proposals, EncryptedMessage: e.EncryptedMessage,
+		Sender: e.Sender, Generation: e.Generation, TimeMs: e.TimeMs,
+	}
+	if e.Kind == delivery.KindRestarted {
+		out.Message = []byte(e.Successor)
+	}
+	return out
+}
+
+// lookAgain comes back in a while, later each time.
+func (a *conversationActor) lookAgain() {
+	a.follow.stop()
+	a.follow.failed++
+	self := a.self
+	a.follow.timer = a.node.clock.AfterFunc(backoff(a.follow.failed), func() { a.node.runtime.system.Root.Send(self, &wake{}) })
+}
+
+// backoff grows from 20 ms to 5 s.
+func backoff(failures int) time.Duration {
+	const first, most = 20 * time.Millisecond, 5 * time.Second
+	if failures > 8 {
+		return most
+	}
+	return min(first<<failures, most)
+}
+
+// updateIfDue commits new own keys before so many generations are under way that others could no longer read us. It is the
+// conversation's own commit, never part of a caller's transaction.
+func (a *conversationActor) updateIfDue(c actor.Context) {
+	epoch := a.state.Epoch()
+	if a.copy != nil || a.flight != nil || !a.state.UpdateDue() || a.updating == epoch+1 {
+		return
+	}
+	a.updating = epoch + 1
+	in := conversation.UpdateKeyMaterial{CommandMeta: a.node.ownMeta()}
+	a.gather(c, newAsk[work, result](work{Conversation: in}, time.Time{}))
+}
+
+// deliver keeps what a durable step holds for the owner.
+func (a *conversationActor) deliver(d finished[conversation.State]) {
+	if len(d.events) == 0 {
+		return
+	}
+	// All steps of one record carry that record's version and time.
+	r := &events.Record{Head: events.Head{Version: a.state.Version}, Log: a.log, TimeMS: d.timeMS, Events: d.events}
+	if a.fresh.add(a.conversation, r) {
+		a.announce()
+	}
+	a.trim()
+}
+
+// arm sets the timer for the next thing that time makes due.
+func (a *conversationActor) arm() {
+	if a.timer != nil {
+		a.timer.Stop()
+		a.timer = nil
+	}
+	due := a.state.SpoolExpiry()
+	if at := a.state.CheckpointAt(); at > 0 && (due == 0 || at < due) {
+		due = at
+	}
+	if due == 0 || a.gone != nil {
+		return
+	}
+	wait := time.Duration(0)
+	if now := a.now(); due > now {
+		wait = time.Duration(due-now) * time.Millisecond
+	}
+	self := a.self
+	a.timer = a.node.clock.AfterFunc(max(wait, time.Second), func() { a.node.runtime.system.Root.Send(self, &timeDue{}) })
+}
+
+// timeDue says that a checkpoint or an expiry is due.
+type timeDue struct{ note }
+
+func (a *conversationActor) timeDue(c actor.Context) {
+	if a.copy != nil {
+		a.arm()
+		return
+	}
+	for _, in := range []conversation.Input{conversation.ExpireSpool{}, conversation.Checkpoint{Reason: "age"}} {
+		if a.gone != nil {
+			return
+		}
+		if _, err := a.absorb(c, work{Conversation: in}); err != nil && !errors.Is(err, errGone) {
+			a.node.logger.Warn("housekeeping", "log", a.log.String(), "err", err)
+		}
+	}
+	a.arm()
+}
+
+// ownMeta is under which the node itself commands.
+func (n *Node) ownMeta() conversation.CommandMeta {
+	return conversation.CommandMeta{ID: n.newCommandID(), Principal: "node", IssuedMs: milliseconds(n.clock.Now())}
+}

@@ -1,0 +1,386 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"parley/conversation"
+	"parley/events"
+	"parley/internal/ids"
+)
+
+// Delivery is something the owner of a conversation is told: a message, or a change of the membership. It comes again until it is
+// acknowledged. (Conversation, Version, Index) is its stable name.
+type Delivery struct {
+	Conversation ids.ConversationID
+	Version      uint64 // record of the conversation's log
+	Index        int    // in the record
+	TimeMs       uint64
+	Message      *conversation.ReceivedMessage // one of the two is set
+	Membership   *conversation.Membership
+	last         bool // of its record
+}
+
+// after reports whether d comes after another delivery of the same conversation.
+func (d Delivery) after(c cursor) bool {
+	return d.Version > c.version || d.Version == c.version && d.Index > c.index
+}
+
+// cursor is how far a stream has come in one conversation.
+type cursor struct {
+	version uint64
+	index   int
+	number  uint64 // of the newest message up to there
+}
+
+// deliveriesOf lists what a record tells the owner, in the order of its events.
+func deliveriesOf(id ids.ConversationID, r *events.Record) (out []Delivery) {
+	for i := range r.Events {
+		one := *r
+		one.Events = r.Events[i : i+1]
+		for _, m := range conversation.Memberships(&one) {
+			out = append(out, Delivery{Conversation: id, Version: r.Version, TimeMs: r.TimeMS, Membership: &m})
+		}
+		messages, err := conversation.Messages(&one)
+		if err != nil {
+			continue // replay has folded this record: a spool part it could not read was counted there
+		}
+		for _, m := range messages {
+			out = append(out, Delivery{Conversation: id, Version: r.Version, TimeMs: r.TimeMS, Message: &m})
+		}
+	}
+	return out
+}
+
+// deliveries is what a conversation keeps in memory for its owner: the newest ones, up to a bound. Older ones are read from the log.
+type deliveries struct {
+	bytesMax int
+	items    []Delivery
+	bytes    int
+	floor    uint64 // everything after this version is here
+}
+
+// add takes the deliveries of a step of the record in. It reports whether there were any.
+func (f *deliveries) add(id ids.ConversationID, r *events.Record) bool {
+	found := deliveriesOf(id, r)
+	index := 0
+	if n := len(f.items); n > 0 && f.items[n-1].Version == r.Version {
+		index = f.items[n-1].Index + 1 // the record held several steps
+		f.items[n-1].last = false
+	}
+	for i := range found {
+		found[i].Index, found[i].last = index+i, i == len(found)-1
+		f.items = append(f.items, found[i])
+		f.bytes += found[i].size()
+	}
+	for f.bytes > f.bytesMax && len(f.items) > 0 {
+		f.floor = max(f.floor, f.items[0].Version)
+		f.drop(func(d Delivery) bool { return d.Version > f.floor })
+	}
+	return len(found) > 0
+}
+
+// acknowledged forgets what the owner has.
+func (f *deliveries) acknowledged(spool conversation.Spool) {
+	f.drop(func(d Delivery) bool {
+		return d.Version > spool.Seen || d.Message != nil && d.Message.Number > spool.Acknowledged
+	})
+}
+
+func (f *deliveries) drop(keep func(Delivery) bool) {
+	kept := f.items[:0]
+	f.bytes = 0
+	for _, d := range f.items {
+		if keep(d) {
+			kept = append(kept, d)
+			f.bytes += d.size()
+		}
+	}
+	clear(f.items[len(kept):])
+	f.items = kept
+}
+
+func (d Delivery) size() int {
+	n := 128
+	if d.Message != nil {
+		n += d.Message.Plaintext.Len() + len(d.Message.AAD)
+	}
+	return n
+}
+
+// undelivered asks a conversation for what comes after a place.
+type undelivered struct {
+	After cursor
+	Max   int
+}
+
+// handOff is the answer.
+type handOff struct {
+	Items []Delivery
+	More  bool
+}
+
+// handOff gives what the owner has not acknowledged and this stream has not had.
+func (a *conversationActor) handOff(m *ask[undelivered, handOff]) {
+	after := m.Query.After
+	if after.version < a.state.Spool.Seen {
+		after = cursor{version: a.state.Spool.Seen, index: maxIndex}
+	}
+	items := a.fresh.items
+	if after.version < a.fresh.floor {
+		var err error
+		if items, err = a.reread(m.Query.Max, after); err != nil {
+			m.refuse(err)
+			return
+		}
+	}
+	out := handOff{}
+	for _, d := range items {
+		if !d.after(after) || d.Message != nil && d.Message.Number <= a.state.Spool.Acknowledged {
+			continue
+		}
+		if len(out.Items) == m.Query.Max {
+			out.More = true
+			break
+		}
+		out.Items = append(out.Items, d)
+	}
+	// What came while the log was read is in memory; the next question finds it.
+	out.More = out.More || after.version < a.fresh.floor && len(a.fresh.items) > 0
+	m.answer(out, nil)
+}
+
+const maxIndex = int(^uint(0) >> 1)
+
+var errEnough = errors.New("enough")
+
+// reread reads undelivered messages from the log, with the keys that still live.
+func (a *conversationActor) reread(most int, after cursor) (items []Delivery, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Recover)
+	defer cancel()
+	keys, err := events.LoadKeys(ctx, a.node.stores.Rings, a.node.vault, a.log)
+	if err != nil {
+		return nil, err
+	}
+	audit := events.OpenAudit(a.node.stores.Log, a.log, keys, events.AuditOptions{})
+	head := a.journal.Head().Version
+	err = audit.Replay(ctx, events.Head{}, func(r *events.Record) error {
+		if r.Version < after.version || r.Version > head {
+			return nil
+		}
+		found := deliveriesOf(a.conversation, r)
+		for i := range found {
+			found[i].Index, found[i].last = i, i == len(found)-1
+		}
+		items = append(items, found...)
+		if len(items) > 2*most {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return items, err
+}
+
+// announce tells the owner's stream that there is something.
+func (a *conversationActor) announce() { a.node.hub.announce(a.client, a.conversation) }
+
+// hub knows which clients' owners are listening.
+type hub struct {
+	mu      sync.Mutex
+	streams map[ids.ClientID]*Stream
+}
+
+func newHub() *hub { return &hub{streams: map[ids.ClientID]*Stream{}} }
+
+func (h *hub) announce(client ids.ClientID, id ids.ConversationID) {
+	h.mu.Lock()
+	s := h.streams[client]
+	h.mu.Unlock()
+	if s != nil {
+		s.push(id)
+	}
+}
+
+func (h *hub) close() {
+	h.mu.Lock()
+	streams := h.streams
+	h.streams = map[ids.ClientID]*Stream{}
+	h.mu.Unlock()
+	for _, s := range streams {
+		s.end()
+	}
+}
+
+// Stream hands a client's messages and membership events to its owner. One goroutine at a time may call Next.
+type Stream struct {
+	node   *Node
+	client ids.ClientID
+
+	mu      sync.Mutex
+	queue   []ids.ConversationID // conversations that may have something, each once
+	queued  map[ids.ConversationID]bool
+	cursors map[ids.ConversationID]cursor
+	signal  chan struct{} // holds one token when the queue may be longer than Next has seen
+	ended   chan struct{}
+}
+
+// ErrStreaming means that the client's stream is open already: messages have one owner.
+var ErrStreaming = errors.New("actors: the client's stream is open already")
+
+// ErrStreamEnded means that the stream or its node was closed.
+var ErrStreamEnded = errors.New("actors: the stream has ended")
+
+// Subscribe opens the client's stream. It begins with everything that was not acknowledged.
+func (n *Node) Subscribe(ctx context.Context, client ids.ClientID) (*Stream, error) {
+	if !n.owns(ClientIdentity(client)) {
+		return nil, ErrNotHere
+	}
+	s := &Stream{
+		node: n, client: client, queued: map[ids.ConversationID]bool{}, cursors: map[ids.ConversationID]cursor{},
+		signal: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	n.hub.mu.Lock()
+	if n.hub.streams[client] != nil {
+		n.hub.mu.Unlock()
+		return nil, ErrStreaming
+	}
+	n.hub.streams[client] = s
+	n.hub.mu.Unlock()
+	logs, err := n.stores.Log.List(ctx, client)
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	for _, id := range logs {
+		if id.Kind == events.KindMember && id.Client == client && id.Conversation != "" {
+			s.push(id.Conversation)
+		}
+	}
+	return s, nil
+}
+
+// Close ends the stream. What was not acknowledged comes again with the next one.
+func (s *Stream) Close() {
+	s.node.hub.mu.Lock()
+	mine := s.node.hub.streams[s.client] == s
+	if mine {
+		delete(s.node.hub.streams, s.client)
+	}
+	s.node.hub.mu.Unlock()
+	if mine {
+		s.end()
+	}
+}
+
+func (s *Stream) end() { close(s.ended) }
+
+func (s *Stream) push(id ids.ConversationID) {
+	s.mu.Lock()
+	if !s.queued[id] {
+		s.queued[id] = true
+		s.queue = append(s.queue, id)
+	}
+	s.mu.Unlock()
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Stream) pop() (ids.ConversationID, cursor, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		return "", cursor{}, false
+	}
+	id := s.queue[0]
+	s.queue = s.queue[1:]
+	delete(s.queued, id)
+	return id, s.cursors[id], true
+}
+
+// deliveriesAtOnce is how many of one conversation Next returns before others have their turn.
+const deliveriesAtOnce = 256
+
+// Next waits for deliveries and returns some of one conversation, in order.
+func (s *Stream) Next(ctx context.Context) ([]Delivery, error) {
+	for {
+		id, after, ok := s.pop()
+		if !ok {
+			select {
+			case <-s.signal:
+				continue
+			case <-s.ended:
+				return nil, ErrStreamEnded
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		got, err := request[undelivered, handOff](ctx, s.node, ConversationIdentity(s.client, id), undelivered{After: after, Max: deliveriesAtOnce})
+		if err != nil {
+			if err := s.tryLater(ctx, id, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if got.More {
+			s.push(id)
+		}
+		if len(got.Items) == 0 {
+			continue
+		}
+		last := got.Items[len(got.Items)-1]
+		s.mu.Lock()
+		s.cursors[id] = cursor{version: last.Version, index: last.Index}
+		s.mu.Unlock()
+		return got.Items, nil
+	}
+}
+
+// tryLater puts a conversation that cannot answer now back into the queue after a while. One that is corrupt is left out: it says so
+// to everybody who asks it, and stops nobody else.
+func (s *Stream) tryLater(ctx context.Context, id ids.ConversationID, err error) error {
+	select {
+	case <-s.ended:
+		return ErrStreamEnded
+	case <-ctx.Done():
+		s.push(id)
+		return context.Cause(ctx)
+	default:
+	}
+	if errors.Is(err, ErrDraining) || errors.Is(err, ErrNotHere) {
+		return err
+	}
+	if _, corrupt := errors.AsType[*CorruptError](err); !corrupt {
+		s.node.clock.AfterFunc(time.Second, func() { s.push(id) })
+	}
+	s.node.logger.Warn("deliveries of a conversation", "conversation", id.String(), "err", err)
+	return nil
+}
+
+// Acknowledge says that the owner has a delivery and everything before it in its conversation. It returns when that is durable.
+func (s *Stream) Acknowledge(ctx context.Context, d Delivery) error {
+	in := conversation.Acknowledge{Version: d.Version}
+	if !d.last {
+		in.Version-- // the rest of the record is still to be handed over
+	}
+	if d.Message != nil {
+		in.Through = d.Message.Number
+	}
+	_, err := request[work, result](ctx, s.node, ConversationIdentity(s.client, d.Conversation), work{Conversation: in})
+	return err
+}
+
+// trim lets go of what was acknowledged.
+func (a *conversationActor) trim() {
+	if len(a.fresh.items) > 0 {
+		a.fresh.acknowledged(a.state.Spool)
+		a.fresh.items = slices.Clip(a.fresh.items)
+	}
+}

@@ -1,0 +1,109 @@
+package actors
+
+import (
+	"context"
+	"errors"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/events"
+	"parley/mlsengine"
+)
+
+// lifeCycle is which of its receive functions an actor is in, and why it stopped.
+type lifeCycle struct {
+	receive func(actor.Context)
+}
+
+// common is what every active aggregate understands.
+func (g *aggregate[S]) common(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *ask[work, result]:
+		g.gather(c, m)
+	case *flush:
+		g.commit(c)
+	case *ask[txWork, txWorked]:
+		g.txWork(c, m)
+	case *ask[txSeal, *events.Prepared]:
+		g.txSeal(m)
+	case *ask[txOutcome, struct{}]:
+		g.txOutcome(c, m)
+	case *ask[txAwait, txWorked]:
+		g.txAwait(m)
+	case *lockExpired:
+		g.orphaned(c, m.ID)
+	case *actor.Terminated:
+		g.coordinatorGone(c, m.Who)
+	case mail:
+		m.refuse(errors.New("actors: not a question for this actor"))
+	}
+}
+
+// openJournal reads the log's ring.
+func (g *aggregate[S]) openJournal(ctx context.Context, acceptLoss bool) (err error) {
+	g.journal, err = events.OpenJournal(ctx, g.node.stores, g.node.vault, g.log, events.JournalOptions{
+		Hooks: g.node.hooks, AcceptLoss: acceptLoss,
+	})
+	return err
+}
+
+// fail makes a stopped actor of one that could not recover. A log that cannot be believed keeps answering so until the actor is
+// passivated, for reading it again would tell nothing new; anything else is answered to those who wait now, and tried again for
+// the next.
+func (a *clientActor) fail(c actor.Context, err error)       { a.receive = a.stopped(c, err) }
+func (a *conversationActor) fail(c actor.Context, err error) { a.receive = a.stopped(c, err) }
+
+func (g *aggregate[S]) stopped(c actor.Context, err error) func(actor.Context) {
+	err = g.diagnose(err)
+	_, corrupt := errors.AsType[*CorruptError](err)
+	if corrupt {
+		g.node.counters.corrupt.Add(1)
+	}
+	g.node.logger.Error("activation failed", "log", g.log.String(), "err", err)
+	if !corrupt {
+		c.Send(c.Self(), &passivate{now: true}) // behind what waits now
+	}
+	return func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case mail:
+			m.refuse(err)
+		case *passivate:
+			g.leave(c, errBounced)
+		}
+	}
+}
+
+// diagnose names the kind of failure.
+func (g *aggregate[S]) diagnose(err error) error {
+	if _, ok := errors.AsType[*CorruptError](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*events.ErrCorrupt](err); ok {
+		return &CorruptError{Log: g.log.String(), Err: err}
+	}
+	return err
+}
+
+// saveAnchor writes the anchor at passivation and at a clean stop: from here on, a log that comes back shorter is found out.
+func (g *aggregate[S]) saveAnchor() {
+	if g.journal == nil || g.journal.Head().Version == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
+	defer cancel()
+	if err := g.journal.WriteAnchor(ctx, g.journal.Anchor()); err != nil {
+		g.node.logger.Warn("anchor not written", "log", g.log.String(), "err", err)
+	}
+}
+
+// stopping refuses whoever still waits inside the actor.
+func (g *aggregate[S]) stopping() {
+	g.entry.leaving.Store(true)
+	g.abandon(errBounced)
+}
+
+// env is all that a step may know of the world.
+func (n *Node) env(nowMS uint64, identity *mlsengine.SigningIdentity) conversation.Env {
+	return conversation.Env{NowMs: nowMS, Entropy: n.entropy, Identity: identity, Auth: n.auth, LeaseValid: true}
+}

@@ -1,0 +1,265 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/delivery"
+	"parley/events"
+	"parley/internal/ids"
+	"parley/mlsengine"
+)
+
+// Entropy is where the domain's randomness comes from.
+type Entropy = mlsengine.Entropy
+
+// Config is what a node is made of.
+type Config struct {
+	Name      string
+	Stores    events.Stores
+	Vault     events.KeyVault
+	Delivery  *delivery.Service  // the built-in service; nil: conversations of the built-in transport cannot be served
+	Foreign   delivery.Transport // carries commits and messages of conversations with a foreign transport; may be nil
+	Placement Placement          // nil: this node owns everything
+	Clock     Clock              // nil: the system's
+	Entropy   Entropy            // nil: the operating system's
+	Auth      conversation.Authenticator
+	Limits    Limits
+	Hooks     events.Hooks
+	Logger    *slog.Logger
+	// JoinConfig is what conversations get that are joined by a Welcome from the inbox; zero: the default.
+	JoinConfig conversation.Config
+	// Gather says which stream a log lives in, where appends of several logs may share an atomic batch; nil: each goes alone.
+	Gather func(events.LogID) (stream int, ok bool)
+}
+
+// Node runs the actors of one process. It is safe for concurrent use.
+type Node struct {
+	name       string
+	runtime    *runtime
+	directory  *directory
+	intake     intake
+	stores     events.Stores
+	vault      events.KeyVault
+	delivery   *delivery.Service
+	foreign    delivery.Transport
+	placement  Placement
+	clock      Clock
+	entropy    Entropy
+	auth       conversation.Authenticator
+	limits     Limits
+	hooks      events.Hooks
+	logger     *slog.Logger
+	writer     *writer
+	hub        *hub
+	members    *members
+	inboxes    inboxes
+	joinConfig conversation.Config // of conversations joined by a Welcome from the inbox
+
+	recovery chan struct{} // permits to replay
+	batches  chan struct{} // permits for atomic batches: a stream takes 50 at a time from all nodes together
+	work     sync.WaitGroup
+	stop     context.CancelFunc // ends what runs beside the actors
+	unwatch  func()
+	counters struct{ fenced, unknown, corrupt atomic.Uint64 }
+}
+
+// New starts a node. Close it.
+func New(c Config) (*Node, error) {
+	n := &Node{
+		name: c.Name, stores: c.Stores, vault: c.Vault, delivery: c.Delivery, foreign: c.Foreign, placement: c.Placement, clock: c.Clock,
+		entropy: c.Entropy, auth: c.Auth, limits: c.Limits.withDefaults(), hooks: c.Hooks, logger: c.Logger,
+	}
+	if n.placement == nil {
+		n.placement = NewStatic(DefaultShares)
+	}
+	if n.clock == nil {
+		n.clock = SystemClock{}
+	}
+	if n.entropy == nil {
+		n.entropy = SystemEntropy{}
+	}
+	if n.logger == nil {
+		n.logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Gather != nil {
+		n.writer = newWriter(c.Stores.Log, n.clock, c.Gather)
+		n.stores.Log = n.writer
+	}
+	n.intake = intake{perActor: int64(n.limits.WaitingPerActor), perNode: int64(n.limits.WaitingPerNode)}
+	n.recovery = make(chan struct{}, n.limits.Recoveries)
+	n.batches = make(chan struct{}, batchesAtOnce)
+	n.hub, n.members = newHub(), newMembers()
+	n.inboxes.running = map[ids.ClientID]bool{}
+	n.joinConfig = c.JoinConfig
+	if n.joinConfig.CipherSuite == 0 {
+		n.joinConfig = conversation.DefaultConfig()
+	}
+	n.runtime = newRuntime(n.logger)
+	n.directory = &directory{
+		limit: n.limits.Actors, runtime: n.runtime, clock: n.clock, idle: n.limits.Idle, owns: n.owns, produce: n.produce,
+	}
+	if err := n.directory.startDirector(); err != nil {
+		return nil, fmt.Errorf("start the director: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.stop = cancel
+	n.unwatch = n.placement.Watch(func() { n.placed(ctx) })
+	n.work.Go(func() { n.sweeper(ctx) })
+	if n.delivery != nil {
+		n.holdShares(ctx)
+		n.work.Go(func() { n.watchOrders(ctx) })
+		n.work.Go(func() { n.patrol(ctx) })
+	}
+	return n, nil
+}
+
+const batchesAtOnce = 16
+
+// produce makes the actor of an activation. It must not do anything: it runs inside the director.
+func (n *Node) produce(e *entry) actor.Actor {
+	switch e.identity.Kind {
+	case KindClient:
+		return newClientActor(n, e)
+	case KindTransaction:
+		return newTransactionActor(n, e)
+	default:
+		return newConversationActor(n, e)
+	}
+}
+
+func (n *Node) owns(id Identity) bool {
+	return n.placement.Owns(n.placement.ShareOf(id.Key()))
+}
+
+// placed follows a change of what this node owns: what it lost is passivated, what it gained is visited.
+func (n *Node) placed(ctx context.Context) {
+	n.runtime.system.Root.Send(n.directory.director, &evict{})
+	if n.delivery != nil && ctx.Err() == nil {
+		n.holdShares(ctx)
+		n.work.Go(func() { n.patrol(ctx) })
+	}
+}
+
+// holdShares makes the delivery service serve the groups of the shares that are owned here, and no others.
+func (n *Node) holdShares(ctx context.Context) {
+	for share := range Share(n.placement.Count()) {
+		var err error
+		if n.placement.Owns(share) {
+			err = n.delivery.Hold(ctx, uint32(share))
+		} else {
+			err = n.delivery.Release(ctx, uint32(share))
+		}
+		if err != nil {
+			n.logger.Error("share not handed over to the delivery service", "share", share, "err", err)
+		}
+	}
+}
+
+// sweeper passivates what is idle, now and then.
+func (n *Node) sweeper(ctx context.Context) {
+	for {
+		due := make(chan struct{})
+		timer := n.clock.AfterFunc(n.limits.Sweep, func() { close(due) })
+		select {
+		case <-due:
+			n.runtime.system.Root.Send(n.directory.director, &sweep{})
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// bouncesMax is how often a request is carried to a successor before its caller hears of it: a node that keeps losing races for a
+// log should not own it.
+const bouncesMax = 8
+
+// request asks an actor of this node, wherever it is in its life. What the actor bounced was not done, so it is asked again.
+func request[Q, R any](ctx context.Context, n *Node, id Identity, q Q) (R, error) {
+	var none R
+	if !n.owns(id) {
+		return none, ErrNotHere
+	}
+	for range bouncesMax {
+		e, err := n.directory.find(ctx, id)
+		if err != nil {
+			return none, err
+		}
+		deadline, _ := ctx.Deadline()
+		m := newAsk[Q, R](q, deadline)
+		if m.release, err = n.intake.admit(e); err != nil {
+			return none, err
+		}
+		e.used.Store(n.clock.Now().UnixNano())
+		n.runtime.system.Root.Send(e.pid, m)
+		got, err := m.wait(ctx)
+		if !errors.Is(err, errBounced) {
+			return got, err
+		}
+	}
+	return none, fmt.Errorf("%w: %s keeps losing its log to another writer", ErrNotHere, id)
+}
+
+// recoveryPermit bounds how many logs are replayed at the same time.
+func (n *Node) recoveryPermit(ctx context.Context) (release func(), err error) {
+	return permit(ctx, n.recovery)
+}
+
+func (n *Node) batchPermit(ctx context.Context) (release func(), err error) {
+	return permit(ctx, n.batches)
+}
+
+func permit(ctx context.Context, permits chan struct{}) (release func(), err error) {
+	select {
+	case permits <- struct{}{}:
+		return func() { <-permits }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Drain passivates every actor and admits nothing more. It returns when all have saved what they must, or when ctx ends.
+func (n *Node) Drain(ctx context.Context) error {
+	q := newAsk[drain, struct{}](drain{}, time.Time{})
+	n.runtime.system.Root.Send(n.directory.director, q)
+	_, err := q.wait(ctx)
+	return err
+}
+
+// Close drains the node and ends everything it runs.
+func (n *Node) Close(ctx context.Context) error {
+	n.unwatch()
+	err := n.Drain(ctx)
+	n.stop()
+	n.hub.close()
+	n.work.Wait()
+	if n.writer != nil {
+		n.writer.wait()
+	}
+	err = errors.Join(err, n.runtime.system.Root.StopFuture(n.directory.director).Wait())
+	n.runtime.system.Shutdown()
+	return err
+}
+
+// Stats are counters since the start.
+type Stats struct {
+	Panics, Fenced, Unknown, Corrupt, Refused uint64
+	Waiting                                   int64
+}
+
+// Stats returns the node's counters.
+func (n *Node) Stats() Stats {
+	return Stats{
+		Panics: n.runtime.panics.Load(), Fenced: n.counters.fenced.Load(), Unknown: n.counters.unknown.Load(),
+		Corrupt: n.counters.corrupt.Load(), Refused: n.intake.refused.Load(), Waiting: n.intake.waiting.Load(),
+	}
+}

@@ -1,0 +1,418 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/delivery"
+	"parley/internal/ids"
+)
+
+// flight is an own commit on its way: staged and durable, its outcome open.
+type flight struct {
+	bundle   conversation.SendBundle
+	failures int  // sends in a row whose outcome nobody knows
+	calling  bool // a call is under way
+	timer    Timer
+}
+
+func (f *flight) stop() {
+	if f.timer != nil {
+		f.timer.Stop()
+		f.timer = nil
+	}
+}
+
+// transportAnswered is what the delivery service said to a bundle.
+type transportAnswered struct {
+	note
+	digest ids.Digest
+	answer delivery.Answer
+	err    error
+}
+
+// bundleDue says that it is time to offer the bundle again.
+type bundleDue struct{ note }
+
+// groupRegistered is what became of a registration.
+type groupRegistered struct {
+	note
+	effect   conversation.RegisterGroup
+	failures int
+	err      error
+}
+
+// proposalSent is what became of a proposal.
+type proposalSent struct {
+	note
+	effect   conversation.SendProposal
+	failures int
+	err      error
+}
+
+const proposalTries = 5
+
+// perform begins an effect. Its cause is durable, and repeating it is safe.
+func (a *conversationActor) perform(e conversation.Effect) {
+	switch e := e.(type) {
+	case conversation.SendBundle:
+		a.offer(e)
+	case conversation.SendProposal:
+		a.sendProposal(e, 0)
+	case conversation.RegisterGroup:
+		a.register(e, 0)
+	}
+}
+
+// transport is who carries the conversation's messages; nil when nobody does and its owner hands them on.
+func (a *conversationActor) transport() delivery.Transport {
+	if a.state.Config.Transport == conversation.TransportForeign {
+		return a.node.foreign
+	}
+	if a.node.delivery == nil {
+		return nil
+	}
+	return a.node.delivery.Transport()
+}
+
+// bundleSender offers a bundle once. How often it is repeated is counted in the log, not by the transport.
+func (a *conversationActor) bundleSender() func(context.Context, delivery.Bundle) (delivery.Answer, error) {
+	switch {
+	case a.state.Config.Transport == conversation.TransportBuiltIn && a.node.delivery != nil:
+		return a.node.delivery.SubmitBundle
+	case a.state.Config.Transport == conversation.TransportForeign && a.node.foreign != nil:
+		return a.node.foreign.SendCommitBundle
+	}
+	return nil
+}
+
+// beside runs a call of the delivery service in its own goroutine; the actor keeps taking mail meanwhile. What it returns comes back
+// as a note.
+func (a *conversationActor) beside(call func(context.Context) any) {
+	self, n := a.self, a.node
+	n.work.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), n.limits.Transport)
+		defer cancel()
+		if out := call(ctx); out != nil {
+			n.runtime.system.Root.Send(self, out)
+		}
+	})
+}
+
+// later sends a note to the actor after a while.
+func (a *conversationActor) later(d time.Duration, message any) Timer {
+	self := a.self
+	return a.node.clock.AfterFunc(d, func() { a.node.runtime.system.Root.Send(self, message) })
+}
+
+// offer takes a staged commit up: at once, or after a pause where the delivery service has asked for one.
+func (a *conversationActor) offer(b conversation.SendBundle) {
+	if a.flight == nil {
+		a.flight = &flight{}
+	}
+	a.flight.bundle = b
+	a.flight.stop()
+	if b.Attempt == 0 {
+		a.sendBundle()
+		return
+	}
+	a.flight.timer = a.later(backoff(int(b.Attempt)), &bundleDue{})
+}
+
+// sendBundle offers the bundle to the delivery service: the identical bytes every time.
+func (a *conversationActor) sendBundle() {
+	f, send := a.flight, a.bundleSender()
+	if f == nil || f.calling || send == nil {
+		return
+	}
+	f.calling = true
+	bundle, digest := a.bundle(f.bundle), f.bundle.Digest
+	hooks, log := a.node.hooks, a.log
+	a.beside(func(ctx context.Context) any {
+		out := &transportAnswered{digest: digest}
+		err := crossing(ctx, hooks, StepSendBundle, log, func() (err error) {
+			out.answer, err = send(ctx, bundle)
+			return err
+		})
+		// A crash here loses nothing: the successor asks who won the epoch, and offers the same bundle if nobody has.
+		if isCrash(err) {
+			return nil
+		}
+		out.err = err
+		return out
+	})
+}
+
+func (a *conversationActor) bundle(b conversation.SendBundle) delivery.Bundle {
+	out := delivery.Bundle{
+		Group: a.conversation, Origin: a.origin("bundle/" + string(b.Digest[:])), Commit: b.Commit, Welcome: b.Welcome, GroupInfo: b.GroupInfo, Proposals: b.Proposals,
+		Generation: b.Generation,
+	}
+	list := func(kind delivery.ChangeKind, members []conversation.Member) {
+		for _, m := range members {
+			out.Changes = append(out.Changes, delivery.Change{Kind: kind, Leaf: uint32(m.Leaf), Client: m.Client})
+		}
+	}
+	list(delivery.ChangeAdded, b.Added)
+	list(delivery.ChangeRemoved, b.Removed)
+	list(delivery.ChangeUpdated, b.Updated)
+	if b.ContextChanged {
+		out.Changes = append(out.Changes, delivery.Change{Kind: delivery.ChangeContext})
+	}
+	return out
+}
+
+// origin says for whom something is sent. What is sent has been made durable before, and is the same whenever it is sent: it goes
+// under a name of its own, and as new as it is sent, for a command's window may have passed long ago.
+func (a *conversationActor) origin(name string) delivery.Origin {
+	return delivery.Origin{Client: a.client, CommandID: ids.CommandID(name), IssuedMs: a.now()}
+}
+
+// answered takes the delivery service's answer to a bundle into the log.
+func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
+	f := a.flight
+	if f == nil || f.bundle.Digest != m.digest {
+		return
+	}
+	f.calling = false
+	if a.copy != nil && a.copy.sealed != nil {
+		f.calling = true
+		f.timer = a.later(backoff(0), m) // the segment is being decided: in a moment
+		return
+	}
+	if m.err != nil {
+		// Nobody knows whether the bundle arrived. The order tells, or the same bundle again.
+		f.failures++
+		a.node.logger.Warn("outcome of a commit unknown; it is offered again", "log", a.log.String(), "err", m.err)
+		f.timer = a.later(backoff(f.failures), &bundleDue{})
+		a.followOrder(c)
+		return
+	}
+	f.failures = 0
+	in := conversation.TransportAnswered{Bundle: m.digest}
+	switch answer := m.answer.(type) {
+	case delivery.Success:
+		in.Outcome, in.Position = conversation.TransportSuccess, answer.Position
+	case delivery.Abort:
+		in.Outcome, in.Reason = conversation.TransportAbort, answer.Reason
+	case delivery.Retry:
+		in.Outcome = conversation.TransportRetry
+		// Behind: what the order holds decides first, and may settle the commit.
+		a.followOrder(c)
+	}
+	if a.gone != nil || a.flight == nil || a.flight.bundle.Digest != m.digest {
+		return
+	}
+	t, err := a.absorb(c, work{Conversation: in})
+	if err != nil {
+		if !errors.Is(err, errGone) {
+			a.node.logger.Warn("answer of the transport", "log", a.log.String(), "err", err)
+			f.timer = a.later(backoff(1), &bundleDue{})
+		}
+		return
+	}
+	if a.copy != nil {
+		a.complete(t.result.Conversation)
+		for _, e := range t.outbox {
+			a.perform(e)
+		}
+		a.settled(c)
+		if through := t.result.Conversation.FollowThrough; through > 0 {
+			a.followThrough(c, through)
+		}
+	}
+}
+
+// register opens the order of a group we created. Until it stands commits are answered Retry, so it is tried until it succeeds.
+func (a *conversationActor) register(e conversation.RegisterGroup, failures int) {
+	service := a.node.delivery
+	if service == nil || a.state.Config.Transport != conversation.TransportBuiltIn {
+		return
+	}
+	r := delivery.Registration{Group: a.conversation, Origin: a.origin("register"), GroupInfo: e.GroupInfo}
+	hooks, log := a.node.hooks, a.log
+	a.beside(func(ctx context.Context) any {
+		err := crossing(ctx, hooks, StepRegister, log, func() error {
+			_, err := service.RegisterGroup(ctx, r)
+			return err
+		})
+		if isCrash(err) {
+			return nil
+		}
+		return &groupRegistered{effect: e, failures: failures, err: err}
+	})
+}
+
+func (a *conversationActor) registered(c actor.Context, m *groupRegistered) {
+	if m.err == nil {
+		a.followOrder(c)
+		return
+	}
+	a.node.logger.Warn("group not registered yet", "log", a.log.String(), "err", m.err)
+	if errors.Is(m.err, delivery.GroupExists) {
+		return
+	}
+	a.later(backoff(m.failures), &registerDue{m.effect, m.failures + 1})
+}
+
+// registerDue says that it is time to register again.
+type registerDue struct {
+	effect   conversation.RegisterGroup
+	failures int
+}
+
+// IgnoreDeadLetterLogging keeps the library from printing the message.
+func (*registerDue) IgnoreDeadLetterLogging() {}
+
+// sendProposal fans an own proposal out. It also travels with the next commit, so giving up loses nothing.
+func (a *conversationActor) sendProposal(e conversation.SendProposal, failures int) {
+	t := a.transport()
+	if t == nil {
+		return
+	}
+	a.proposed++
+	p := delivery.Proposal{Group: a.conversation, Origin: a.origin("proposal/" + string(e.Ref)), Message: e.Message}
+	hooks, log := a.node.hooks, a.log
+	a.beside(func(ctx context.Context) any {
+		err := crossing(ctx, hooks, StepSendProposal, log, func() error {
+			_, err := t.SendProposal(ctx, p)
+			return err
+		})
+		if isCrash(err) {
+			return nil
+		}
+		return &proposalSent{effect: e, failures: failures, err: err}
+	})
+}
+
+func (a *conversationActor) proposalSent(m *proposalSent) {
+	a.proposed--
+	if m.err == nil {
+		return
+	}
+	a.node.logger.Warn("proposal not sent", "log", a.log.String(), "err", m.err)
+	again := delivery.CodeOf(m.err) == delivery.Unavailable || delivery.CodeOf(m.err) == delivery.Unknown || delivery.CodeOf(m.err) == delivery.Busy
+	if again && m.failures < proposalTries && m.effect.Epoch == a.state.Epoch() {
+		a.sendProposal(m.effect, m.failures+1)
+	}
+}
+
+// outgoing is a message to publish, with its caller.
+type outgoing struct {
+	message delivery.Message
+	caller  *ask[work, result]
+	result  result
+	tries   int
+}
+
+func (o outgoing) answer(r result, err error) {
+	if o.caller != nil {
+		o.caller.answer(r, err)
+	}
+}
+
+func newOutgoing(d finished[conversation.State]) outgoing {
+	meta, _ := d.work.meta()
+	return outgoing{
+		message: delivery.Message{
+			Origin:     delivery.Origin{CommandID: meta.ID, IssuedMs: meta.IssuedMs, Request: meta.RequestDigest},
+			Bytes:      d.result.Conversation.Ciphertext,
+			Generation: d.result.Conversation.Generation,
+		},
+		caller: d.caller, result: d.result,
+	}
+}
+
+// messagesSent is what became of a batch of messages.
+type messagesSent struct {
+	note
+	batch    []outgoing
+	receipts []delivery.Receipt
+	err      error
+}
+
+const (
+	sendAtOnce   = 256
+	sendBytesMax = 512 << 10
+	sendTries    = 5
+)
+
+// pump publishes what waits: one batch at a time, so that messages of one member stay in order, and everything that gathers
+// meanwhile together.
+func (a *conversationActor) pump() {
+	if a.sending || len(a.outgoing) == 0 || a.gone != nil {
+		return
+	}
+	t := a.transport()
+	if t == nil {
+		for _, o := range a.outgoing {
+			o.answer(result{}, errNoDelivery)
+		}
+		a.outgoing = nil
+		return
+	}
+	batch, bytes := a.outgoing, 0
+	for i, o := range batch {
+		bytes += len(o.message.Bytes)
+		if i > 0 && (i >= sendAtOnce || bytes > sendBytesMax) {
+			batch = batch[:i:i]
+			break
+		}
+	}
+	a.outgoing = a.outgoing[len(batch):]
+	messages := make([]delivery.Message, len(batch))
+	for i := range batch {
+		messages[i] = batch[i].message
+		messages[i].Group, messages[i].Origin.Client = a.conversation, a.client
+	}
+	a.sending = true
+	hooks, log := a.node.hooks, a.log
+	a.beside(func(ctx context.Context) any {
+		out := &messagesSent{batch: batch}
+		err := crossing(ctx, hooks, StepSendMessages, log, func() (err error) {
+			out.receipts, err = t.SendMessages(ctx, messages)
+			return err
+		})
+		// A crash here loses nothing: a caller who asks again under its command id gets the first position.
+		if isCrash(err) {
+			return nil
+		}
+		out.err = err
+		return out
+	})
+}
+
+func (a *conversationActor) messagesSent(c actor.Context, m *messagesSent) {
+	a.sending = false
+	var again []outgoing
+	for i, o := range m.batch {
+		err := m.err
+		if err == nil && i < len(m.receipts) {
+			err = m.receipts[i].Err
+		}
+		code := delivery.CodeOf(err)
+		switch {
+		case err == nil && i < len(m.receipts):
+			o.result.Position = m.receipts[i].Position
+			o.answer(o.result, nil)
+		case (code == delivery.Unavailable || code == delivery.Unknown || code == delivery.Busy) && o.tries < sendTries:
+			o.tries++
+			again = append(again, o) // the identical bytes under the same command id: sent once whatever happened
+		case err == nil:
+			o.answer(result{}, ErrUnknownOutcome)
+		default:
+			o.answer(result{}, err)
+		}
+	}
+	if len(again) == 0 {
+		a.pump()
+		return
+	}
+	a.outgoing = append(again, a.outgoing...)
+	a.sending = true // until the pause is over
+	a.later(backoff(again[0].tries), &messagesSent{})
+}

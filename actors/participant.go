@@ -1,0 +1,320 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/events"
+	"parley/internal/ids"
+)
+
+// txCopy is the working copy of the transaction that has the aggregate's lock.
+type txCopy[S any] struct {
+	ref    txRef
+	state  S
+	draft  events.Draft
+	timeMS uint64 // of the segment: all its steps get the same
+	done   []finished[S]
+	sealed *events.Prepared // the segment's record, once the coordinator asked for it
+	timer  Timer
+	send   *ask[work, result]      // stands for the command whose commit is with the transport
+	await  *ask[txAwait, txWorked] // the coordinator, waiting for that command
+	result *result                 // that command's result, where it came before the coordinator asked
+	now    uint64
+}
+
+func (x *txCopy[S]) dirty() bool { return len(x.draft.Events) > 0 }
+
+// txHeld is a transaction's first command, waiting for an older holder of the lock to go away.
+func (g *aggregate[S]) txWork(c actor.Context, m *ask[txWork, txWorked]) {
+	q := m.Query
+	if g.copy == nil {
+		if !q.First {
+			m.refuse(fmt.Errorf("%w: %s has lost its working copy", ErrNoTransaction, g.entry.identity))
+			return
+		}
+		if g.holds(q.Work) {
+			g.hold(m)
+			return
+		}
+		g.commit(c) // what came before the transaction is not part of it
+		if g.gone != nil {
+			m.refuse(errBounced)
+			return
+		}
+		g.lock(c, q.Tx)
+	}
+	if g.copy.ref.ID != q.Tx.ID {
+		g.contend(c, m)
+		return
+	}
+	if m.expired(g.node.clock.Now()) {
+		m.refuse(ErrDeadline)
+		return
+	}
+	g.txStep(c, m)
+}
+
+func (g *aggregate[S]) lock(c actor.Context, tx txRef) {
+	g.copy = &txCopy[S]{ref: tx, state: g.state}
+	c.Watch(tx.Coordinator)
+	self, id := c.Self(), tx.ID
+	patience := tx.Deadline.Sub(g.node.clock.Now()) + g.node.limits.TransactionGrace
+	g.copy.timer = g.node.clock.AfterFunc(patience, func() {
+		g.node.runtime.system.Root.Send(self, &lockExpired{ID: id})
+	})
+}
+
+// contend decides between two transactions: the older wins. The younger holder is told to go, unless its end is being decided
+// already; a younger newcomer is sent away.
+func (g *aggregate[S]) contend(c actor.Context, m *ask[txWork, txWorked]) {
+	if !m.Query.Tx.older(g.copy.ref) {
+		m.refuse(ErrConflict)
+		return
+	}
+	if g.copy.sealed == nil {
+		c.Send(g.copy.ref.Coordinator, &txWounded{})
+	}
+	g.hold(m)
+}
+
+// txStep runs a command on the working copy.
+func (g *aggregate[S]) txStep(c actor.Context, m *ask[txWork, txWorked]) {
+	x := g.copy
+	if x.sealed != nil {
+		m.refuse(fmt.Errorf("%w: its segment is being decided", ErrNoTransaction))
+		return
+	}
+	caller := newAsk[work, result](m.Query.Work, m.Deadline)
+	clean := !x.dirty()
+	t, err := g.stageFor(m.Query.Work, caller)
+	if err != nil {
+		m.refuse(fmt.Errorf("%s: %w", g.log, err))
+		return
+	}
+	if t.result.refusal() != nil {
+		m.answer(g.worked(t.result), nil)
+		return
+	}
+	if t.reserved && clean && !t.sends() {
+		// Generations are never given back, not even by an abort: the reservation is a record of its own, before anything made
+		// with it is seen, and the transaction's copy starts after it.
+		if !g.storeCopy(c) {
+			m.refuse(errors.Join(ErrNoTransaction, errGone))
+			return
+		}
+		m.answer(g.worked(t.result), nil)
+		return
+	}
+	out := g.worked(t.result)
+	out.Barrier = t.reserved
+	if t.inFlight {
+		out.Sending = true
+		x.send = caller
+	}
+	m.answer(out, nil)
+}
+
+func (g *aggregate[S]) worked(r result) txWorked {
+	return txWorked{Result: r, Dirty: g.copy.dirty(), Version: g.journal.Head().Version + 1}
+}
+
+// stageFor steps on the copy and keeps what it made for the segment's record.
+func (g *aggregate[S]) stageFor(w work, caller *ask[work, result]) (stepped[S], error) {
+	x := g.copy
+	if !x.dirty() {
+		x.now = g.now()
+	}
+	t, err := g.step(x.state, w, x.now)
+	if err != nil {
+		return t, err
+	}
+	x.state = t.next
+	if len(t.events) > 0 {
+		x.timeMS = t.timeMS
+		x.draft.Events = append(x.draft.Events, t.events...)
+		x.draft.Cause = events.Cause{Transaction: x.ref.ID, Command: "transaction"}
+	}
+	if t.anchor != nil {
+		x.draft.Anchor = t.anchor
+	}
+	x.done = append(x.done, finished[S]{t, w, caller})
+	return t, nil
+}
+
+// stage is absorb under a transaction.
+func (g *aggregate[S]) stage(c actor.Context, w work) (stepped[S], error) {
+	if g.copy.sealed != nil {
+		return stepped[S]{}, errSealed
+	}
+	return g.stageFor(w, nil)
+}
+
+// errSealed means that the input has to wait for the segment's decision.
+var errSealed = errors.New("actors: the transaction's segment is being decided")
+
+// storeCopy appends the copy's events as a record of their own.
+func (g *aggregate[S]) storeCopy(c actor.Context) bool {
+	x := g.copy
+	r := recording[S]{next: x.state, timeMS: x.timeMS, draft: x.draft, done: x.done}
+	for i := range r.done {
+		r.done[i].caller = nil
+	}
+	x.draft, x.done = events.Draft{}, nil
+	if !g.write(c, &r) {
+		return false
+	}
+	if g.copy == x {
+		x.state = g.state
+	}
+	return true
+}
+
+func (g *aggregate[S]) txSeal(m *ask[txSeal, *events.Prepared]) {
+	x := g.copy
+	if x == nil || x.ref.ID != m.Query.ID || !x.dirty() || x.sealed != nil {
+		m.refuse(fmt.Errorf("%w: %s has nothing to seal", ErrNoTransaction, g.entry.identity))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
+	defer cancel()
+	x.draft.TimeMS = x.timeMS
+	p, err := g.journal.Prepare(ctx, x.draft, m.Query.Batch)
+	if err != nil {
+		m.refuse(err)
+		return
+	}
+	x.sealed = p
+	m.answer(p, nil)
+}
+
+// txOutcome hears how a segment ended.
+func (g *aggregate[S]) txOutcome(c actor.Context, m *ask[txOutcome, struct{}]) {
+	q, x := m.Query, g.copy
+	if x == nil || x.ref.ID != q.ID {
+		// A successor that never knew the transaction: what it replayed may lie before the segment.
+		if q.Verdict == txStale || q.Verdict == txUnknown || q.Sequence > 0 && g.journal.Head().Version < q.Version {
+			g.leave(c, errBounced)
+		}
+		m.answer(struct{}{}, nil)
+		return
+	}
+	switch q.Verdict {
+	case txCommitted:
+		g.txCommitted(c, q.Sequence)
+	case txAborted:
+		x.sealed, x.draft, x.done, x.state = nil, events.Draft{}, nil, g.state
+	case txStale, txUnknown:
+		g.leave(c, errBounced) // the successor reads what became of the segment; its first append fences off what is not there yet
+	}
+	if g.gone == nil && q.Release {
+		g.unlock(c)
+	}
+	m.answer(struct{}{}, nil)
+}
+
+// txCommitted adopts the segment's record.
+func (g *aggregate[S]) txCommitted(c actor.Context, sequence uint64) {
+	x := g.copy
+	if x.sealed == nil || sequence == 0 {
+		return // had nothing in the segment
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
+	defer cancel()
+	_, err := x.sealed.Commit(ctx, sequence)
+	what, err := g.judge(x.state, err)
+	if what != fateStored {
+		g.node.logger.Warn("segment adopted by replay", "log", g.log.String(), "err", err)
+		g.leave(c, errBounced)
+		return
+	}
+	done := x.done
+	x.sealed, x.draft, x.done, x.state = nil, events.Draft{}, nil, g.state
+	for i := range done {
+		if done[i].caller != x.send {
+			done[i].caller = nil // the coordinator has answered it
+		}
+	}
+	g.landed(c, done)
+	if g.copy == x && g.gone == nil && !x.dirty() {
+		x.state = g.state
+	}
+}
+
+// txAwait waits for the commit that the transaction has sent.
+func (g *aggregate[S]) txAwait(m *ask[txAwait, txWorked]) {
+	x := g.copy
+	switch {
+	case x == nil || x.ref.ID != m.Query.ID:
+		m.refuse(fmt.Errorf("%w: %s has lost its working copy", ErrNoTransaction, g.entry.identity))
+	case x.result != nil:
+		m.answer(g.worked(*x.result), nil)
+		x.result = nil
+	default:
+		x.await = m
+	}
+}
+
+// txSent gives the result of the transaction's commit to whoever waits for it.
+func (g *aggregate[S]) txSent(r result) {
+	x := g.copy
+	if x == nil {
+		return
+	}
+	x.send = nil
+	if x.await != nil {
+		x.await.answer(g.worked(r), nil)
+		x.await = nil
+		return
+	}
+	x.result = &r
+}
+
+// orphaned ends a transaction whose coordinator is gone or silent. Before the segment was sealed there is nothing to find; after,
+// the log is asked: the record is there, or a fenced one of ours takes its place.
+func (g *aggregate[S]) orphaned(c actor.Context, id ids.TransactionID) {
+	x := g.copy
+	if x == nil || id != "" && x.ref.ID != id {
+		return
+	}
+	if x.sealed == nil {
+		g.unlock(c)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
+	defer cancel()
+	outcome, err := g.journal.Settle(ctx, x.sealed)
+	g.node.logger.Info("transaction settled without its coordinator", "log", g.log.String(), "stored", outcome == events.Stored, "err", err)
+	g.leave(c, errBounced)
+}
+
+// coordinatorGone handles the end of a watched coordinator.
+func (g *aggregate[S]) coordinatorGone(c actor.Context, who *actor.PID) {
+	if g.copy != nil && g.copy.ref.Coordinator.Id == who.Id {
+		g.orphaned(c, g.copy.ref.ID)
+	}
+}
+
+// unlock drops the copy and lets others in.
+func (g *aggregate[S]) unlock(c actor.Context) {
+	x := g.copy
+	g.copy = nil
+	x.timer.Stop()
+	c.Unwatch(x.ref.Coordinator)
+	if x.await != nil {
+		x.await.refuse(ErrNoTransaction)
+	}
+	g.release(c)
+}
+
+// effects lists the outbox of steps that became durable.
+func effects[S any](done []finished[S]) (out []conversation.Effect) {
+	for _, d := range done {
+		out = append(out, d.outbox...)
+	}
+	return out
+}

@@ -1,0 +1,115 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/events"
+	"parley/internal/ids"
+)
+
+// This page is the protocol between a transaction's coordinator and its participants.
+//
+//	coordinator                        participant
+//	ask[txWork]        ->              locks at the first one, steps on a copy        -> txWorked
+//	ask[txSeal]        ->              prepares its record for the segment            -> *events.Prepared
+//	  one atomic batch: the only point at which the segment is decided
+//	ask[txOutcome]     ->              swaps, or drops the copy; keeps or gives up the lock
+//	ask[txAwait]       ->              answers when the commit it has sent is settled
+//	<- *txWounded                      an older transaction wants the lock
+
+// txRef names a transaction and what a participant must know of it.
+type txRef struct {
+	ID          ids.TransactionID
+	Client      ids.ClientID
+	Began       time.Time
+	Deadline    time.Time
+	Coordinator *actor.PID
+}
+
+// older reports whether t has precedence over u: of two in each other's way the older wins.
+func (t txRef) older(u txRef) bool {
+	if !t.Began.Equal(u.Began) {
+		return t.Began.Before(u.Began)
+	}
+	return t.ID < u.ID
+}
+
+// txWork is one command of a transaction. First says that the coordinator has not touched the participant before; where it has
+// and the participant does not know the transaction, the participant has lost its copy and the transaction cannot go on.
+type txWork struct {
+	Tx    txRef
+	First bool
+	Work  work
+}
+
+// txWorked is what a command of a transaction did.
+type txWorked struct {
+	Result  result
+	Dirty   bool   // the copy holds events that are not durable
+	Version uint64 // the version the copy's record would get
+	Barrier bool   // the segment must be durable before the result may be seen
+	Sending bool   // a commit leaves once the segment is durable; the result comes by txAwait
+}
+
+// txSeal asks for the participant's record of a segment.
+type txSeal struct {
+	ID      ids.TransactionID
+	Segment uint32
+	Batch   *events.BatchInfo // nil where the participant is the only one
+}
+
+// txVerdict is how a segment ended.
+type txVerdict uint8
+
+const (
+	txCommitted txVerdict = iota + 1
+	txAborted
+	txStale   // somebody's log has moved on: everybody reloads
+	txUnknown // nobody knows: the participant looks for its record in the log
+)
+
+// txOutcome tells a participant how a segment ended. With Release it is the last message of the transaction.
+type txOutcome struct {
+	ID       ids.TransactionID
+	Verdict  txVerdict
+	Version  uint64 // committed: what the participant's log must have reached
+	Sequence uint64 // committed: where the participant's record stands in the stream; 0: it had none
+	Release  bool
+}
+
+// txAwait asks for the result of a commit that was sent.
+type txAwait struct{ ID ids.TransactionID }
+
+// txWounded tells a coordinator that an older transaction wants what it holds.
+type txWounded struct{ note }
+
+// lockExpired tells a participant that its coordinator has been silent for too long.
+type lockExpired struct {
+	note
+	ID ids.TransactionID
+}
+
+// The caller's side.
+
+// txBegin opens the transaction: a coordinator that has not heard it knows nothing and takes nothing.
+type txBegin struct{ Deadline time.Time }
+
+// txRun is one command to run inside the transaction.
+type txRun struct {
+	Target Identity
+	Work   work
+}
+
+// txFinish makes everything durable, or nothing.
+type txFinish struct{}
+
+// txAbort drops everything since the last durable segment.
+type txAbort struct{}
+
+// TransactionOutcome is what a finished or aborted transaction reports.
+type TransactionOutcome struct {
+	ID       ids.TransactionID
+	Segments uint32 // durable segments; an abort undoes only what came after the last one
+}

@@ -1,0 +1,167 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/conversation"
+	"parley/delivery"
+	"parley/events"
+)
+
+// recover brings the conversation to where its log and its group's order are: snapshot, records after it, unsealed with the live
+// keys, compared with the anchor and with the newest own message in the order.
+func (a *conversationActor) recover(c actor.Context) error {
+	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Recover)
+	defer cancel()
+	// The client first: its own recovery may need a permit too.
+	keys, err := request[look, conversation.ClientState](ctx, a.node, ClientIdentity(a.client), look{})
+	if err != nil {
+		return fmt.Errorf("keys of client %s: %w", a.client, err)
+	}
+	a.keys = keys
+	release, err := a.node.recoveryPermit(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := a.readLog(ctx, c); err != nil {
+		return err
+	}
+	if err := a.compareOrder(ctx, c); err != nil {
+		return err
+	}
+	return a.renewAnchor(ctx)
+}
+
+// readLog replays, and records what replay found missing.
+func (a *conversationActor) readLog(ctx context.Context, c actor.Context) error {
+	err := a.openJournal(ctx, false)
+	if errors.Is(err, events.ErrSecretsLost) {
+		err = a.openJournal(ctx, true)
+	}
+	if err != nil {
+		return err
+	}
+	from, err := a.loadSnapshot(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.replay(ctx, from); err != nil {
+		return err
+	}
+	if from.Version > 0 && a.state.Private == nil && a.state.Exists() {
+		// The record that was to follow the snapshot never came: its secrets lie before.
+		if err := a.readAll(ctx); err != nil {
+			return err
+		}
+	}
+	a.fresh.floor = a.journal.Head().Version
+	err = a.journal.CheckAnchor(ctx)
+	switch {
+	case errors.Is(err, events.ErrSecretsLost):
+		return a.mark(c, conversation.MarkSecretsLost{Reason: "the key ring was gone"})
+	case errors.Is(err, events.ErrRolledBack):
+		anchor := a.journal.Anchor()
+		return a.mark(c, conversation.MarkRolledBack{
+			AnchorVersion: anchor.Version, FoundVersion: a.journal.Head().Version, Reason: "the log ends before its anchor",
+		})
+	}
+	return err
+}
+
+// readAll replays from the first record.
+func (a *conversationActor) readAll(ctx context.Context) error {
+	if err := a.openJournal(ctx, false); err != nil {
+		return err
+	}
+	a.state = conversation.NewState(a.client, a.conversation)
+	return a.replay(ctx, events.Head{})
+}
+
+// mark records a loss by a fenced append: whoever else serves the log learns of it, and a mistaken conclusion loses the race.
+func (a *conversationActor) mark(c actor.Context, in conversation.Input) error {
+	a.node.logger.Error("conversation cannot go on in this epoch", "log", a.log.String(), "input", inputName(work{Conversation: in}))
+	_, err := a.absorb(c, work{Conversation: in})
+	if err == nil && a.gone != nil {
+		err = errGone
+	}
+	return err
+}
+
+// loadSnapshot starts from the newest public snapshot, where there is one that this build reads. The journal has checked that it
+// belongs to the log, and the replay that follows continues its chain.
+func (a *conversationActor) loadSnapshot(ctx context.Context) (events.Head, error) {
+	snapshot, err := a.journal.Snapshot(ctx)
+	if err != nil || snapshot == nil {
+		return events.Head{}, err
+	}
+	public, err := conversation.DecodePublic(snapshot.State)
+	if err != nil {
+		a.node.logger.Warn("snapshot not understood; the whole log is read", "log", a.log.String(), "err", err)
+		return events.Head{}, nil
+	}
+	a.state.Public, a.snapshotted = public, snapshot.Head.Version
+	return snapshot.Head, nil
+}
+
+// compareOrder asks the delivery service for the newest own message: one that our log has not reserved means that the log has lost
+// its end, whatever the anchor says.
+func (a *conversationActor) compareOrder(ctx context.Context, c actor.Context) error {
+	if !a.follows() || a.state.Lifecycle != conversation.Active {
+		return nil
+	}
+	if a.node.delivery == nil {
+		return errNoDelivery
+	}
+	last, ok, err := a.node.delivery.LastOwn(ctx, a.conversation, a.client)
+	if errors.Is(err, delivery.UnknownGroup) || err == nil && !ok {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("newest own message of group %s: %w", a.conversation, err)
+	}
+	if last.Kind == delivery.KindApplication && last.Epoch == uint64(a.state.Epoch()) && last.Generation >= a.state.Reserved.Application {
+		return a.mark(c, conversation.MarkRolledBack{
+			AnchorVersion: a.journal.Anchor().Version, FoundVersion: a.journal.Head().Version,
+			Reason: fmt.Sprintf("generation %d of epoch %d was sent and is not reserved", last.Generation, last.Epoch),
+		})
+	}
+	return nil
+}
+
+// renewAnchor writes the anchor where a crash came between an append and it: nothing that waits for it has left, and nothing may
+// leave before it stands.
+func (a *conversationActor) renewAnchor(ctx context.Context) error {
+	head := a.journal.Head()
+	if head.Version == 0 {
+		return nil
+	}
+	want, have := a.state.Anchor(), a.journal.Anchor()
+	if have.Version == head.Version && have.Epoch == want.Epoch && have.ApplicationReserved >= want.ApplicationReserved &&
+		have.HandshakeReserved >= want.HandshakeReserved {
+		return nil
+	}
+	return a.journal.WriteAnchor(ctx, want)
+}
+
+// resume takes up what the log says was under way: the group's order is followed, which tells who won a staged commit's epoch,
+// and what was stored and not known to have been sent is sent again.
+func (a *conversationActor) resume(c actor.Context) {
+	a.followOrder(c)
+	if a.gone != nil {
+		return
+	}
+	if a.state.Unregistered() && a.follows() {
+		if e, err := conversation.Register(a.state, a.env(a.state, nil, a.now())); err == nil {
+			a.perform(e)
+		}
+	}
+	for _, e := range a.state.Unsent() {
+		a.perform(e)
+	}
+	a.announce()
+}

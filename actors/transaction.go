@@ -1,0 +1,483 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/events"
+)
+
+// transactionActor coordinates one transaction. It keeps nothing durable: the batch it appends is the only decision, and when it
+// dies at any point its participants find that batch in the log or fence it off.
+//
+// It never waits inside Receive: what it asks of participants and of the store runs beside it and comes back as a note.
+type transactionActor struct {
+	node    *Node
+	entry   *entry
+	ref     txRef
+	members map[Identity]*txMember
+	queue   []*ask[txRun, result]
+	running *ask[txRun, result] // the command under way
+	sends   map[*ask[txRun, result]]bool
+	closing bool // a segment is being decided
+	segment uint32
+	finish  *ask[txFinish, TransactionOutcome]
+	over    error // why it takes no more commands
+	timer   Timer
+	self    *actor.PID
+}
+
+// txMember is what the coordinator knows of a participant.
+type txMember struct {
+	log     events.LogID
+	version uint64
+	dirty   bool
+}
+
+// queueMax bounds the commands waiting in one transaction.
+const txQueueMax = 1000
+
+// txStepDone, txSegmentDone and txSent come back from what runs beside the coordinator.
+type txStepDone struct {
+	note
+	run    *ask[txRun, result]
+	worked txWorked
+	err    error
+}
+
+type txSegmentDone struct {
+	note
+	then func(error)
+	err  error
+}
+
+type txSent struct {
+	note
+	run    *ask[txRun, result]
+	worked txWorked
+	err    error
+}
+
+type txDeadline struct{ note }
+
+func (t *transactionActor) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *actor.Started:
+		t.self = c.Self()
+		t.ref.Coordinator = t.self
+	case *ask[txBegin, TransactionOutcome]:
+		t.start(m)
+	case *ask[txRun, result]:
+		t.enqueue(m)
+	case *ask[txFinish, TransactionOutcome]:
+		t.askFinish(m)
+	case *ask[txAbort, TransactionOutcome]:
+		t.abort(ErrNoTransaction)
+		m.answer(t.outcome(), nil)
+	case *txStepDone:
+		t.stepDone(m)
+	case *txSegmentDone:
+		t.closing = false
+		if isCrash(m.err) {
+			t.abandon(ErrUnknownOutcome) // a dead coordinator tells nobody; its participants notice by themselves
+			break
+		}
+		m.then(m.err)
+		t.next()
+	case *txSent:
+		t.sent(m)
+	case *txWounded:
+		t.end(ErrConflict)
+	case *txDeadline:
+		t.end(fmt.Errorf("%w: its deadline has passed", ErrNoTransaction))
+	case *passivate:
+		if m.now {
+			t.end(ErrDraining)
+		}
+	case *actor.Stopping:
+		if t.timer != nil {
+			t.timer.Stop()
+		}
+	}
+	if t.over != nil && !t.closing && t.running == nil && len(t.sends) == 0 {
+		t.entry.leaving.Store(true)
+		c.Stop(c.Self())
+	}
+}
+
+func newTransactionActor(n *Node, e *entry) *transactionActor {
+	return &transactionActor{
+		node: n, entry: e, members: map[Identity]*txMember{}, sends: map[*ask[txRun, result]]bool{},
+		ref: txRef{ID: e.identity.Transaction, Client: e.identity.Client},
+	}
+}
+
+func (t *transactionActor) start(m *ask[txBegin, TransactionOutcome]) {
+	if t.timer != nil || t.over != nil {
+		m.refuse(ErrNoTransaction)
+		return
+	}
+	now := t.node.clock.Now()
+	t.ref.Began, t.ref.Deadline = now, m.Query.Deadline
+	if latest := now.Add(t.node.limits.TransactionMax); t.ref.Deadline.IsZero() || t.ref.Deadline.After(latest) {
+		t.ref.Deadline = latest
+	}
+	self := t.self
+	t.timer = t.node.clock.AfterFunc(t.ref.Deadline.Sub(now), func() { t.node.runtime.system.Root.Send(self, &txDeadline{}) })
+	m.answer(t.outcome(), nil)
+}
+
+func (t *transactionActor) outcome() TransactionOutcome {
+	return TransactionOutcome{ID: t.ref.ID, Segments: t.segment}
+}
+
+func (t *transactionActor) enqueue(m *ask[txRun, result]) {
+	switch {
+	case t.timer == nil: // not begun: the coordinator that was asked for is gone
+		t.over = ErrNoTransaction
+		m.refuse(t.over)
+	case t.over != nil:
+		m.refuse(t.over)
+	case t.finish != nil:
+		m.refuse(ErrNoTransaction)
+	case len(t.queue) >= txQueueMax:
+		m.refuse(ErrBusy)
+	default:
+		t.queue = append(t.queue, m)
+		t.next()
+	}
+}
+
+func (t *transactionActor) askFinish(m *ask[txFinish, TransactionOutcome]) {
+	if t.timer == nil {
+		t.over = ErrNoTransaction
+	}
+	if t.over != nil || t.finish != nil {
+		m.refuse(errors.Join(ErrNoTransaction, t.over))
+		return
+	}
+	t.finish = m
+	t.next()
+}
+
+// next begins the next command, or the end once everything asked before it is done.
+func (t *transactionActor) next() {
+	if t.over != nil || t.running != nil || t.closing {
+		return
+	}
+	if len(t.queue) > 0 {
+		t.running = t.queue[0]
+		t.queue = t.queue[1:]
+		t.begin(t.running)
+		return
+	}
+	if t.finish == nil || len(t.sends) > 0 {
+		return
+	}
+	t.decide(true, func(err error) {
+		t.over = ErrNoTransaction
+		t.finish.answer(t.outcome(), err)
+	})
+}
+
+func (t *transactionActor) begin(run *ask[txRun, result]) {
+	_, known := t.members[run.Query.Target]
+	work := txWork{Tx: t.ref, First: !known, Work: run.Query.Work}
+	if !known {
+		// From now on it may hold our lock, whatever we hear of it.
+		t.members[run.Query.Target] = &txMember{log: run.Query.Target.log()}
+	}
+	t.beside(func(ctx context.Context) any {
+		worked, err := request[txWork, txWorked](ctx, t.node, run.Query.Target, work)
+		return &txStepDone{run: run, worked: worked, err: err}
+	})
+}
+
+// beside runs f in its own goroutine, within the transaction's time, and sends what it returns to the coordinator.
+func (t *transactionActor) beside(f func(context.Context) any) {
+	self, grace := t.self, t.ref.Deadline.Sub(t.node.clock.Now())+t.node.limits.TransactionGrace
+	t.node.work.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), max(grace, time.Second))
+		defer cancel()
+		t.node.runtime.system.Root.Send(self, f(ctx))
+	})
+}
+
+func (t *transactionActor) stepDone(m *txStepDone) {
+	t.running = nil
+	if m.err != nil {
+		m.run.refuse(m.err)
+		if fatal := txFatal(m.err); fatal != nil {
+			t.end(fatal)
+		}
+		t.next()
+		return
+	}
+	member := t.members[m.run.Query.Target]
+	member.dirty, member.version = m.worked.Dirty, m.worked.Version
+	switch {
+	case t.over != nil: // ended while the command ran: its result was never durable
+		m.run.refuse(t.over)
+		t.spread(txAborted, true) // the first telling may have come before the command
+	case m.worked.Sending || m.worked.Barrier:
+		t.decide(false, func(err error) { t.afterBarrier(m, err) })
+	default:
+		m.run.answer(m.worked.Result, nil)
+	}
+	t.next()
+}
+
+// txFatal says which errors of a command end the transaction: a refused command does not.
+func txFatal(err error) error {
+	for _, fatal := range []error{ErrConflict, ErrNoTransaction, ErrUnknownOutcome, ErrPanicked} {
+		if errors.Is(err, fatal) {
+			return fmt.Errorf("%w: %w", ErrNoTransaction, err)
+		}
+	}
+	return nil
+}
+
+// afterBarrier releases what waited for the segment: a result, or a send whose result follows.
+func (t *transactionActor) afterBarrier(m *txStepDone, err error) {
+	if err != nil {
+		m.run.refuse(err)
+		t.end(fmt.Errorf("%w: %w", ErrNoTransaction, err))
+		return
+	}
+	if !m.worked.Sending {
+		m.run.answer(m.worked.Result, nil)
+		return
+	}
+	t.sends[m.run] = true
+	target, id := m.run.Query.Target, t.ref.ID
+	t.beside(func(ctx context.Context) any {
+		worked, err := request[txAwait, txWorked](ctx, t.node, target, txAwait{ID: id})
+		return &txSent{run: m.run, worked: worked, err: err}
+	})
+}
+
+func (t *transactionActor) sent(m *txSent) {
+	delete(t.sends, m.run)
+	if m.err != nil {
+		m.run.refuse(m.err)
+	} else {
+		member := t.members[m.run.Query.Target]
+		member.dirty, member.version = m.worked.Dirty, m.worked.Version
+		m.run.answer(m.worked.Result, nil)
+	}
+	t.next()
+}
+
+// end aborts unless the outcome is being decided right now; then that decision stands.
+func (t *transactionActor) end(why error) {
+	if t.over == nil && (t.finish == nil || !t.closing) {
+		t.abort(why)
+	}
+}
+
+func (t *transactionActor) abort(why error) {
+	if t.over != nil {
+		return
+	}
+	t.over = why
+	for _, m := range t.queue {
+		m.refuse(why)
+	}
+	t.queue = nil
+	if t.finish != nil {
+		t.finish.refuse(why)
+	}
+	t.spread(txAborted, true)
+}
+
+// decide closes a segment: all dirty participants' events become durable together or not at all.
+func (t *transactionActor) decide(last bool, then func(error)) {
+	t.closing = true
+	targets := slices.SortedFunc(maps.Keys(t.members), func(a, b Identity) int { return strings.Compare(a.String(), b.String()) })
+	s := &segment{node: t.node, tx: t.ref, number: t.segment + 1, last: last}
+	for _, target := range targets {
+		m := t.members[target]
+		s.members = append(s.members, segmentMember{target, *m})
+		if m.dirty {
+			s.dirty++
+		}
+	}
+	if s.dirty > 0 {
+		t.segment++
+	}
+	t.beside(func(ctx context.Context) any {
+		err := s.close(ctx)
+		return &txSegmentDone{err: err, then: func(err error) {
+			if err == nil {
+				for _, m := range t.members {
+					if m.dirty {
+						m.dirty, m.version = false, m.version+1
+					}
+				}
+			} else if s.dirty > 0 {
+				t.segment--
+			}
+			then(err)
+		}}
+	})
+}
+
+// spread tells every participant a verdict without waiting: one that does not hear it asks the log.
+func (t *transactionActor) spread(verdict txVerdict, release bool) {
+	for target, m := range t.members {
+		out := newAsk[txOutcome, struct{}](txOutcome{ID: t.ref.ID, Verdict: verdict, Version: m.version, Release: release}, time.Time{})
+		t.node.directory.tell(target, out)
+	}
+}
+
+// abandon answers everybody who waits when the coordinator has run into a bug. Its participants notice by themselves.
+func (t *transactionActor) abandon(err error) {
+	t.over = err
+	for _, m := range t.queue {
+		m.refuse(err)
+	}
+	for m := range t.sends {
+		m.refuse(err)
+	}
+	if t.running != nil {
+		t.running.refuse(err)
+	}
+	if t.finish != nil {
+		t.finish.refuse(err)
+	}
+}
+
+// segment is one decision of a transaction, carried out beside the coordinator.
+type segment struct {
+	node    *Node
+	tx      txRef
+	number  uint32
+	members []segmentMember
+	dirty   int
+	last    bool
+
+	sequences map[events.LogID]uint64 // where the records stand, once stored
+}
+
+type segmentMember struct {
+	target Identity
+	txMember
+}
+
+// close collects the participants' records, appends them, and spreads the verdict.
+func (s *segment) close(ctx context.Context) error {
+	var prepared []*events.Prepared
+	err := crossing(ctx, s.node.hooks, StepCollect, s.tx.log(), func() (err error) {
+		prepared, err = s.collect(ctx)
+		return err
+	})
+	if isCrash(err) {
+		return err
+	}
+	if err != nil {
+		_ = s.spread(ctx, txAborted)
+		return err
+	}
+	// A crash here loses the segment and nothing else: nothing of it is stored.
+	err = crossing(ctx, s.node.hooks, StepDecide, s.tx.log(), func() error { return s.append(ctx, prepared) })
+	// A crash here loses nothing: participants find their record, and with it the segment, in the log.
+	verdict := txCommitted
+	switch {
+	case err == nil:
+	case isCrash(err):
+		return err
+	case errors.Is(err, events.ErrFenced):
+		verdict = txStale
+	case errors.Is(err, events.ErrFull), errors.Is(err, events.ErrUnavailable), errors.Is(err, events.ErrTooLarge):
+		verdict = txAborted
+	default:
+		verdict = txUnknown
+		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	return errors.Join(err, s.spread(ctx, verdict))
+}
+
+func isCrash(err error) bool {
+	_, ok := errors.AsType[*crash](err)
+	return ok
+}
+
+// append stores the records of a segment, and notes where each of them stands. It touches requests only: the journals belong to
+// the participants.
+func (s *segment) append(ctx context.Context, prepared []*events.Prepared) error {
+	s.sequences = map[events.LogID]uint64{}
+	requests := make([]events.Append, len(prepared))
+	for i, p := range prepared {
+		requests[i] = p.Request()
+	}
+	switch len(requests) {
+	case 0:
+		return nil
+	case 1:
+		sequence, err := s.node.stores.Log.Append(ctx, requests[0])
+		s.sequences[requests[0].Log] = sequence
+		return err
+	}
+	release, err := s.node.batchPermit(ctx)
+	if err != nil {
+		return errors.Join(events.ErrUnavailable, err)
+	}
+	defer release()
+	sequences, err := s.node.stores.Log.AppendBatch(ctx, requests)
+	for i, sequence := range sequences {
+		s.sequences[requests[i].Log] = sequence
+	}
+	return err
+}
+
+func (s *segment) collect(ctx context.Context) ([]*events.Prepared, error) {
+	var batch *events.BatchInfo
+	if s.dirty > 1 {
+		batch = &events.BatchInfo{Transaction: s.tx.ID, Segment: s.number}
+		for _, m := range s.members {
+			if m.dirty {
+				batch.Participants = append(batch.Participants, events.Participant{Log: m.log, Version: m.version})
+			}
+		}
+	}
+	var prepared []*events.Prepared
+	for _, m := range s.members {
+		if !m.dirty {
+			continue
+		}
+		p, err := request[txSeal, *events.Prepared](ctx, s.node, m.target, txSeal{ID: s.tx.ID, Segment: s.number, Batch: batch})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.target, err)
+		}
+		prepared = append(prepared, p)
+	}
+	return prepared, nil
+}
+
+// spread tells the participants and waits until they have heard: a caller who is told that the transaction is finished finds
+// its effects wherever it looks next.
+func (s *segment) spread(ctx context.Context, verdict txVerdict) error {
+	return crossing(ctx, s.node.hooks, StepSpread, s.tx.log(), func() error {
+		release := s.last || verdict != txCommitted
+		for _, m := range s.members {
+			if !m.dirty && !release {
+				continue
+			}
+			out := txOutcome{ID: s.tx.ID, Verdict: verdict, Version: m.version, Sequence: s.sequences[m.log], Release: release}
+			if _, err := request[txOutcome, struct{}](ctx, s.node, m.target, out); err != nil && verdict == txCommitted {
+				s.node.logger.Warn("participant did not hear the outcome; it reads it in its log", "participant", m.target.String(), "err", err)
+			}
+		}
+		return nil
+	})
+}
+
+// log names the transaction in hooks: its client's log.
+func (t txRef) log() events.LogID { return events.ClientLog(t.Client) }

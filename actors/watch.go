@@ -1,0 +1,216 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"parley/conversation"
+	"parley/delivery"
+	"parley/events"
+	"parley/internal/ids"
+)
+
+// members is an index over the logs: which clients of this deployment have a conversation in which group. It is rebuilt from the
+// log at start, and only says whom to wake.
+type members struct {
+	mu      sync.Mutex
+	byGroup map[ids.ConversationID][]ids.ClientID
+}
+
+func newMembers() *members { return &members{byGroup: map[ids.ConversationID][]ids.ClientID{}} }
+
+func (m *members) add(client ids.ClientID, group ids.ConversationID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Contains(m.byGroup[group], client) {
+		m.byGroup[group] = append(m.byGroup[group], client)
+	}
+}
+
+func (m *members) of(group ids.ConversationID) []ids.ClientID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.byGroup[group])
+}
+
+func (m *members) all() (out []Identity) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for group, clients := range m.byGroup {
+		for _, client := range clients {
+			out = append(out, ConversationIdentity(client, group))
+		}
+	}
+	return out
+}
+
+// watchOrders wakes conversations whose group's order has grown, and clients whose inbox has. One consumer for each partition
+// serves the whole node.
+func (n *Node) watchOrders(ctx context.Context) {
+	for failures := 0; ctx.Err() == nil; failures++ {
+		err := n.delivery.Watch(ctx, func(w delivery.Wake) {
+			failures = 0
+			if w.Group != "" {
+				n.wakeGroup(w.Group)
+			} else {
+				n.wakeInbox(w.Client)
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		n.logger.Warn("watch of the orders ended; it is begun again", "err", err)
+		n.pause(ctx, backoff(failures))
+	}
+}
+
+// pause waits, or returns early when ctx ends.
+func (n *Node) pause(ctx context.Context, d time.Duration) {
+	due := make(chan struct{})
+	timer := n.clock.AfterFunc(d, func() { close(due) })
+	select {
+	case <-due:
+	case <-ctx.Done():
+		timer.Stop()
+	}
+}
+
+// wakeGroup wakes the group's members that live here. One that is passive is activated: recovering it follows the order.
+func (n *Node) wakeGroup(group ids.ConversationID) {
+	for _, client := range n.members.of(group) {
+		id := ConversationIdentity(client, group)
+		if n.owns(id) && !n.directory.tell(id, &wake{}) {
+			n.activate(id)
+		}
+	}
+}
+
+// activate asks for an activation without waiting for it. Where the node is full nothing happens: whoever asks later finds the same
+// log.
+func (n *Node) activate(id Identity) {
+	n.runtime.system.Root.Send(n.directory.director, newAsk[activation, *entry](activation{id}, time.Time{}))
+}
+
+// wakeInbox accepts the Welcomes that wait for a client of this node.
+func (n *Node) wakeInbox(client ids.ClientID) {
+	if !n.owns(ClientIdentity(client)) {
+		return
+	}
+	n.inboxes.mu.Lock()
+	defer n.inboxes.mu.Unlock()
+	if again, running := n.inboxes.running[client]; running {
+		n.inboxes.running[client] = again || true
+		return
+	}
+	n.inboxes.running[client] = false
+	n.work.Go(func() { n.emptyInbox(client) })
+}
+
+// inboxes are the clients whose Welcomes are being accepted; true: look once more.
+type inboxes struct {
+	mu      sync.Mutex
+	running map[ids.ClientID]bool
+}
+
+func (n *Node) emptyInbox(client ids.ClientID) {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), n.limits.Recover)
+		err := n.acceptWelcomes(ctx, client)
+		cancel()
+		if err != nil {
+			n.logger.Warn("inbox not emptied", "client", client.String(), "err", err)
+		}
+		n.inboxes.mu.Lock()
+		again := n.inboxes.running[client]
+		if !again {
+			delete(n.inboxes.running, client)
+			n.inboxes.mu.Unlock()
+			return
+		}
+		n.inboxes.running[client] = false
+		n.inboxes.mu.Unlock()
+	}
+}
+
+const noticesAtOnce = 64
+
+// acceptWelcomes joins what the client was added to. A notice goes once its join is durable, or can never be.
+func (n *Node) acceptWelcomes(ctx context.Context, client ids.ClientID) error {
+	state, err := request[look, conversation.ClientState](ctx, n, ClientIdentity(client), look{})
+	if err != nil || len(state.Credentials) == 0 {
+		return err // nobody has made this client here
+	}
+	for from := uint64(0); ; {
+		notices, err := n.delivery.Notices(ctx, client, from, noticesAtOnce)
+		if err != nil || len(notices) == 0 {
+			return err
+		}
+		for _, notice := range notices {
+			from = notice.Sequence + 1
+			if err := n.acceptWelcome(ctx, client, notice); err != nil {
+				return err
+			}
+			if err := n.delivery.Acknowledge(ctx, client, notice.Sequence); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (n *Node) acceptWelcome(ctx context.Context, client ids.ClientID, notice delivery.Notice) error {
+	entry, err := n.delivery.Entry(ctx, notice.Group, notice.Number)
+	if errors.Is(err, delivery.Behind) || errors.Is(err, delivery.NotFound) {
+		return nil // purged: whoever wants us adds us again
+	}
+	if err != nil {
+		return err
+	}
+	_, _, err = n.Join(ctx, JoinRequest{
+		Client: client, Conversation: notice.Group, Welcome: entry.Welcome, Position: notice.Number, Config: n.joinConfig,
+		Meta: n.ownMeta(),
+	})
+	if refused, ok := errors.AsType[*conversation.CommandError](err); ok && refused.Advice != conversation.Retry {
+		n.logger.Warn("welcome not accepted", "client", client.String(), "group", notice.Group.String(), "err", err)
+		return nil
+	}
+	return err
+}
+
+// patrol visits every conversation that this node has come to own, one after another: what time or a crash made due is found by
+// activating it. It ends when all were visited.
+func (n *Node) patrol(ctx context.Context) {
+	logs, err := n.stores.Log.List(ctx, "")
+	if err != nil {
+		n.logger.Warn("index of conversations not read; traffic and callers wake them", "err", err)
+		return
+	}
+	clients := map[ids.ClientID]bool{}
+	for _, id := range logs {
+		switch {
+		case id.Kind != events.KindMember:
+		case id.Conversation == "":
+			clients[id.Client] = true
+		default:
+			n.members.add(id.Client, id.Conversation)
+		}
+	}
+	for client := range clients {
+		n.wakeInbox(client)
+	}
+	for _, id := range n.members.all() {
+		if ctx.Err() != nil {
+			return
+		}
+		if n.owns(id) {
+			visit, cancel := context.WithTimeout(ctx, n.limits.Recover)
+			_, err := request[look, conversation.State](visit, n, id, look{})
+			cancel()
+			if err != nil && ctx.Err() == nil {
+				n.logger.Warn("conversation not visited", "identity", id.String(), "err", err)
+			}
+		}
+	}
+}

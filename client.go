@@ -1,0 +1,253 @@
+package parley
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"strconv"
+
+	"parley/actors"
+	"parley/conversation"
+	"parley/delivery"
+	"parley/internal/secret"
+	"parley/mlsengine"
+)
+
+// Client is one identity of a node.
+type Client struct {
+	node *Node
+	id   ClientID
+}
+
+// keyPackagesKept is how many key packages a client keeps published, beside one of last resort.
+const (
+	keyPackagesKept = 8
+	keyPackagesLow  = 4
+)
+
+// Client takes a client of this node. A new one gets a basic credential under its id, and publishes key packages so that others can
+// add it.
+func (n *Node) Client(ctx context.Context, id ClientID) (*Client, error) {
+	c := &Client{node: n, id: id}
+	n.mu.Lock()
+	known := n.clients[id]
+	n.mu.Unlock()
+	if known {
+		return c, nil
+	}
+	if err := c.prepare(ctx); err != nil {
+		return nil, wrap("client", err)
+	}
+	n.mu.Lock()
+	n.clients[id] = true
+	n.mu.Unlock()
+	return c, nil
+}
+
+// Bare takes a client as it is: without credentials, unless it has some.
+func (n *Node) Bare(id ClientID) *Client { return &Client{node: n, id: id} }
+
+// ID is the client's id.
+func (c *Client) ID() ClientID { return c.id }
+
+// prepare gives the client what it needs to be added to conversations.
+func (c *Client) prepare(ctx context.Context) error {
+	state, err := c.node.actors.ClientState(ctx, c.id)
+	if err != nil {
+		return err
+	}
+	suite := c.node.options.Config.CipherSuite
+	if _, _, ok := state.Identity("", suite); !ok {
+		if err := c.AddCredential(ctx, suite); err != nil {
+			return err
+		}
+	}
+	if c.node.delivery == nil {
+		return nil
+	}
+	if err := c.register(ctx); err != nil {
+		return err
+	}
+	if !c.node.options.ManualKeyPackages {
+		if err := c.keepKeyPackages(ctx); err != nil {
+			return err
+		}
+	}
+	c.node.actors.Greet(c.id)
+	return nil
+}
+
+// AddCredential gives the client a new basic credential, under its id, for a cipher suite.
+func (c *Client) AddCredential(ctx context.Context, suite mlsengine.CipherSuite) error {
+	meta := c.meta(ctx, "add_credential", strconv.AppendUint(nil, uint64(suite), 10))
+	_, err := c.node.actors.Client(ctx, c.id, conversation.AddCredential{CommandMeta: meta, CipherSuite: suite})
+	if err == nil && c.node.delivery != nil {
+		err = c.register(ctx)
+	}
+	return wrap("add credential", err)
+}
+
+// register makes the client's signature keys known, so that its credentials are accepted.
+func (c *Client) register(ctx context.Context) error {
+	registry := c.node.delivery.Registry()
+	if registry == nil {
+		return nil
+	}
+	state, err := c.node.actors.ClientState(ctx, c.id)
+	if err != nil {
+		return err
+	}
+	for _, credential := range state.Credentials {
+		id := delivery.Identity{
+			Client: c.id, CredentialType: uint16(credential.Credential.Type()), SignatureKey: credential.SignatureKey,
+		}
+		if err := registry.Register(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepKeyPackages publishes key packages where few are left.
+func (c *Client) keepKeyPackages(ctx context.Context) error {
+	suite := c.node.options.Config.CipherSuite
+	left, err := c.node.delivery.CountKeyPackages(ctx, c.id, uint16(suite))
+	if err != nil || left > keyPackagesLow {
+		return err
+	}
+	return c.PublishKeyPackages(ctx, keyPackagesKept)
+}
+
+// PublishKeyPackages makes key packages and publishes them, one of last resort among them: others add the client with these.
+func (c *Client) PublishKeyPackages(ctx context.Context, count int) error {
+	if c.node.delivery == nil {
+		return wrap("publish key packages", errors.New("this node has no delivery service"))
+	}
+	var all []delivery.Publication
+	for _, batch := range []struct {
+		name       string
+		count      int
+		lastResort bool
+	}{{"publish_key_packages", count, false}, {"publish_last_resort", 1, true}} {
+		made, err := c.generate(ctx, batch.name, batch.count, batch.lastResort)
+		if err != nil {
+			return wrap("publish key packages", err)
+		}
+		for _, kp := range made {
+			all = append(all, delivery.Publication{KeyPackage: kp.KeyPackage, LastResort: kp.LastResort})
+		}
+	}
+	return wrap("publish key packages", c.node.delivery.PublishKeyPackages(ctx, c.id, all))
+}
+
+// GenerateKeyPackages makes key packages without publishing them.
+func (c *Client) GenerateKeyPackages(ctx context.Context, count int) ([][]byte, error) {
+	made, err := c.generate(ctx, "generate_key_packages", count, false)
+	if err != nil {
+		return nil, wrap("generate key packages", err)
+	}
+	out := make([][]byte, len(made))
+	for i := range made {
+		out[i] = made[i].KeyPackage
+	}
+	return out, nil
+}
+
+func (c *Client) generate(ctx context.Context, name string, count int, lastResort bool) ([]conversation.ClientKeyPackage, error) {
+	state, err := c.node.actors.ClientState(ctx, c.id)
+	if err != nil {
+		return nil, err
+	}
+	_, credential, ok := state.Identity("", c.node.options.Config.CipherSuite)
+	if !ok {
+		return nil, &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: GiveUp}
+	}
+	reply, err := c.node.actors.Client(ctx, c.id, conversation.GenerateKeyPackages{
+		CommandMeta: c.meta(ctx, name, strconv.AppendInt(nil, int64(count), 10)), Credential: credential, Count: count, LastResort: lastResort,
+	})
+	return reply.KeyPackages, err
+}
+
+// KeyPackageImport is a key package made elsewhere, with its private keys as raw bytes.
+type KeyPackageImport struct {
+	KeyPackage                     []byte // bare or MLSMessage
+	InitKey, LeafKey, SignatureKey []byte
+}
+
+// ImportKeyPackage takes a key package made elsewhere, and its credential where that is new. It takes over the byte slices.
+func (c *Client) ImportKeyPackage(ctx context.Context, kp KeyPackageImport) error {
+	_, err := c.node.actors.Client(ctx, c.id, conversation.ImportKeyPackage{
+		CommandMeta: c.meta(ctx, "import_key_package", kp.KeyPackage), KeyPackage: kp.KeyPackage,
+		InitKey: secret.New(kp.InitKey), LeafKey: secret.New(kp.LeafKey), SignatureKey: secret.New(kp.SignatureKey),
+	})
+	return wrap("import key package", err)
+}
+
+// AddPSK makes an external pre-shared key known. It takes over the key.
+func (c *Client) AddPSK(ctx context.Context, id, key []byte) error {
+	sum := sha256.Sum256(key)
+	_, err := c.node.actors.Client(ctx, c.id, conversation.AddPSK{
+		CommandMeta: c.meta(ctx, "add_psk", id, sum[:]), ID: id, Key: secret.New(key),
+	})
+	return wrap("add psk", err)
+}
+
+// RemovePSK forgets an external pre-shared key.
+func (c *Client) RemovePSK(ctx context.Context, id []byte) error {
+	_, err := c.node.actors.Client(ctx, c.id, conversation.RemovePSK{CommandMeta: c.meta(ctx, "remove_psk", id), ID: id})
+	return wrap("remove psk", err)
+}
+
+// Create makes a conversation whose only member is the client. Without a configuration it gets the node's.
+func (c *Client) Create(ctx context.Context, id ConversationID, config ...Config) (*Conversation, error) {
+	in := conversation.Create{CommandMeta: c.meta(ctx, "create", []byte(id)), Config: c.node.options.Config}
+	if len(config) > 0 {
+		in.Config = config[0]
+	}
+	_, err := c.node.actors.Create(ctx, c.id, id, in)
+	if err != nil {
+		return nil, wrap("create", err)
+	}
+	return c.Conversation(id), nil
+}
+
+// Invitation is a Welcome that was brought by other means than the node's delivery service.
+type Invitation struct {
+	Welcome  []byte // MLSMessage
+	Tree     []byte // ratchet_tree encoding, where the Welcome does not carry it
+	Position uint64 // of the commit in the group's order, where there is one
+	Config   *Config
+}
+
+// Join enters a group by a Welcome. What was published for others to add us with is used up by it.
+func (c *Client) Join(ctx context.Context, in Invitation) (*Conversation, error) {
+	r := actors.JoinRequest{
+		Client: c.id, Welcome: in.Welcome, Tree: in.Tree, Position: in.Position, Config: c.node.options.Config, Meta: c.meta(ctx, "join", in.Welcome),
+	}
+	if in.Config != nil {
+		r.Config = *in.Config
+	}
+	id, _, err := c.node.actors.Join(ctx, r)
+	if err != nil {
+		return nil, wrap("join", err)
+	}
+	return c.Conversation(id), nil
+}
+
+// Conversation takes one of the client's conversations. Whether it exists shows when it is used.
+func (c *Client) Conversation(id ConversationID) *Conversation {
+	return &Conversation{client: c, id: id}
+}
+
+// Conversations lists the client's conversations, the ended ones included.
+func (c *Client) Conversations(ctx context.Context) ([]*Conversation, error) {
+	all, err := c.node.actors.Conversations(ctx, c.id)
+	if err != nil {
+		return nil, wrap("conversations", err)
+	}
+	out := make([]*Conversation, len(all))
+	for i, id := range all {
+		out[i] = c.Conversation(id)
+	}
+	return out, nil
+}

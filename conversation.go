@@ -1,0 +1,259 @@
+package parley
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"parley/conversation"
+	"parley/delivery"
+	"parley/mlsengine"
+)
+
+// Conversation is one conversation of a client. It is a name: taking it costs nothing, and what it was last seen as is not kept.
+type Conversation struct {
+	client *Client
+	id     ConversationID
+	tx     *Transaction // nil outside of transactions
+}
+
+// ID is the conversation's id.
+func (c *Conversation) ID() ConversationID { return c.id }
+
+// Client is whose conversation it is.
+func (c *Conversation) Client() *Client { return c.client }
+
+// do runs an input, in the transaction where there is one.
+func (c *Conversation) do(ctx context.Context, op string, in conversation.Input) (conversation.Reply, error) {
+	if c.tx != nil {
+		reply, err := c.tx.inner.Conversation(ctx, c.id, in)
+		return reply, wrap(op, err)
+	}
+	reply, err := c.client.node.actors.Conversation(ctx, c.client.id, c.id, in)
+	return reply, wrap(op, err)
+}
+
+// Add commits the addition of clients, with key packages they have published, and everything that is pending with it. It returns when
+// the group's order has the commit and the own state has followed it.
+func (c *Conversation) Add(ctx context.Context, clients ...ClientID) error {
+	packages, err := c.claim(ctx, clients)
+	if err != nil {
+		return wrap("add", err)
+	}
+	return c.AddKeyPackages(ctx, packages...)
+}
+
+// claim takes one key package of each client out of the directory. A repeated claim under the same command id gets the same ones.
+func (c *Conversation) claim(ctx context.Context, clients []ClientID) ([][]byte, error) {
+	service := c.client.node.delivery
+	if service == nil {
+		return nil, &conversation.CommandError{Code: conversation.ClientNotFound, Advice: GiveUp, Detail: "this node has no delivery service"}
+	}
+	state, err := c.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	command := c.client.meta(ctx, "claim").ID
+	var out [][]byte
+	for _, client := range clients {
+		claimed, err := service.ClaimKeyPackage(ctx, delivery.Claim{
+			Client: client, Suite: uint16(state.Config.CipherSuite), Claimer: c.client.id, CommandID: command,
+		})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, claimed.KeyPackage)
+	}
+	return out, nil
+}
+
+// AddKeyPackages is Add with key packages that were obtained otherwise.
+func (c *Conversation) AddKeyPackages(ctx context.Context, packages ...[]byte) error {
+	_, err := c.do(ctx, "add", conversation.AddMembers{CommandMeta: c.client.meta(ctx, "add", packages...), KeyPackages: packages})
+	return err
+}
+
+// Remove commits the removal of clients. Those who are no members are ignored.
+func (c *Conversation) Remove(ctx context.Context, clients ...ClientID) error {
+	_, err := c.do(ctx, "remove", conversation.RemoveMembers{CommandMeta: c.client.meta(ctx, "remove", clientBytes(clients)...), Clients: clients})
+	return err
+}
+
+func clientBytes(clients []ClientID) (out [][]byte) {
+	for _, client := range clients {
+		out = append(out, []byte(client))
+	}
+	return out
+}
+
+// UpdateKeys commits new keys of our own.
+func (c *Conversation) UpdateKeys(ctx context.Context) error {
+	_, err := c.do(ctx, "update keys", conversation.UpdateKeyMaterial{CommandMeta: c.client.meta(ctx, "update")})
+	return err
+}
+
+// CommitPending commits every pending proposal; without any it does nothing.
+func (c *Conversation) CommitPending(ctx context.Context) error {
+	_, err := c.do(ctx, "commit pending", conversation.CommitPending{CommandMeta: c.client.meta(ctx, "commit_pending")})
+	return err
+}
+
+// Proposal is a proposal we made: it waits for a commit, and goes out to the group meanwhile.
+type Proposal struct {
+	Ref     []byte
+	Message []byte // MLSMessage
+}
+
+func (c *Conversation) propose(ctx context.Context, in conversation.Input) (Proposal, error) {
+	reply, err := c.do(ctx, "propose", in)
+	if err != nil || reply.Proposal == nil {
+		return Proposal{}, err
+	}
+	return Proposal{Ref: reply.Proposal.Ref, Message: reply.Proposal.Message}, nil
+}
+
+// ProposeAdd proposes to add a client, with a key package it has published.
+func (c *Conversation) ProposeAdd(ctx context.Context, client ClientID) (Proposal, error) {
+	packages, err := c.claim(ctx, []ClientID{client})
+	if err != nil {
+		return Proposal{}, wrap("propose", err)
+	}
+	return c.ProposeAddKeyPackage(ctx, packages[0])
+}
+
+// ProposeAddKeyPackage is ProposeAdd with a key package that was obtained otherwise.
+func (c *Conversation) ProposeAddKeyPackage(ctx context.Context, keyPackage []byte) (Proposal, error) {
+	return c.propose(ctx, conversation.ProposeAdd{CommandMeta: c.client.meta(ctx, "propose_add", keyPackage), KeyPackage: keyPackage})
+}
+
+// ProposeRemove proposes to remove a client.
+func (c *Conversation) ProposeRemove(ctx context.Context, client ClientID) (Proposal, error) {
+	return c.propose(ctx, conversation.ProposeRemove{CommandMeta: c.client.meta(ctx, "propose_remove", []byte(client)), Client: client})
+}
+
+// ProposeUpdate proposes new keys of our own.
+func (c *Conversation) ProposeUpdate(ctx context.Context) (Proposal, error) {
+	return c.propose(ctx, conversation.ProposeUpdate{CommandMeta: c.client.meta(ctx, "propose_update")})
+}
+
+// ClearProposal drops a pending proposal. It is meant for one that the delivery service has refused.
+func (c *Conversation) ClearProposal(ctx context.Context, ref []byte) error {
+	_, err := c.do(ctx, "clear proposal", conversation.ClearProposal{CommandMeta: c.client.meta(ctx, "clear_proposal", ref), Ref: ref})
+	return err
+}
+
+// Send encrypts a message for the members and publishes it. It returns the message's position in the group's order; in a transaction
+// 0, since it is published when its segment is durable.
+func (c *Conversation) Send(ctx context.Context, text []byte) (uint64, error) {
+	in := conversation.Encrypt{CommandMeta: c.client.meta(ctx, "send", text), Plaintext: text}
+	if c.tx != nil {
+		_, err := c.tx.inner.Send(ctx, c.id, in)
+		return 0, wrap("send", err)
+	}
+	position, _, err := c.client.node.actors.Send(ctx, c.client.id, c.id, in)
+	return position, wrap("send", err)
+}
+
+// Encrypt makes a message for a foreign transport. It is not remembered: asked again it makes another one.
+func (c *Conversation) Encrypt(ctx context.Context, text, aad []byte) ([]byte, error) {
+	reply, err := c.do(ctx, "encrypt", conversation.Encrypt{CommandMeta: c.client.meta(ctx, "encrypt"), Plaintext: text, AAD: aad})
+	return reply.Ciphertext, err
+}
+
+// Outcome is what became of a message that was handed in.
+type Outcome = conversation.Outcome
+
+// Received is what Decrypt got out of a message.
+type Received struct {
+	Outcome
+	Message *Message // of an application message
+}
+
+// Decrypt takes in a message that a foreign transport has brought: a commit, a proposal or an application message. With the node's own
+// delivery service nobody needs it. A message that is not accepted is no error: the outcome says why, and nothing has changed.
+func (c *Conversation) Decrypt(ctx context.Context, message []byte) (Received, error) {
+	reply, err := c.do(ctx, "decrypt", conversation.Received{CommandMeta: c.client.meta(ctx, "decrypt", message), Message: message})
+	if err != nil {
+		return Received{}, err
+	}
+	var out Received
+	if len(reply.Outcomes) > 0 {
+		out.Outcome = reply.Outcomes[len(reply.Outcomes)-1]
+	}
+	if len(reply.Messages) > 0 {
+		out.Message = messageOf(&reply.Messages[len(reply.Messages)-1])
+	}
+	return out, nil
+}
+
+// ExportSecret derives a secret from the epoch (RFC 9420, 8.5); an empty label is "exporter".
+func (c *Conversation) ExportSecret(ctx context.Context, label string, context []byte, length int) ([]byte, error) {
+	meta := c.client.meta(ctx, "export", []byte(label), context, strconv.AppendInt(nil, int64(length), 10))
+	reply, err := c.do(ctx, "export secret", conversation.ExportSecret{CommandMeta: meta, Label: label, Context: context, Length: length})
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte(nil), reply.Secret.Expose()...), nil
+}
+
+// Wipe destroys the conversation here. Nobody else is told.
+func (c *Conversation) Wipe(ctx context.Context) error {
+	in := conversation.Wipe{CommandMeta: c.client.meta(ctx, "wipe")}
+	if c.tx != nil {
+		_, err := c.do(ctx, "wipe", in)
+		return err
+	}
+	_, err := c.client.node.actors.Wipe(ctx, c.client.id, c.id, in)
+	return wrap("wipe", err)
+}
+
+func (c *Conversation) state(ctx context.Context) (conversation.State, error) {
+	return c.client.node.actors.ConversationState(ctx, c.client.id, c.id)
+}
+
+// Member is one client of a group.
+type Member = conversation.Member
+
+// Status is a conversation as it is committed.
+type Status struct {
+	Exists        bool   // we are a member
+	Lifecycle     string // active, wiped, evicted, ...
+	Epoch         uint64
+	CipherSuite   mlsengine.CipherSuite
+	Members       []Member // in leaf order
+	Pending       int      // proposals of the epoch that are not committed
+	Staged        bool     // an own commit waits for the delivery service
+	Position      uint64   // followed in the group's order
+	Version       uint64   // of the log
+	Digest        string   // of the public state: what replay prints too
+	Authenticator []byte   // of the epoch
+	Time          time.Time
+}
+
+// Status reads the committed state.
+func (c *Conversation) Status(ctx context.Context) (Status, error) {
+	s, err := c.state(ctx)
+	if err != nil {
+		return Status{}, wrap("status", err)
+	}
+	return Status{
+		Exists: s.Exists(), Lifecycle: s.Lifecycle.String(), Epoch: uint64(s.Epoch()), CipherSuite: s.Config.CipherSuite, Members: s.Roster(),
+		Pending: len(s.PendingProposals()), Staged: s.Staged != nil, Position: s.Position, Version: s.Version, Digest: s.Digest().String(),
+		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs),
+	}, nil
+}
+
+// Exists reports whether we are a member.
+func (c *Conversation) Exists(ctx context.Context) (bool, error) {
+	s, err := c.state(ctx)
+	return s.Exists(), wrap("exists", err)
+}
+
+// ClientIDs lists the members' client ids in leaf order.
+func (c *Conversation) ClientIDs(ctx context.Context) ([]ClientID, error) {
+	s, err := c.state(ctx)
+	if err != nil {
+		return nil, wrap("client ids", err)
+	}
+	return s.ClientIDs(), nil
+}

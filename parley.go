@@ -1,0 +1,354 @@
+// Package parley runs MLS (RFC 9420) group conversations for bots and bridges.
+//
+// A Node holds the conversations of any number of clients. Every change of a conversation is durable in NATS JetStream before anybody
+// sees it, and any node that reaches the same log can go on where another one died. A Client is one identity of the node; it creates
+// conversations or is added to them, and reads what its conversations receive as one stream of events:
+//
+//	node, err := parley.Open(ctx, parley.Options{Data: "data"})
+//	bot, err := node.Client(ctx, "echo")
+//	for event, err := range bot.Events(ctx) {
+//		if m := event.Message; m != nil {
+//			event.Conversation.Send(ctx, m.Text)
+//		}
+//		event.Ack(ctx)
+//	}
+//
+// Errors say what can be done about them: see AdviceOf. A command may carry an id (WithCommandID); asked again under the same id it
+// returns its first outcome, on whatever node it is asked.
+package parley
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"parley/actors"
+	"parley/conversation"
+	"parley/delivery"
+	"parley/events"
+	"parley/events/jetlog"
+	"parley/internal/ids"
+	"parley/internal/natsd"
+)
+
+// Names of things, shared by every package.
+type (
+	// ClientID names a client: the identity of its credential.
+	ClientID = ids.ClientID
+	// ConversationID names a conversation: the id of its MLS group.
+	ConversationID = ids.ConversationID
+	// CommandID names a command of a client.
+	CommandID = ids.CommandID
+	// Config is what a conversation is created or joined with.
+	Config = conversation.Config
+	// Transport carries messages for conversations that a foreign delivery service orders.
+	Transport = delivery.Transport
+	// Hooks run before and after every durable step.
+	Hooks = events.Hooks
+	// Step names a durable step; Steps lists them.
+	Step = events.Step
+	// Limits bound a node.
+	Limits = actors.Limits
+	// Clock is where a node takes time from.
+	Clock = actors.Clock
+	// Entropy is where a node takes randomness from.
+	Entropy = actors.Entropy
+)
+
+// Steps lists every durable step of a node.
+func Steps() []Step { return actors.Steps() }
+
+// DefaultConfig is what a conversation gets where nothing else is said.
+func DefaultConfig() Config { return conversation.DefaultConfig() }
+
+// Transports a Config may name.
+const (
+	BuiltInTransport = conversation.TransportBuiltIn // the node's own delivery service
+	ForeignTransport = conversation.TransportForeign // somebody else's: the owner hands messages on, or Options.Foreign does
+)
+
+// SystemClock is the machine's clock.
+func SystemClock() Clock { return actors.SystemClock{} }
+
+// Options say what a node runs on. The zero value but for Data or URL is a node of its own.
+type Options struct {
+	// Data is the directory of an embedded server. With a URL it is not used.
+	Data string
+	// Listen is where an embedded server takes other processes of this machine: host:port on loopback; empty: nobody.
+	Listen string
+	// URL is a NATS server or cluster, with its credentials where it wants any.
+	URL, CredsFile, CAFile, CertFile, KeyFile string
+
+	Namespace  string // of all subjects; empty: "parley"
+	Replicas   int    // of every stream
+	Partitions int    // of the streams, by client; fixed for the life of a deployment
+	MaxBytes   int64  // that all streams together may take; 0: the store's default
+
+	// KeyDir holds the shred keys that wrap every key ring; empty: Data + ".keys".
+	KeyDir string
+	// KEKFile or KEK is a static key instead: there is no certain erasure then.
+	KEKFile, KEK string
+
+	Name string // of the node, in the log of the server; empty: "node"
+	// Shares are the shares this node serves of ShareCount; none: all of them. See TakeShares.
+	Shares     []uint32
+	ShareCount uint32
+
+	Config            Config    // of conversations joined by being added; zero: DefaultConfig
+	Foreign           Transport // for conversations of a foreign delivery service
+	Isolated          bool      // no delivery service: the owner hands every message on himself
+	Clock             Clock
+	Entropy           Entropy
+	Hooks             Hooks
+	Limits            Limits
+	Logger            *slog.Logger
+	ManualKeyPackages bool // clients publish no key packages by themselves
+}
+
+// Node is a running node. It is safe for concurrent use.
+type Node struct {
+	options   Options
+	server    *natsd.Server // nil with a URL
+	conn      *nats.Conn
+	store     *jetlog.Store
+	vault     events.KeyVault
+	placement *actors.Static
+	delivery  *delivery.Service // nil when isolated
+	actors    *actors.Node
+
+	mu      sync.Mutex
+	clients map[ClientID]bool // their credential is registered
+}
+
+// Open starts a node. Close it.
+func Open(ctx context.Context, o Options) (node *Node, err error) {
+	n := &Node{options: o.withDefaults(), clients: map[ClientID]bool{}}
+	defer func() {
+		if err != nil {
+			err = wrap("open", errors.Join(err, n.closeAll(context.WithoutCancel(ctx))))
+			node = nil
+		}
+	}()
+	if err := n.connect(); err != nil {
+		return nil, err
+	}
+	n.store, err = jetlog.Open(ctx, n.conn, jetlog.Config{
+		Namespace: n.options.Namespace, Replicas: n.options.Replicas, Partitions: n.options.Partitions, MaxBytes: n.options.MaxBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n.vault, err = n.openVault(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.store.Damage(ctx); err != nil {
+		n.options.Logger.Error("the store reports lost data; every log is checked against its anchor when it is activated", "err", err)
+	}
+	return n, n.start(ctx)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Name == "" {
+		o.Name = "node"
+	}
+	if o.KeyDir == "" && o.Data != "" {
+		o.KeyDir = o.Data + ".keys"
+	}
+	if o.ShareCount == 0 {
+		o.ShareCount = actors.DefaultShares
+	}
+	if o.Config.CipherSuite == 0 {
+		o.Config = DefaultConfig()
+	}
+	if o.Clock == nil {
+		o.Clock = actors.SystemClock{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// connect starts the embedded server, or connects to the one of the URL.
+func (n *Node) connect() (err error) {
+	o := jetlog.ConnectOptions{
+		Name: n.options.Name, CredsFile: n.options.CredsFile, CAFile: n.options.CAFile, CertFile: n.options.CertFile, KeyFile: n.options.KeyFile,
+		OnChange: func(connected bool) { n.options.Logger.Info("connection to the log's server", "connected", connected) },
+	}
+	if n.options.URL != "" {
+		n.conn, err = jetlog.Connect(n.options.URL, o)
+		return err
+	}
+	if n.options.Data == "" {
+		return errors.New("a data directory or a NATS URL is needed")
+	}
+	if n.server, err = natsd.Embedded(natsd.Options{Dir: n.options.Data, Listen: n.options.Listen}); err != nil {
+		return err
+	}
+	o.InProcess = n.server
+	n.conn, err = jetlog.Connect("", o)
+	return err
+}
+
+// openVault opens what wraps the key rings. Keys are made only while the log is empty: a log without its key is refused.
+func (n *Node) openVault(ctx context.Context) (events.KeyVault, error) {
+	var vault events.KeyVault
+	var err error
+	switch {
+	case n.options.KEK != "":
+		vault, err = events.NewStaticKEK(n.options.KEK)
+	case n.options.KEKFile != "":
+		vault, err = events.ReadStaticKEK(n.options.KEKFile)
+	case n.options.KeyDir != "":
+		vault, err = events.PrepareKeyDir(ctx, n.store.Stores(), n.options.KeyDir)
+	default:
+		return nil, errors.New("a key directory or a key-encryption key is needed with a NATS URL")
+	}
+	if err == nil && !vault.Erases() {
+		n.options.Logger.Warn("a static key-encryption key: what was in the log can be read by whoever keeps a copy of it and of the key")
+	}
+	return vault, err
+}
+
+func (n *Node) start(ctx context.Context) (err error) {
+	shares := make([]actors.Share, len(n.options.Shares))
+	for i, s := range n.options.Shares {
+		shares[i] = actors.Share(s)
+	}
+	n.placement = actors.NewStatic(n.options.ShareCount, shares...)
+	config := actors.Config{
+		Name: n.options.Name, Stores: n.store.Stores(), Vault: n.vault, Foreign: n.options.Foreign, Placement: n.placement, Clock: n.options.Clock,
+		Limits: n.options.Limits, Hooks: n.options.Hooks, Logger: n.options.Logger, JoinConfig: n.options.Config, Gather: n.gather,
+	}
+	if n.options.Entropy != nil {
+		config.Entropy = n.options.Entropy
+	}
+	if !n.options.Isolated {
+		n.delivery, err = delivery.Open(ctx, delivery.Config{
+			Store: n.store, Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks, Trust: delivery.TrustRegistered,
+			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },
+		})
+		if err != nil {
+			return err
+		}
+		config.Delivery = n.delivery
+	}
+	n.actors, err = actors.New(config)
+	return err
+}
+
+// gather says which stream a member's log lives in: appends of one stream may travel as one batch.
+func (n *Node) gather(id events.LogID) (int, bool) {
+	return n.store.Names().Partition(string(id.Client)), id.Kind == events.KindMember
+}
+
+// URL is where other processes of this machine reach the embedded server; empty without Listen.
+func (n *Node) URL() string {
+	if n.server == nil || n.options.Listen == "" {
+		return ""
+	}
+	return n.server.URL()
+}
+
+// Shares lists the shares this node serves.
+func (n *Node) Shares() (owned []uint32) {
+	for share := range n.placement.Count() {
+		if n.placement.Owns(actors.Share(share)) {
+			owned = append(owned, share)
+		}
+	}
+	return owned
+}
+
+// TakeShares makes this node serve shares whose node has died or released them. No data moves: the log is where it was.
+func (n *Node) TakeShares(shares ...uint32) { n.placement.Take(asShares(shares)...) }
+
+// ReleaseShares stops serving shares; their conversations save what they must and leave.
+func (n *Node) ReleaseShares(shares ...uint32) { n.placement.Release(asShares(shares)...) }
+
+func asShares(shares []uint32) []actors.Share {
+	out := make([]actors.Share, len(shares))
+	for i, s := range shares {
+		out[i] = actors.Share(s)
+	}
+	return out
+}
+
+// Stats are the node's counters.
+func (n *Node) Stats() actors.Stats { return n.actors.Stats() }
+
+// Drain stops admitting commands and returns when every conversation has saved what it must.
+func (n *Node) Drain(ctx context.Context) error { return wrap("drain", n.actors.Drain(ctx)) }
+
+// Close drains the node and stops it, and its embedded server.
+func (n *Node) Close(ctx context.Context) error { return wrap("close", n.closeAll(ctx)) }
+
+func (n *Node) closeAll(ctx context.Context) error {
+	var all []error
+	if n.actors != nil {
+		all = append(all, n.actors.Close(ctx))
+	}
+	if n.delivery != nil {
+		all = append(all, n.delivery.Close(ctx))
+	}
+	if n.conn != nil {
+		n.conn.Close()
+	}
+	if n.server != nil {
+		n.server.Shutdown()
+	}
+	return errors.Join(all...)
+}
+
+// settings travel with a context.
+type settings struct {
+	command   CommandID
+	principal string
+}
+
+type settingsKey struct{}
+
+func settingsOf(ctx context.Context) settings {
+	s, _ := ctx.Value(settingsKey{}).(settings)
+	return s
+}
+
+// WithCommandID names the next command made with the context. Ids are remembered for ten minutes per principal: the same command asked
+// again under its id returns its first outcome.
+func WithCommandID(ctx context.Context, id CommandID) context.Context {
+	s := settingsOf(ctx)
+	s.command = id
+	return context.WithValue(ctx, settingsKey{}, s)
+}
+
+// WithPrincipal says on whose behalf commands are made; the log records it.
+func WithPrincipal(ctx context.Context, principal string) context.Context {
+	s := settingsOf(ctx)
+	s.principal = principal
+	return context.WithValue(ctx, settingsKey{}, s)
+}
+
+// meta is the metadata of a command of a client. What the id is bound to is the command's name and its arguments.
+func (c *Client) meta(ctx context.Context, name string, arguments ...[]byte) conversation.CommandMeta {
+	s := settingsOf(ctx)
+	if s.principal == "" {
+		s.principal = string(c.id)
+	}
+	return c.node.actors.Meta(s.command, s.principal, append([][]byte{[]byte(name), {0}}, lengths(arguments)...)...)
+}
+
+// lengths puts each argument's length before it, so that no two lists of arguments look alike.
+func lengths(arguments [][]byte) (out [][]byte) {
+	for _, a := range arguments {
+		out = append(out, fmt.Appendf(nil, "%d:", len(a)), a)
+	}
+	return out
+}
+
+// timeOf turns Unix milliseconds into a time.
+func timeOf(ms uint64) time.Time { return time.UnixMilli(int64(ms)) }

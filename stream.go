@@ -1,0 +1,106 @@
+package parley
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"parley/actors"
+	"parley/conversation"
+)
+
+// Event is a message, or a change of the membership, of one of a client's conversations. It comes again, under the same ID, until it
+// is acknowledged.
+type Event struct {
+	Conversation *Conversation
+	ID           string // stable: whoever has seen it has seen this event
+	Time         time.Time
+	Epoch        uint64
+	Position     uint64 // in the group's order
+	Message      *Message
+	Membership   *Membership
+
+	stream   *actors.Stream
+	delivery actors.Delivery
+}
+
+// Message is a decrypted application message.
+type Message struct {
+	Sender ClientID // verified
+	Leaf   uint32
+	Number uint64 // running number in the conversation, from 1
+	Text   []byte
+	AAD    []byte
+}
+
+// Membership is a change of who is in the conversation, or of our own standing in it.
+type Membership = conversation.Membership
+
+// Ack says that the event, and everything before it in its conversation, need not come again. It returns when that is durable, and
+// what was decrypted can no longer be read from the log then.
+func (e Event) Ack(ctx context.Context) error {
+	if e.stream == nil {
+		return nil
+	}
+	return wrap("ack", e.stream.Acknowledge(ctx, e.delivery))
+}
+
+// Events streams what the client's conversations receive, beginning with everything that was not acknowledged. Order holds within a
+// conversation. A client has one stream at a time. It ends with an error when ctx ends or the node is closed.
+func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		stream, err := c.node.actors.Subscribe(ctx, c.id)
+		if err != nil {
+			yield(Event{}, wrap("events", err))
+			return
+		}
+		defer stream.Close()
+		for {
+			found, err := stream.Next(ctx)
+			if err != nil {
+				yield(Event{}, wrap("events", err))
+				return
+			}
+			for _, d := range found {
+				if joined(d) {
+					c.replenish(ctx)
+				}
+				if !yield(c.event(stream, d), nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func joined(d actors.Delivery) bool {
+	return d.Membership != nil && d.Membership.Kind == conversation.MembershipJoined
+}
+
+// replenish publishes key packages anew after some were used.
+func (c *Client) replenish(ctx context.Context) {
+	if c.node.delivery == nil || c.node.options.ManualKeyPackages {
+		return
+	}
+	if err := c.keepKeyPackages(ctx); err != nil {
+		c.node.options.Logger.Warn("key packages not published", "client", c.id.String(), "err", err)
+	}
+}
+
+func (c *Client) event(stream *actors.Stream, d actors.Delivery) Event {
+	e := Event{
+		Conversation: c.Conversation(d.Conversation), ID: fmt.Sprintf("%s/%d/%d", d.Conversation, d.Version, d.Index), Time: timeOf(d.TimeMs),
+		Membership: d.Membership, stream: stream, delivery: d,
+	}
+	if d.Message != nil {
+		e.Message, e.Epoch, e.Position = messageOf(d.Message), uint64(d.Message.Epoch), d.Message.Position
+	} else {
+		e.Epoch, e.Position = uint64(d.Membership.Epoch), d.Membership.Position
+	}
+	return e
+}
+
+func messageOf(m *conversation.ReceivedMessage) *Message {
+	return &Message{Sender: m.Sender, Leaf: uint32(m.Leaf), Number: m.Number, Text: append([]byte(nil), m.Plaintext.Expose()...), AAD: m.AAD}
+}

@@ -1,0 +1,66 @@
+package parley
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"parley/actors"
+)
+
+// Transaction is an ordered batch of commands of one client over any of its conversations. All of it becomes durable when it is
+// finished, or nothing. Until then its results are seen here and nowhere else.
+//
+// A commit has to be durable before the delivery service sees it, so a commit inside a transaction closes a segment: everything up to
+// it becomes durable at once, and an abort undoes only what came after. Of two transactions in each other's way the older wins; the
+// younger one's commands fail with ErrConflict, and the whole of it may be run again.
+type Transaction struct {
+	client *Client
+	inner  *actors.Transaction
+}
+
+// Begin opens a transaction. It is aborted at the deadline of ctx at the latest.
+func (c *Client) Begin(ctx context.Context) (*Transaction, error) {
+	deadline, _ := ctx.Deadline()
+	inner, err := c.node.actors.Begin(ctx, c.id, deadline)
+	if err != nil {
+		return nil, wrap("begin", err)
+	}
+	return &Transaction{client: c, inner: inner}, nil
+}
+
+// Conversation takes a conversation into the transaction: its operations run inside.
+func (t *Transaction) Conversation(id ConversationID) *Conversation {
+	return &Conversation{client: t.client, id: id, tx: t}
+}
+
+// Finish makes the transaction durable.
+func (t *Transaction) Finish(ctx context.Context) error {
+	_, err := t.inner.Finish(ctx)
+	return wrap("finish", err)
+}
+
+// Abort undoes everything after the last commit that was sent.
+func (t *Transaction) Abort(ctx context.Context) error {
+	_, err := t.inner.Abort(ctx)
+	return wrap("abort", err)
+}
+
+// Transact runs f in a transaction: finished when f returns nil, aborted when it does not.
+func (c *Client) Transact(ctx context.Context, f func(*Transaction) error) error {
+	tx, err := c.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortPatience)
+		defer cancel()
+		if undone := tx.Abort(abort); undone != nil && !errors.Is(undone, ErrNoTransaction) {
+			return errors.Join(err, undone)
+		}
+		return err
+	}
+	return tx.Finish(ctx)
+}
+
+const abortPatience = 5 * time.Second
