@@ -45,12 +45,6 @@ type node struct {
 
 func (n *node) blank() bool { return n.leaf == nil && n.parent == nil }
 
-// misplaced reports whether a leaf stands in a parent's slot or a parent in a
-// leaf's.
-func (n *node) misplaced(x treemath.NodeIndex) bool {
-	return n.leaf != nil && !x.IsLeaf() || n.parent != nil && x.IsLeaf()
-}
-
 // encryptionKey returns the slot's HPKE key, nil when it is blank.
 func (n *node) encryptionKey() suite.HPKEPublicKey {
 	switch {
@@ -205,7 +199,7 @@ func (t *RatchetTree) Marshal() []byte {
 func (t *RatchetTree) wire() wireTree {
 	w := make(wireTree, 0, len(t.nodes))
 	for _, n := range t.nodes {
-		w = append(w, node{leaf: n.leaf, parent: n.parent})
+		w = append(w, wireNode{n.leaf, n.parent})
 	}
 	for len(w) > 0 && w[len(w)-1].blank() {
 		w = w[:len(w)-1]
@@ -228,14 +222,27 @@ func ParseRatchetTree(id CipherSuite, b []byte) (*RatchetTree, error) {
 }
 
 // wireTree is optional<Node> ratchet_tree<V> (§12.4.3.3).
-type wireTree []node
+type wireTree []wireNode
 
 // Code walks the ratchet_tree vector of §12.4.3.3.
-func (w *wireTree) Code(c *syntax.Coder) {
-	syntax.VectorFunc(c, (*[]node)(w), codeOptionalNode)
+func (w *wireTree) Code(c *syntax.Coder) { syntax.Vector(c, (*[]wireNode)(w)) }
+
+// wireNode is an optional<Node>: blank, a leaf or a parent.
+type wireNode struct {
+	leaf   *LeafNode
+	parent *ParentNode
 }
 
-func codeOptionalNode(c *syntax.Coder, n *node) {
+func (n *wireNode) blank() bool { return n.leaf == nil && n.parent == nil }
+
+// misplaced reports whether a leaf stands in a parent's slot or a parent in a
+// leaf's.
+func (n *wireNode) misplaced(x treemath.NodeIndex) bool {
+	return n.leaf != nil && !x.IsLeaf() || n.parent != nil && x.IsLeaf()
+}
+
+// Code walks the optional<Node> of §12.4.3.3.
+func (n *wireNode) Code(c *syntax.Coder) {
 	var present uint8
 	if !n.blank() {
 		present = 1
@@ -244,13 +251,13 @@ func codeOptionalNode(c *syntax.Coder, n *node) {
 	switch present {
 	case 0:
 	case 1:
-		codeNode(c, n)
+		n.codeNode(c)
 	default:
 		c.Fail("presence octet is neither 0 nor 1")
 	}
 }
 
-func codeNode(c *syntax.Coder, n *node) {
+func (n *wireNode) codeNode(c *syntax.Coder) {
 	kind := nodeTypeLeaf
 	if n.parent != nil {
 		kind = nodeTypeParent
@@ -258,15 +265,9 @@ func codeNode(c *syntax.Coder, n *node) {
 	syntax.Uint8(c, &kind)
 	switch kind {
 	case nodeTypeLeaf:
-		if c.Reading() {
-			n.leaf = new(LeafNode)
-		}
-		n.leaf.Code(c)
+		syntax.Arm(c, &n.leaf)
 	case nodeTypeParent:
-		if c.Reading() {
-			n.parent = new(ParentNode)
-		}
-		n.parent.Code(c)
+		syntax.Arm(c, &n.parent)
 	default:
 		c.Fail("unknown node_type")
 	}
@@ -285,13 +286,16 @@ func (w wireTree) tree(s *suite.Suite) (*RatchetTree, error) {
 		size *= 2
 	}
 	backing := make([]node, size.Width())
-	copy(backing, w)
 	d := treeDraft{slots{make([]*node, len(backing)), size}, s}
 	for x := range backing {
 		d.nodes[x] = &backing[x]
-		if backing[x].misplaced(treemath.NodeIndex(x)) {
+		if x >= len(w) {
+			continue
+		}
+		if w[x].misplaced(treemath.NodeIndex(x)) {
 			return nil, broken(TreeMalformed, "node %d", x)
 		}
+		backing[x].leaf, backing[x].parent = w[x].leaf, w[x].parent
 	}
 	return d.seal(), nil
 }

@@ -106,13 +106,13 @@ func (g *PublicGroup) checkStored() error {
 // changedNode is a slot of the tree with its new content.
 type changedNode struct {
 	index treemath.NodeIndex
-	node  node
+	node  wireNode
 }
 
 // Code walks the index and optional<Node>.
 func (n *changedNode) Code(c *syntax.Coder) {
 	syntax.Uint32(c, &n.index)
-	codeOptionalNode(c, &n.node)
+	n.node.Code(c)
 }
 
 // groupDelta leads from one epoch to the next.
@@ -150,7 +150,7 @@ func (st *staging) delta(next *PublicGroup) []byte {
 			before = old.nodes[x]
 		}
 		if n.leaf != before.leaf || n.parent != before.parent {
-			d.changed = append(d.changed, changedNode{treemath.NodeIndex(x), node{leaf: n.leaf, parent: n.parent}})
+			d.changed = append(d.changed, changedNode{treemath.NodeIndex(x), wireNode{n.leaf, n.parent}})
 		}
 	}
 	return syntax.Encode(&d)
