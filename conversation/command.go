@@ -61,6 +61,9 @@ func (w *work) recall(in Input) (known bool, err error) {
 
 // admit finds the first outcome of a command, or checks that its id may run.
 func admit(remembered []RememberedCommand, ref CommandRef, nowMs uint64) (*RememberedCommand, error) {
+	if ref.IssuedMs+Window < nowMs {
+		return nil, refuse(CommandExpired, GiveUp, "issued %d ms ago", nowMs-ref.IssuedMs)
+	}
 	live := 0
 	for i := range remembered {
 		r := &remembered[i]
@@ -74,8 +77,6 @@ func admit(remembered []RememberedCommand, ref CommandRef, nowMs uint64) (*Remem
 	switch {
 	case ref.IssuedMs > nowMs+FutureMs:
 		return nil, refuse(CommandFromFuture, Retry, "issued %d ms ahead of this node's clock", ref.IssuedMs-nowMs)
-	case ref.IssuedMs+Window < nowMs:
-		return nil, refuse(CommandExpired, GiveUp, "issued %d ms ago", nowMs-ref.IssuedMs)
 	case live >= CommandsMax:
 		return nil, refuse(Busy, Retry, "%d commands are remembered", live)
 	}

@@ -31,7 +31,7 @@ func (w *work) addMembers(in AddMembers) error {
 	if len(in.KeyPackages) > KeyPackagesMax {
 		return refuse(Busy, GiveUp, "%d key packages are more than %d", len(in.KeyPackages), KeyPackagesMax)
 	}
-	adds := intent{command: in}
+	adds := intent{command: in, forcePath: true}
 	signers := make(map[string]ids.ClientID, len(in.KeyPackages))
 	for _, b := range in.KeyPackages {
 		kp, client, err := w.keyPackage(b)

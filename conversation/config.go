@@ -82,30 +82,25 @@ func (c Config) validate() *CommandError {
 	if c.Transport != TransportBuiltIn && c.Transport != TransportForeign {
 		return refuse(InvalidConfiguration, GiveUp, "transport %d is unknown", c.Transport)
 	}
-	if c.PaddingBlock > paddingBlockMax {
-		return refuse(InvalidConfiguration, GiveUp, "padding block of %d bytes is above %d", c.PaddingBlock, paddingBlockMax)
+	if c.PaddingBlock > mlsengine.PaddingMax {
+		return refuse(InvalidConfiguration, GiveUp, "padding block of %d bytes is above %d", c.PaddingBlock, mlsengine.PaddingMax)
 	}
 	return nil
 }
-
-const paddingBlockMax = 16 << 10
 
 // limits is what the engine bounds its skipped keys by.
 func (c Config) limits() mlsengine.Limits {
 	return mlsengine.Limits{OutOfOrderTolerance: c.OutOfOrderTolerance, MaximumForwardDistance: c.MaximumForwardDistance}
 }
 
+// blockSize is how many generations are reserved at once: few where others
+// tolerate few that were skipped, as a restart skips the rest of a block.
+func (c Config) blockSize() uint32 {
+	return min(SendBlockSize, max(1, c.MaximumForwardDistance/4))
+}
+
 // encryptsHandshakes reports whether what we send travels encrypted.
 func (c Config) encryptsHandshakes() bool { return c.WirePolicy == WireCiphertext }
-
-// padding is how many bytes to add to a content of n bytes.
-func (c Config) padding(n int) int {
-	block := int(c.PaddingBlock)
-	if block == 0 || n%block == 0 {
-		return 0
-	}
-	return block - n%block
-}
 
 func (c Config) toProto() *v1.Configuration {
 	p := &v1.Configuration{

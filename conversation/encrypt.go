@@ -1,8 +1,6 @@
 package conversation
 
 import (
-	"errors"
-
 	"parley/mlsengine"
 )
 
@@ -14,7 +12,7 @@ func (w *work) encrypt(in Encrypt) error {
 	}
 	block := w.s.Live.block
 	if block == nil || block.Remaining() == 0 {
-		fresh, err := w.reserve(mlsengine.ContentTypeApplication, SendBlockSize)
+		fresh, err := w.reserve(mlsengine.ContentTypeApplication, w.s.Config.blockSize())
 		if err != nil {
 			return err
 		}
@@ -30,9 +28,6 @@ func (w *work) encrypt(in Encrypt) error {
 		AAD: in.AAD, Data: in.Plaintext, Padding: int(w.s.Config.PaddingBlock),
 	}, w.env.engine())
 	if err != nil {
-		if errors.Is(err, mlsengine.ErrIdentity) {
-			return refuse(CredentialNotFound, GiveUp, "the signature key is not the one of our leaf")
-		}
 		return engineFault(InvalidMessage, err)
 	}
 	w.reply.Ciphertext, w.reply.Generation = message, uint32(generation)

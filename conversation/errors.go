@@ -104,7 +104,7 @@ func (e *CommandError) Error() string {
 // Is makes errors.Is(err, PendingCommit) hold.
 func (e *CommandError) Is(target error) bool {
 	c, ok := target.(Code)
-	return ok && c == e.Code
+	return ok && e != nil && c == e.Code
 }
 
 // ErrBroken is a broken invariant: of this package, or of a log that is not

@@ -181,12 +181,17 @@ func (w *work) open(in Join) (*mlsengine.Group, error) {
 	return group, nil
 }
 
-// engineFault turns an engine's error into a refusal where a rule was broken,
-// and lets any other one through.
+// engineFault turns an engine's error into a refusal where a rule was broken or
+// a key is not the right one, and lets any other one through.
 func engineFault(code Code, err error) error {
 	var rule *mlsengine.RuleError
-	if errors.As(err, &rule) {
+	switch {
+	case errors.As(err, &rule):
 		return refuseRule(code, err)
+	case errors.Is(err, mlsengine.ErrIdentity):
+		return refuse(CredentialNotFound, GiveUp, "the signature key is not the one of our leaf")
+	case errors.Is(err, mlsengine.ErrKeyPackageSecrets):
+		return refuse(InvalidKeyPackage, GiveUp, "the private keys are not those of the key package")
 	}
 	return fmt.Errorf("%w: %w", ErrBroken, err)
 }

@@ -85,7 +85,8 @@ func (p Public) UpdateDue() bool {
 	if p.Lifecycle != Active || p.Config.Transport != TransportBuiltIn {
 		return false
 	}
-	return p.Reserved.Application-min(p.Reserved.Application, p.OwnOrdered) > p.Config.MaximumForwardDistance/2+SendBlockSize
+	ahead, limit := p.Reserved.Application-min(p.Reserved.Application, p.OwnOrdered), p.Config.MaximumForwardDistance
+	return ahead > limit || ahead > max(limit/2, p.Config.blockSize())
 }
 
 // Unregistered reports whether we created the group and the delivery service

@@ -57,7 +57,7 @@ func (w *work) take(in incoming) error {
 	in.digest = ids.DigestOf(in.bytes)
 	m, err := mlsengine.ParseMessage(in.bytes)
 	if err != nil {
-		return w.refuseMessage(in, MalformedMessage, err)
+		return w.refuseMessage(in, messageCode(err), err)
 	}
 	if f := m.WireFormat(); f != mlsengine.WireFormatPublicMessage && f != mlsengine.WireFormatPrivateMessage {
 		return w.refuseMessage(in, IncompatibleWireFormat, nil)
