@@ -107,6 +107,8 @@ func (n *Node) Create(ctx context.Context, client ids.ClientID, id ids.Conversat
 	if err != nil {
 		return conversation.Reply{}, err
 	}
+	n.members.add(client, id)
+	n.wakeGroup(id)
 	return results[0].Conversation, finalError(results[0].Conversation)
 }
 

@@ -151,6 +151,9 @@ func (a *conversationActor) renewAnchor(ctx context.Context) error {
 // resume takes up what the log says was under way: the group's order is followed, which tells who won a staged commit's epoch,
 // and what was stored and not known to have been sent is sent again.
 func (a *conversationActor) resume(c actor.Context) {
+	if a.state.Lifecycle != conversation.Absent {
+		a.node.members.add(a.client, a.conversation)
+	}
 	a.followOrder(c)
 	if a.gone != nil {
 		return
