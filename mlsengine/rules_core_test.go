@@ -2,6 +2,7 @@ package mlsengine
 
 import (
 	"bytes"
+	"maps"
 	"testing"
 
 	"parley/internal/secret"
@@ -12,6 +13,13 @@ import (
 // coreRuleCases has, for each rule of framing, protection, extensions and
 // pre-shared keys, an input that breaks it and nothing else.
 func coreRuleCases() map[Rule]ruleCase {
+	all := framingRuleCases()
+	maps.Copy(all, protectionRuleCases())
+	maps.Copy(all, structRuleCases())
+	return all
+}
+
+func framingRuleCases() map[Rule]ruleCase {
 	return map[Rule]ruleCase{
 		MalformedMessage: func(t *testing.T) error {
 			_, err := ParseMessage(newProtection(t).protect(t, WireFormatPrivateMessage, application("text"), 0).Bytes()[:40])
@@ -42,6 +50,11 @@ func coreRuleCases() map[Rule]ruleCase {
 			wantRule(t, NewMemberCommitContent, validatePublic(proposed(Sender{Type: SenderTypeNewMemberCommit}, &Add{})))
 			return validatePublic(committed4(Sender{Type: SenderTypeNewMemberCommit}, &Commit{}))
 		},
+	}
+}
+
+func protectionRuleCases() map[Rule]ruleCase {
+	return map[Rule]ruleCase{
 		InvalidSignature: func(t *testing.T) error {
 			p := newProtection(t)
 			other := *p
@@ -90,6 +103,11 @@ func coreRuleCases() map[Rule]ruleCase {
 			_, _, err := testTree(t, 2).consume(0, ContentTypeApplication, 1001, wide)
 			return err
 		},
+	}
+}
+
+func structRuleCases() map[Rule]ruleCase {
+	return map[Rule]ruleCase{
 		DuplicateExtension: func(t *testing.T) error {
 			return Extensions{{Type: 9}, {Type: 10}, {Type: 9, Data: []byte("x")}}.validateUnique()
 		},

@@ -1,8 +1,12 @@
 package mlsengine
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -66,6 +70,29 @@ func TestRuleTableIsCompleteAndUnambiguous(t *testing.T) {
 	}
 	if _, ok := RuleByCode("no_such_rule"); ok || Rule(ruleCount).Code() != "unknown_rule" {
 		t.Error("found a rule that is not in the table")
+	}
+}
+
+// TestRulesDocument keeps docs/rules.md what the table says; -update writes it.
+func TestRulesDocument(t *testing.T) {
+	var want bytes.Buffer
+	want.WriteString("# Validation rules\n\nWhat a peer's input can break, with the section of RFC 9420 that asks for it. The codes are stable:\n" +
+		"events, metrics and errors use them. This page is generated from `mlsengine/rules.go`.\n\n| code | section | the rule is broken when |\n| --- | --- | --- |\n")
+	for _, r := range Rules() {
+		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", r.Code(), r.Section(), r.Text())
+	}
+	path := filepath.Join("..", "docs", "rules.md")
+	if *update {
+		if err := os.WriteFile(path, want.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want.Bytes()) {
+		t.Error("docs/rules.md is not what the table says; run go test ./mlsengine -run RulesDocument -update")
 	}
 }
 
