@@ -19,7 +19,8 @@ func refused(e *conversation.CommandError) error {
 	return e
 }
 
-func (n *Node) newCommandID() ids.CommandID {
+// NewCommandID draws an id for a command.
+func (n *Node) NewCommandID() ids.CommandID {
 	return ids.CommandID(n.entropy.Draw("command id", 16))
 }
 
@@ -29,7 +30,7 @@ func (n *Node) Now() uint64 { return milliseconds(n.clock.Now()) }
 // Meta makes the metadata of a command. An empty id becomes a fresh one; parts are what the id is bound to.
 func (n *Node) Meta(id ids.CommandID, principal string, parts ...[]byte) conversation.CommandMeta {
 	if id == "" {
-		id = n.newCommandID()
+		id = n.NewCommandID()
 	}
 	return conversation.CommandMeta{ID: id, Principal: principal, IssuedMs: n.Now(), RequestDigest: ids.DigestOf(parts...)}
 }

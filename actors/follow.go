@@ -201,5 +201,5 @@ func (a *conversationActor) timeDue(c actor.Context) {
 
 // ownMeta is under which the node itself commands.
 func (n *Node) ownMeta() conversation.CommandMeta {
-	return conversation.CommandMeta{ID: n.newCommandID(), Principal: "node", IssuedMs: milliseconds(n.clock.Now())}
+	return conversation.CommandMeta{ID: n.NewCommandID(), Principal: "node", IssuedMs: milliseconds(n.clock.Now())}
 }

@@ -1,0 +1,37 @@
+package parley
+
+import (
+	"context"
+	"time"
+)
+
+// Insist runs a command until it succeeds, fails for good, or ctx ends: an error that advises to retry is met with the same command
+// under the same id after a pause, so that it takes effect once however often it is asked.
+func (n *Node) Insist(ctx context.Context, command func(context.Context) error) error {
+	if settingsOf(ctx).command == "" {
+		ctx = WithCommandID(ctx, n.actors.NewCommandID())
+	}
+	for attempt := 0; ; attempt++ {
+		err := command(ctx)
+		if err == nil || AdviceOf(err) != Retry || ctx.Err() != nil {
+			return err
+		}
+		due := make(chan struct{})
+		timer := n.options.Clock.AfterFunc(pauseAfter(attempt), func() { close(due) })
+		select {
+		case <-due:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+// pauseAfter grows from 50 ms to 5 s.
+func pauseAfter(attempt int) time.Duration {
+	const first, most = 50 * time.Millisecond, 5 * time.Second
+	if attempt > 6 {
+		return most
+	}
+	return min(first<<attempt, most)
+}
