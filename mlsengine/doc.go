@@ -25,7 +25,7 @@
 //	§9              secrettree.go
 //	§10             keypackage.go
 //	§11             reinit.go
-//	§12             proposal.go proposallist.go commit_create.go commit_process.go
+//	§12             proposal.go proposallist.go staging.go commit_create.go commit_process.go
 //	§12.4.3         groupinfo.go welcome.go externaljoin.go
 //	§13             extension.go
 //

@@ -89,8 +89,7 @@ type constraint struct {
 }
 
 // constraints is the whole of §12.2 and of the per-proposal rules of §12.1 that
-// do not need the resulting tree; treeConstraints in commit_process.go has the
-// others.
+// do not need the resulting tree; staging.checkMembers has the others.
 func constraints() []constraint {
 	return []constraint{
 		{allCommits, (*proposalList).pathWhereRequired},

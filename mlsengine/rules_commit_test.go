@@ -207,6 +207,12 @@ func commitRuleCases() map[Rule]ruleCase {
 			wantRule(t, OwnMessage, err)
 			return refusedBy(t, clients[0], committed, nil)
 		},
+	}
+}
+
+// commitListRuleCases break the rules of what a commit refers to.
+func commitListRuleCases() map[Rule]ruleCase {
+	return map[Rule]ruleCase{
 		UnknownProposal: func(t *testing.T) error {
 			return (&rogueCommit{proposals: []ProposalOrRef{{Ref: make([]byte, 32)}}}).refused(t, newTestGroup(t, 1, "alice", "bob"))
 		},

@@ -101,6 +101,12 @@ func welcomeRuleCases() map[Rule]ruleCase {
 				n.secrets.path = &pathSecret{secret.New(make([]byte, 32))}
 			}})
 		},
+	}
+}
+
+// groupInfoRuleCases break the rules of a GroupInfo.
+func groupInfoRuleCases() map[Rule]ruleCase {
+	return map[Rule]ruleCase{
 		GroupInfoSigner: func(t *testing.T) error {
 			wantRule(t, GroupInfoSigner, refusedWelcome(t, rogueWelcome{spoil: func(_ *newcomer, gi *GroupInfo) { gi.Signer = 1 << 30 }}))
 			return refusedWelcome(t, rogueWelcome{spoil: func(_ *newcomer, gi *GroupInfo) { gi.Signer = 3 }})

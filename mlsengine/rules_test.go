@@ -34,8 +34,8 @@ type ruleCase func(*testing.T) error
 func ruleCases() map[Rule]ruleCase {
 	all := coreRuleCases()
 	for _, part := range []map[Rule]ruleCase{
-		leafRuleCases(), treeRuleCases(), pathRuleCases(), keyPackageRuleCases(), proposalRuleCases(),
-		externalRuleCases(), commitRuleCases(), welcomeRuleCases(), heirRuleCases(),
+		leafRuleCases(), leafInGroupRuleCases(), leafKeyRuleCases(), treeRuleCases(), treeNodeRuleCases(), pathRuleCases(), keyPackageRuleCases(), proposalRuleCases(),
+		externalRuleCases(), commitRuleCases(), commitListRuleCases(), welcomeRuleCases(), groupInfoRuleCases(), heirRuleCases(),
 	} {
 		maps.Copy(all, part)
 	}

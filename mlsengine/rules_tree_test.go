@@ -78,6 +78,12 @@ func leafRuleCases() map[Rule]ruleCase {
 				k.LeafNode.Extensions = Extensions{{Type: privateExtension}}
 			}))
 		},
+	}
+}
+
+// leafInGroupRuleCases break the rules of a leaf among others.
+func leafInGroupRuleCases() map[Rule]ruleCase {
+	return map[Rule]ruleCase{
 		LeafRequiredCapabilities: func(t *testing.T) error {
 			for _, required := range []RequiredCapabilities{
 				{ExtensionTypes: []ExtensionType{privateExtension}},
@@ -117,6 +123,12 @@ func leafRuleCases() map[Rule]ruleCase {
 				k.LeafNode.Capabilities.Credentials = []CredentialType{CredentialTypeBasic, CredentialTypeX509}
 			}))
 		},
+	}
+}
+
+// leafKeyRuleCases break the rules of a leaf's keys.
+func leafKeyRuleCases() map[Rule]ruleCase {
+	return map[Rule]ruleCase{
 		LeafKeyUnchanged: func(t *testing.T) error {
 			wantRule(t, LeafKeyUnchanged, refusedByKeepingKey(t))
 			clients := newTestGroup(t, 1, "alice", "bob", "carol")
@@ -247,6 +259,12 @@ func treeRuleCases() map[Rule]ruleCase {
 				changeParent(d, 3, func(p *ParentNode) { p.EncryptionKey = p.EncryptionKey[1:] })
 			})
 		},
+	}
+}
+
+// treeNodeRuleCases break the rules of parent nodes.
+func treeNodeRuleCases() map[Rule]ruleCase {
+	return map[Rule]ruleCase{
 		TreeUnmergedLeaf: func(t *testing.T) error {
 			for _, unmerged := range [][]LeafIndex{{4}, {5}, {2, 2}, {3, 2}, {1 << 20}} {
 				wantRule(t, TreeUnmergedLeaf, refusedTree(t, func(_ []*testClient, d *treeDraft) {
