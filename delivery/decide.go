@@ -67,8 +67,10 @@ func answered(sub Submission, err *Error) Decision {
 		return Decision{Outcome: Outcome{Err: err}}
 	}
 	switch err.Code {
-	case Busy, NotHere:
+	case Busy:
 		return Decision{Outcome: Outcome{Answer: Retry{Epoch: err.Epoch}}}
+	case UnknownGroup:
+		return Decision{Outcome: Outcome{Err: err}}
 	}
 	return Decision{Outcome: Outcome{Answer: Abort{Reason: err.Error()}}}
 }
