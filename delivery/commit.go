@@ -18,7 +18,7 @@ func (s *SequencerState) decideBundle(b *Bundle, env Env) Decision {
 	epoch, now := uint64(m.Epoch()), s.Epoch()
 	if epoch < now {
 		if w, ok := s.winnerOf(epoch); ok && w.digest == b.Digest() {
-			return Decision{Outcome: Outcome{Answer: Success{Position: w.number}}}
+			return Decision{Outcome: Outcome{Answer: Success{Position: w.number}, Position: w.number}}
 		}
 		// Somebody else ended that epoch, or we no longer remember who: the order tells, and the submitter is behind it.
 		return Decision{Outcome: Outcome{Answer: Retry{Epoch: now}}}

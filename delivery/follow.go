@@ -322,8 +322,13 @@ func (r *orderReader) recordAt(ctx context.Context, sequence uint64) (*events.Re
 	}
 	_, err := r.walk(ctx, r.service.stores.Log, events.Head{Sequence: sequence}, at)
 	cut, ok := errors.AsType[*events.ErrCorrupt](err)
-	if !ok || cut.Sequence != sequence {
+	switch {
+	case !ok:
 		return found, err
+	case cut.Sequence > sequence:
+		return nil, nil // a chunk: its record comes later and is cut off from the ones before
+	case cut.Sequence < sequence:
+		return nil, err
 	}
 	// It has chunks before it. They are contiguous with it, so they begin at most so far back; what stands there may be cut itself.
 	from := sequence - min(sequence-1, chunksMax)

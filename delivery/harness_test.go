@@ -143,6 +143,7 @@ type bot struct {
 	secrets  mlsengine.KeyPackageSecrets
 	group    *mlsengine.Group
 	commands int
+	now      func() time.Time
 }
 
 const testSuite = suite.X25519_AES128GCM_SHA256_Ed25519
@@ -157,7 +158,7 @@ func newBot(t testing.TB, name string) *bot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bot{t: t, id: ids.ClientID(name), identity: mlsengine.SigningIdentity{
+	return &bot{t: t, id: ids.ClientID(name), now: time.Now, identity: mlsengine.SigningIdentity{
 		Credential: mlsengine.BasicCredential([]byte(name)), Key: key, Public: public,
 	}}
 }
@@ -207,7 +208,7 @@ func (b *bot) info() []byte {
 // origin is a new command of the bot.
 func (b *bot) origin() Origin {
 	b.commands++
-	return Origin{Client: b.id, CommandID: ids.CommandID(fmt.Sprintf("%s-%d", b.id, b.commands)), IssuedMs: uint64(time.Now().UnixMilli())}
+	return Origin{Client: b.id, CommandID: ids.CommandID(fmt.Sprintf("%s-%d", b.id, b.commands)), IssuedMs: uint64(b.now().UnixMilli())}
 }
 
 // commit makes a commit and the bundle it travels in. The bot's group is unchanged.
@@ -359,4 +360,3 @@ func until(t testing.TB, what string, holds func() bool) {
 		}
 	}
 }
-

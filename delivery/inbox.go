@@ -38,18 +38,24 @@ type noticer struct {
 	service *Service
 
 	mu   sync.Mutex
-	done map[GroupID]uint64 // stream sequence up to which a group's notices are known to be written
+	done map[noticedRecord]struct{} // records whose notices this node has written lately
+}
+
+type noticedRecord struct {
+	group    GroupID
+	sequence uint64 // in the stream
 }
 
 // noticedMax bounds done; what is forgotten is looked up in the order once more.
-const noticedMax = 1 << 16
+const noticedMax = 1 << 15
 
-func newNoticer(s *Service) *noticer { return &noticer{service: s, done: map[GroupID]uint64{}} }
+func newNoticer(s *Service) *noticer { return &noticer{service: s, done: map[noticedRecord]struct{}{}} }
 
 func (n *noticer) known(g GroupID, sequence uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.done[g] >= sequence
+	_, ok := n.done[noticedRecord{g, sequence}]
+	return ok
 }
 
 func (n *noticer) note(g GroupID, sequence uint64) {
@@ -58,7 +64,7 @@ func (n *noticer) note(g GroupID, sequence uint64) {
 	if len(n.done) >= noticedMax {
 		clear(n.done)
 	}
-	n.done[g] = max(n.done[g], sequence)
+	n.done[noticedRecord{g, sequence}] = struct{}{}
 }
 
 // record writes the notices that one record of an order owes. Repeating it repeats notices and nothing else.
@@ -106,7 +112,7 @@ func (n *noticer) run(ctx context.Context) {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		began := n.service.config.Clock()
 		_ = n.service.config.Store.Watch(ctx, jetlog.StreamOrder, "notices", func(w jetlog.Wake) error {
-			return n.wake(ctx, GroupID(w.Log.Conversation), w.Sequence)
+			return n.service.insist(ctx, func() error { return n.wake(ctx, GroupID(w.Log.Conversation), w.Sequence) })
 		})
 		if n.service.config.Clock().Sub(began) > time.Minute {
 			attempt = 0
@@ -125,12 +131,15 @@ func (n *noticer) wake(ctx context.Context, g GroupID, sequence uint64) error {
 		if CodeOf(err) == Damaged {
 			return nil // nobody can be told anything by a record that does not verify; its readers report it
 		}
-		return err
+		return coded(err)
 	}
 	if r == nil {
 		return nil // a chunk, or purged
 	}
-	return n.record(ctx, g, r)
+	if err := n.record(ctx, g, r); err != nil {
+		return coded(err)
+	}
+	return nil
 }
 
 // orderGrew is called by a sequencer for each record it has made durable.

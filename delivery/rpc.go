@@ -47,7 +47,7 @@ func (r *remote) submit(ctx context.Context, share uint32, g GroupID, subs []Sub
 	defer cancel()
 	request := requestTo(g, subs, r.node)
 	if deadline, ok := ctx.Deadline(); ok {
-		request.DeadlineMs = uint64(deadline.UnixMilli())
+		request.TimeoutMs = uint64(max(time.Until(deadline).Milliseconds(), 1))
 	}
 	encoded, err := proto.Marshal(request)
 	if err != nil {
@@ -209,16 +209,9 @@ func (s *shareServer) answer(encoded []byte) *deliveryv1.Response {
 	if refused != nil {
 		return &deliveryv1.Response{Failure: failureTo(refused)}
 	}
-	ctx := s.ctx
-	if request.DeadlineMs > 0 {
-		left := time.UnixMilli(int64(min(request.DeadlineMs, 1<<53))).Sub(s.clock())
-		if left <= 0 {
-			return &deliveryv1.Response{Failure: failureTo(refuse(Unavailable, "the request came too late"))}
-		}
-		bounded, cancel := context.WithTimeout(ctx, min(left, time.Minute))
-		defer cancel()
-		ctx = bounded
-	}
+	const waitMsMax = 60_000
+	ctx, cancel := context.WithTimeout(s.ctx, time.Duration(min(request.TimeoutMs, waitMsMax))*time.Millisecond)
+	defer cancel()
 	outcomes, err := s.host.submit(ctx, GroupID(request.Group), subs)
 	if err != nil {
 		return &deliveryv1.Response{Failure: failureTo(err)}

@@ -81,8 +81,8 @@ type Request struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         []byte                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Submissions   []*Submission          `protobuf:"bytes,2,rep,name=submissions,proto3" json:"submissions,omitempty"`
-	DeadlineMs    uint64                 `protobuf:"varint,3,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"` // Unix milliseconds; later nobody waits for the answer
-	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`                                // who asks
+	TimeoutMs     uint64                 `protobuf:"varint,3,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"` // how long the asker waits: nodes need not agree about the time
+	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`                             // who asks
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,9 +131,9 @@ func (x *Request) GetSubmissions() []*Submission {
 	return nil
 }
 
-func (x *Request) GetDeadlineMs() uint64 {
+func (x *Request) GetTimeoutMs() uint64 {
 	if x != nil {
-		return x.DeadlineMs
+		return x.TimeoutMs
 	}
 	return 0
 }
@@ -1865,12 +1865,12 @@ var File_delivery_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
-	"\x1adelivery/v1/delivery.proto\x12\x12parley.delivery.v1\"\x96\x01\n" +
+	"\x1adelivery/v1/delivery.proto\x12\x12parley.delivery.v1\"\x94\x01\n" +
 	"\aRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\fR\x05group\x12@\n" +
-	"\vsubmissions\x18\x02 \x03(\v2\x1e.parley.delivery.v1.SubmissionR\vsubmissions\x12\x1f\n" +
-	"\vdeadline_ms\x18\x03 \x01(\x04R\n" +
-	"deadlineMs\x12\x12\n" +
+	"\vsubmissions\x18\x02 \x03(\v2\x1e.parley.delivery.v1.SubmissionR\vsubmissions\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x03 \x01(\x04R\ttimeoutMs\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\"v\n" +
 	"\x06Origin\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\fR\x06client\x12\x1d\n" +
