@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,15 +21,15 @@ var errKilled = errors.New("killed")
 type killer struct {
 	step  events.Step
 	after bool
-	armed bool
-	hit   bool
+	armed atomic.Bool
+	hit   atomic.Bool
 }
 
 func (k *killer) hooks() events.Hooks {
 	at := func(after bool) func(context.Context, events.Step, events.LogID) error {
 		return func(_ context.Context, step events.Step, _ events.LogID) error {
-			if k.armed && step == k.step && after == k.after {
-				k.armed, k.hit = false, true
+			if step == k.step && after == k.after && k.armed.CompareAndSwap(true, false) {
+				k.hit.Store(true)
 				return errKilled
 			}
 			return nil
@@ -68,7 +69,7 @@ func crashAt(t *testing.T, step events.Step, after bool) {
 	text := alice.message("hello")
 	subs := []Submission{&registration, &add, &text}
 
-	k.armed = true
+	k.armed.Store(true)
 	told := make([]Outcome, len(subs))
 	q, err := dying.OpenSequencer(ctx, testGroup, MayCreate)
 	for i := 0; err == nil && i < len(subs); i++ {
@@ -82,7 +83,7 @@ func crashAt(t *testing.T, step events.Step, after bool) {
 		err = q.Checkpoint(ctx)
 	}
 
-	if !k.hit {
+	if !k.hit.Load() {
 		t.Fatal("the step was not passed")
 	}
 	heir := w.serving("heir", nil)

@@ -197,7 +197,7 @@ func TestCrashWhileClaiming(t *testing.T) {
 		if err := dying.PublishKeyPackages(ctx, "bob", bob.packages(2, false)); err != nil {
 			t.Fatal(err)
 		}
-		k.armed = true
+		k.armed.Store(true)
 		claim := eve.claims("bob")
 		if _, err := dying.ClaimKeyPackage(ctx, claim); !errors.Is(err, errKilled) {
 			t.Fatalf("after=%v: %v", after, err)
