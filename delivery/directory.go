@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"parley/events"
 	eventsv1 "parley/events/v1"
@@ -38,8 +39,10 @@ type Claimed struct {
 type directories struct {
 	service *Service
 
-	mu   sync.Mutex
-	open map[ids.ClientID]*directory
+	mu    sync.Mutex
+	open  map[ids.ClientID]*directory
+	grew  map[*directory]bool // appended to since they were anchored
+	awake chan struct{}       // grew is not empty any more
 }
 
 // directory is one client's, held by one caller at a time.
@@ -54,7 +57,49 @@ type directory struct {
 }
 
 func newDirectories(s *Service) *directories {
-	return &directories{service: s, open: map[ids.ClientID]*directory{}}
+	return &directories{service: s, open: map[ids.ClientID]*directory{}, grew: map[*directory]bool{}, awake: make(chan struct{}, 1)}
+}
+
+func (ds *directories) grown(d *directory) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	ds.grew[d] = true
+	select {
+	case ds.awake <- struct{}{}:
+	default:
+	}
+}
+
+// run anchors directories soon after they have grown, until ctx ends, and then what is left.
+func (ds *directories) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-ds.awake:
+		case <-ctx.Done():
+		}
+		select {
+		case <-time.After(restAfter):
+		case <-ctx.Done():
+		}
+		ds.anchor()
+	}
+}
+
+// anchor brings the anchors of directories up to their heads.
+func (ds *directories) anchor() {
+	ds.mu.Lock()
+	grew := ds.grew
+	ds.grew = map[*directory]bool{}
+	ds.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), ds.service.config.Limits.RemoteTimeout)
+	defer cancel()
+	for d := range grew {
+		d.mu.Lock()
+		if d.journal != nil && d.journal.Err() == nil && d.journal.Sweep(ctx, ds.service.nowMs()) != nil {
+			d.journal = nil // it is read again when it is asked for; the next growth brings its anchor
+		}
+		d.mu.Unlock()
+	}
 }
 
 func (ds *directories) of(c ids.ClientID) *directory {
@@ -171,6 +216,7 @@ func (ds *directories) append(ctx context.Context, d *directory, cause events.Ca
 	if err := d.take(r); err != nil {
 		return err
 	}
+	ds.grown(d)
 	if d.records < ds.service.config.Limits.DirectoryRecords {
 		return nil
 	}
@@ -194,6 +240,9 @@ func (ds *directories) checkpoint(ctx context.Context, d *directory) error {
 	}
 	d.records, d.before = 0, r.Sequence
 	// A crash here leaves a longer log and nothing else.
+	if d.journal.Sweep(ctx, ds.service.nowMs()) != nil { // the anchor must not stand in what goes
+		return nil
+	}
 	ds.service.purge(ctx, events.DirectoryLog(d.client), before+1)
 	return nil
 }

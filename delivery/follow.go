@@ -280,22 +280,12 @@ func (r *orderReader) locate(ctx context.Context, where func(*events.Record) sid
 // recordFrom returns the first record at or after a stream sequence, nil when there is none. A record the sequence cuts off from its
 // chunks is passed over.
 func (r *orderReader) recordFrom(ctx context.Context, sequence uint64) (*events.Record, error) {
-	for range 2 {
-		var found *events.Record
-		_, err := r.walk(ctx, leader{r.service.stores.Log}, events.Head{Sequence: max(sequence, 1)}, func(rec *events.Record) error {
-			found = rec
-			return errEnough
-		})
-		if err == nil {
-			return found, nil
-		}
-		cut, ok := errors.AsType[*events.ErrCorrupt](err)
-		if !ok || cut.Sequence < sequence {
-			return nil, err
-		}
-		sequence = cut.Sequence + 1
-	}
-	return nil, refuse(Damaged, "no record can be read at stream sequence %d", sequence)
+	var found *events.Record
+	_, err := r.walk(ctx, leader{r.service.stores.Log}, events.Head{Sequence: max(sequence, 1)}, func(rec *events.Record) error {
+		found = rec
+		return errEnough
+	})
+	return found, err
 }
 
 // chunksMax is how many stream sequences before its record a record's first chunk lies at most.
@@ -310,33 +300,35 @@ func (rs *readers) recordAt(ctx context.Context, g GroupID, sequence uint64) (*e
 }
 
 func (r *orderReader) recordAt(ctx context.Context, sequence uint64) (*events.Record, error) {
-	var found *events.Record
-	at := func(rec *events.Record) error {
-		if rec.Sequence == sequence {
-			found = rec
+	isRecord := false
+	err := r.service.stores.Log.Read(ctx, events.OrderLog(r.group), sequence, func(m events.Message) error {
+		_, isRecord = events.PeekLog(m.Data)
+		isRecord = isRecord && m.Sequence == sequence
+		return errEnough
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, coded(err)
+	}
+	if !isRecord {
+		return nil, nil // a chunk, or purged
+	}
+	// Without its chunks a record is passed over; they are contiguous with it, so they begin at most so far back.
+	for _, back := range []uint64{0, chunksMax} {
+		var found *events.Record
+		_, err := r.walk(ctx, r.service.stores.Log, events.Head{Sequence: sequence - min(sequence-1, back)}, func(rec *events.Record) error {
+			if rec.Sequence == sequence {
+				found = rec
+			}
+			if rec.Sequence >= sequence {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil || found != nil {
+			return found, err
 		}
-		if rec.Sequence >= sequence {
-			return errEnough
-		}
-		return nil
 	}
-	_, err := r.walk(ctx, r.service.stores.Log, events.Head{Sequence: sequence}, at)
-	cut, ok := errors.AsType[*events.ErrCorrupt](err)
-	switch {
-	case !ok:
-		return found, err
-	case cut.Sequence > sequence:
-		return nil, nil // a chunk: its record comes later and is cut off from the ones before
-	case cut.Sequence < sequence:
-		return nil, err
-	}
-	// It has chunks before it. They are contiguous with it, so they begin at most so far back; what stands there may be cut itself.
-	from := sequence - min(sequence-1, chunksMax)
-	_, err = r.walk(ctx, r.service.stores.Log, events.Head{Sequence: from}, at)
-	if cut, ok := errors.AsType[*events.ErrCorrupt](err); ok && cut.Sequence < sequence {
-		_, err = r.walk(ctx, r.service.stores.Log, events.Head{Sequence: cut.Sequence + 1}, at)
-	}
-	return found, err
+	return nil, refuse(Damaged, "the record at stream sequence %d has no chunks", sequence)
 }
 
 // Follow returns up to limit entries from a number on, verified; none when the order has not come that far. Behind when the first wanted one

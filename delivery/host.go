@@ -9,6 +9,7 @@ import (
 // handler is what an owner runs: a Sequencer.
 type handler interface {
 	Handle(ctx context.Context, batch []Submission) ([]Outcome, error)
+	Rest(ctx context.Context) error // some time after Handle, when there is nothing more urgent
 	Close(ctx context.Context) error
 }
 
@@ -86,16 +87,27 @@ func (h *host) enqueue(g GroupID, j *job) error {
 	}
 }
 
+// restAfter is how soon after a batch the sequencer rests.
+const restAfter = 800 * time.Millisecond
+
 // run is the owner's life.
 func (h *host) run(o *owner) {
 	defer h.work.Done()
 	var seq handler
 	idle := time.NewTimer(h.limits.IdleSequencer)
 	defer idle.Stop()
+	rest := time.NewTimer(restAfter)
+	defer rest.Stop()
+	resting := true
 	for {
 		var first *job
 		select {
 		case first = <-o.inbox:
+		case <-rest.C:
+			if resting = true; seq != nil && seq.Rest(h.ctx) != nil {
+				seq = nil // a lost race, or nobody knows: the next batch opens it from the log
+			}
+			continue
 		case <-idle.C:
 		case <-o.stop:
 		}
@@ -110,6 +122,10 @@ func (h *host) run(o *owner) {
 		jobs, batch := h.gather(o, first)
 		seq = h.serve(o.group, seq, jobs, batch)
 		idle.Reset(h.limits.IdleSequencer)
+		if resting {
+			rest.Reset(restAfter)
+			resting = false
+		}
 	}
 }
 

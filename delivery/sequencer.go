@@ -233,19 +233,24 @@ func (q *Sequencer) Checkpoint(ctx context.Context) error {
 // next checkpoint.
 func (q *Sequencer) retain(ctx context.Context) {
 	cutoff := q.service.config.Clock().Add(-q.service.config.Limits.RetainEntries)
-	if before := q.state.purgeable(uint64(max(cutoff.UnixMilli(), 0))); before > 0 {
-		_ = q.service.config.Store.Purge(ctx, events.OrderLog(q.group), before)
-		// A crash here loses nothing: the log begins with a checkpoint, and that holds all a sequencer needs of the purged prefix.
+	before := q.state.purgeable(uint64(max(cutoff.UnixMilli(), 0)))
+	if before == 0 || q.journal.Sweep(ctx, q.service.nowMs()) != nil { // the anchor must not stand in what goes
+		return
 	}
+	q.service.purge(ctx, events.OrderLog(q.group), before)
 }
 
-// Close leaves the sequencer's state where its successor finds it fastest.
-func (q *Sequencer) Close(ctx context.Context) error {
+// Rest brings the anchor of the order up to its head: within a second of an append, so that what may be lost without being found is so
+// much at most.
+func (q *Sequencer) Rest(ctx context.Context) error {
 	if q.journal.Err() != nil || q.state.number == 0 {
 		return nil
 	}
-	return q.journal.WriteAnchor(ctx, q.journal.Anchor())
+	return q.journal.Sweep(ctx, q.service.nowMs())
 }
+
+// Close leaves the order anchored.
+func (q *Sequencer) Close(ctx context.Context) error { return q.Rest(ctx) }
 
 // mayJoin is the verdict on somebody who joins by external commit: a member that resynchronizes, or somebody the group's policy lets in;
 // in either case with a key that the authentication service knows.

@@ -93,11 +93,13 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	s.noticer = newNoticer(s)
 	background, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	s.work.Add(1)
-	go func() {
-		defer s.work.Done()
-		s.noticer.run(background)
-	}()
+	for _, run := range []func(context.Context){s.noticer.run, s.directories.run} {
+		s.work.Add(1)
+		go func() {
+			defer s.work.Done()
+			run(background)
+		}()
+	}
 	return s, nil
 }
 
