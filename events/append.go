@@ -79,10 +79,8 @@ func (p *Prepared) Commit(ctx context.Context, sequence uint64) (*Record, error)
 		step = StepKeyDeath
 	}
 	if err := j.writeRing(ctx, step, spareKeys); err != nil {
-		if errors.Is(err, ErrFenced) {
-			return p.record, err
-		}
-		return p.record, fmt.Errorf("after record %d of log %s: %w: %w", p.record.Version, j.id, ErrRingBehind, err)
+		// Why is for people only: what the ring write ran into must not be taken for what became of the record.
+		return p.record, fmt.Errorf("after record %d of log %s: %w: %v", p.record.Version, j.id, ErrRingBehind, err)
 	}
 	return p.record, nil
 }

@@ -255,7 +255,7 @@ func (w *world) surviving(t *testing.T, s *story, options events.JournalOptions,
 			version = r.Version
 		}
 		if err != nil {
-			if !errors.Is(err, crash) {
+			if !errors.Is(err, crash) && !errors.Is(err, events.ErrRingBehind) {
 				return err
 			}
 			j = nil

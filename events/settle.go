@@ -39,6 +39,9 @@ func (j *Journal) Settle(ctx context.Context, p *Prepared) (Outcome, error) {
 	if p == nil || p.journal != j || p.settled || p.base != j.head {
 		return 0, badDraft("log %s has no such append to settle", j.id)
 	}
+	if j.unwell == nil { // its fate was in other hands, a coordinator's
+		_ = j.die(fmt.Errorf("record %d of log %s: %w", p.record.Version, j.id, ErrUnknownOutcome))
+	}
 	for range settleTries {
 		outcome, after, err := j.look(ctx, p)
 		if err != nil || outcome != 0 {

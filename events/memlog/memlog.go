@@ -6,6 +6,7 @@ package memlog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -18,6 +19,9 @@ import (
 // Store implements events.Log. Rings and Snapshots give the other two stores.
 // It is safe for concurrent use. The zero value is an empty store.
 type Store struct {
+	// Now is the clock of message times: the machine's unless set.
+	Now func() time.Time
+
 	mu        sync.Mutex
 	sequence  uint64
 	logs      map[events.LogID][]events.Message
@@ -56,6 +60,9 @@ func (s *Store) AppendBatch(ctx context.Context, as []events.Append) ([]uint64, 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 	}
+	if err := check(as); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range as {
@@ -72,6 +79,40 @@ func (s *Store) AppendBatch(ctx context.Context, as []events.Append) ([]uint64, 
 	return sequences, nil
 }
 
+// The bounds of a JetStream server.
+const (
+	batchMax   = 1000
+	messageMax = 1 << 20
+)
+
+var errMisuse = errors.New("no such append")
+
+func check(as []events.Append) error {
+	seen, messages := map[events.LogID]bool{}, 0
+	for _, a := range as {
+		if err := a.Log.Validate(); err != nil {
+			return err
+		}
+		if len(a.Messages) == 0 || seen[a.Log] {
+			return fmt.Errorf("%w: %d messages of %s, in the batch before: %v", errMisuse, len(a.Messages), a.Log, seen[a.Log])
+		}
+		seen[a.Log] = true
+		messages += len(a.Messages)
+		for _, data := range a.Messages {
+			if len(data) > messageMax {
+				return fmt.Errorf("%w: a message of %d bytes", events.ErrTooLarge, len(data))
+			}
+		}
+	}
+	if messages == 0 {
+		return fmt.Errorf("%w: it is empty", errMisuse)
+	}
+	if messages > batchMax {
+		return fmt.Errorf("%w: %d messages", events.ErrTooLarge, messages)
+	}
+	return nil
+}
+
 // Put appends a message without asking what stands there: what a stranger or
 // a late message does.
 func (s *Store) Put(id events.LogID, data []byte) uint64 {
@@ -84,8 +125,12 @@ func (s *Store) put(id events.LogID, data []byte) uint64 {
 	if s.logs == nil {
 		s.logs = map[events.LogID][]events.Message{}
 	}
+	now := s.Now
+	if now == nil {
+		now = time.Now
+	}
 	s.sequence++
-	s.logs[id] = append(s.logs[id], events.Message{Sequence: s.sequence, Data: slices.Clone(data), Time: time.Unix(0, int64(s.sequence))})
+	s.logs[id] = append(s.logs[id], events.Message{Sequence: s.sequence, Data: slices.Clone(data), Time: now()})
 	return s.sequence
 }
 
@@ -137,6 +182,9 @@ func (s *Store) Replace(id events.LogID, messages []events.Message) {
 
 // Last implements events.Log.
 func (s *Store) Last(_ context.Context, id events.LogID) (events.Message, error) {
+	if err := id.Validate(); err != nil {
+		return events.Message{}, err
+	}
 	messages := s.Messages(id)
 	if len(messages) == 0 {
 		return events.Message{}, fmt.Errorf("log %s: %w", id, events.ErrNotFound)
