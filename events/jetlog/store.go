@@ -40,26 +40,62 @@ type Store struct {
 	stragglers map[string]struct{} // ring subjects with an old value whose erasure failed
 }
 
-// Open returns the store of a deployment, and makes its streams where they do not exist. A stream that exists with another
-// configuration is a *DriftError, and so is a deployment with another number of partitions.
+// Open returns the store of a deployment, and makes its streams where there is no deployment yet. A stream that exists with another
+// configuration is a *DriftError, and so is a deployment with another number of partitions. A stream that is missing while others
+// hold data is ErrDamaged: an empty one in its place would look like a shorter history.
 func Open(ctx context.Context, nc *nats.Conn, config Config) (*Store, error) {
-	return open(ctx, nc, config, (*Store).ensureStream)
+	s, ctx, cancel, err := begin(ctx, nc, config)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	missing, err := s.survey(ctx, func(want, _ jetstream.StreamConfig) jetstream.StreamConfig { return want }, s.config.MaxBytes == 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, want := range missing {
+		// A crash here leaves some streams, all empty: the next Open makes the rest.
+		info, err := s.makeStream(ctx, want)
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", want.Name, err)
+		}
+		if err := drift(want, info.Config, s.config.MaxBytes == 0); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // OpenReadOnly returns the store of a deployment that exists, and changes nothing on the server; ErrNoDeployment where it does not.
 // The limits and replicas of its streams may be any.
 func OpenReadOnly(ctx context.Context, nc *nats.Conn, config Config) (*Store, error) {
-	return open(ctx, nc, config, (*Store).existingStream)
-}
-
-func open(ctx context.Context, nc *nats.Conn, config Config, check func(*Store, context.Context, Stream, int) error) (*Store, error) {
-	config, err := config.withDefaults()
+	s, ctx, cancel, err := begin(ctx, nc, config)
 	if err != nil {
 		return nil, err
 	}
+	defer cancel()
+	missing, err := s.survey(ctx, func(want, have jetstream.StreamConfig) jetstream.StreamConfig {
+		want.Replicas = have.Replicas
+		return want
+	}, true)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNoDeployment, missing[0].Name)
+	}
+	return s, nil
+}
+
+// begin makes a store and waits for the server.
+func begin(ctx context.Context, nc *nats.Conn, config Config) (*Store, context.Context, context.CancelFunc, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return nil, fmt.Errorf("jetlog: %w", err)
+		return nil, nil, nil, fmt.Errorf("jetlog: %w", err)
 	}
 	s := &Store{
 		nc: nc, js: js, config: config, names: config.names(),
@@ -67,21 +103,66 @@ func open(ctx context.Context, nc *nats.Conn, config Config, check func(*Store, 
 		stragglers: map[string]struct{}{},
 	}
 	ctx, cancel := context.WithTimeout(ctx, openPatience*config.Patience)
-	defer cancel()
-	if err := s.awaitLeader(ctx); err != nil {
-		return nil, err
+	err = s.awaitLeader(ctx)
+	if err == nil {
+		err = s.otherPartitions(ctx)
 	}
-	if err := s.otherPartitions(ctx); err != nil {
-		return nil, err
+	if err != nil {
+		cancel()
+		return nil, nil, nil, err
 	}
-	for partition := range config.Partitions {
+	return s, ctx, cancel, nil
+}
+
+// adaptation is what may differ of a stream's wanted configuration.
+type adaptation func(want, have jetstream.StreamConfig) jetstream.StreamConfig
+
+// survey compares all streams and returns those that are missing. It looks twice before it calls that damage: another node may have
+// been making them, and begun to work, while it looked.
+func (s *Store) survey(ctx context.Context, adapt adaptation, anyMaxBytes bool) (missing []jetstream.StreamConfig, err error) {
+	var held string
+	for range 2 {
+		missing, held, err = s.compare(ctx, adapt, anyMaxBytes)
+		if err != nil || len(missing) == 0 || held == "" {
+			return missing, err
+		}
+	}
+	return nil, fmt.Errorf("%w: stream %s is gone, and stream %s holds data", events.ErrDamaged, missing[0].Name, held)
+}
+
+// compare looks at every stream that the deployment has: which are missing, whether any that is there has ever held a message, and
+// whether all are as they should be.
+func (s *Store) compare(ctx context.Context, adapt adaptation, anyMaxBytes bool) (missing []jetstream.StreamConfig, held string, err error) {
+	for partition := range s.config.Partitions {
 		for stream := range Stream(streamCount) {
-			if err := check(s, ctx, stream, partition); err != nil {
-				return nil, err
+			want := s.config.stream(stream, partition)
+			var info streamInfo
+			err := s.insist(ctx, func(ctx context.Context) (err error) {
+				info, err = s.info(ctx, want.Name)
+				if hasCode(err, codeStreamNotFound) {
+					missing, err = append(missing, want), nil
+				}
+				return err
+			})
+			if err != nil {
+				return nil, "", fmt.Errorf("stream %s: %w", want.Name, err)
+			}
+			if len(missing) > 0 && missing[len(missing)-1].Name == want.Name {
+				continue
+			}
+			if info.State.LastSeq > 0 {
+				held = want.Name
+			}
+			var have jetstream.StreamConfig
+			if err := json.Unmarshal(info.Config, &have); err != nil {
+				return nil, "", fmt.Errorf("stream %s: %w", want.Name, err)
+			}
+			if err := drift(adapt(want, have), info.Config, anyMaxBytes); err != nil {
+				return nil, "", err
 			}
 		}
 	}
-	return s, nil
+	return missing, held, nil
 }
 
 // Stores are the store as package events wants it.
@@ -120,36 +201,6 @@ func (s *Store) otherPartitions(ctx context.Context) error {
 		return nil // another deployment, whose namespace looks like one of our partitions
 	}
 	return &DriftError{Stream: other, Field: "metadata " + metaPartitions, Want: fmt.Sprint(s.config.Partitions), Have: config.Metadata[metaPartitions]}
-}
-
-// ensureStream makes a stream or compares the one that is there.
-func (s *Store) ensureStream(ctx context.Context, stream Stream, partition int) error {
-	want := s.config.stream(stream, partition)
-	info, err := s.info(ctx, want.Name)
-	if hasCode(err, codeStreamNotFound) {
-		info, err = s.makeStream(ctx, want)
-	}
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", want.Name, err)
-	}
-	return drift(want, info.Config, s.config.MaxBytes == 0)
-}
-
-func (s *Store) existingStream(ctx context.Context, stream Stream, partition int) error {
-	want := s.config.stream(stream, partition)
-	info, err := s.info(ctx, want.Name)
-	if hasCode(err, codeStreamNotFound) {
-		return fmt.Errorf("%w: %s", ErrNoDeployment, want.Name)
-	}
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", want.Name, err)
-	}
-	var have jetstream.StreamConfig
-	if err := json.Unmarshal(info.Config, &have); err != nil {
-		return fmt.Errorf("stream %s: %w", want.Name, err)
-	}
-	want.Replicas = have.Replicas
-	return drift(want, info.Config, true)
 }
 
 // awaitLeader returns when the server, or the leader of the cluster, answers.
