@@ -155,6 +155,7 @@ type streamInfo struct {
 }
 
 type infoRequest struct {
+	DeletedDetails bool   `json:"deleted_details,omitempty"`
 	SubjectsFilter string `json:"subjects_filter,omitempty"`
 	Offset         int    `json:"offset,omitempty"`
 }

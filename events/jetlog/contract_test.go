@@ -16,9 +16,11 @@ func TestContractOverPartitions(t *testing.T) {
 }
 
 func TestContractOnASeparateServer(t *testing.T) {
-	logtest.Run(t, reopen(process(t).URL(), jetlog.ConnectOptions{}, jetlog.Config{}))
+	t.Parallel()
+	logtest.Run(t, reopen(shared.server(t).URL(), jetlog.ConnectOptions{}, jetlog.Config{Namespace: namespace(t)}))
 }
 
 func TestContractOnACluster(t *testing.T) {
-	logtest.Run(t, reopen(cluster(t).URL(), jetlog.ConnectOptions{}, jetlog.Config{Replicas: 3}))
+	t.Parallel()
+	logtest.Run(t, reopen(shared.three(t).URL(), jetlog.ConnectOptions{}, jetlog.Config{Namespace: namespace(t), Replicas: 3}))
 }

@@ -107,7 +107,7 @@ type damage struct {
 // damages are the changes that a file is tried with: bits flipped in places all over it, pieces cut off its end, and all of it.
 func damages(size int) []damage {
 	var all []damage
-	flips := 4
+	flips := 2
 	if long() {
 		flips = 64
 	}

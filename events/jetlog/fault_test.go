@@ -23,7 +23,7 @@ const impatient = 300 * time.Millisecond
 
 func texts(t *testing.T, log events.Log, id events.LogID) []string {
 	t.Helper()
-	got, err := logtest.Collect(testContext(t), log.Read, id, 0)
+	got, err := logtest.Collect(testContext(t), log.Scan, id, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,13 +55,13 @@ func mustAppend(t *testing.T, log events.Log, id events.LogID, expect uint64, pa
 func servers(t *testing.T, test func(t *testing.T, url, link string, config jetlog.Config)) {
 	t.Run("one server", func(t *testing.T) {
 		t.Parallel()
-		p := process(t)
-		test(t, p.URL(), p.Addr(), jetlog.Config{})
+		p := shared.server(t)
+		test(t, p.URL(), p.Addr(), jetlog.Config{Namespace: namespace(t)})
 	})
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
-		c := cluster(t)
-		test(t, c.URL(), c.Servers[0].Addr(), jetlog.Config{Replicas: 3})
+		c := shared.three(t)
+		test(t, c.URL(), c.Servers[0].Addr(), jetlog.Config{Namespace: namespace(t), Replicas: 3})
 	})
 }
 
@@ -251,7 +251,7 @@ func TestAFullStreamRefusesWholeAppendsAndResumes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream, err := js.Stream(ctx, "parley_LOG")
+		stream, err := js.Stream(ctx, config.Namespace+"_LOG")
 		if err != nil {
 			t.Fatal(err)
 		}

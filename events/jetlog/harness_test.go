@@ -2,8 +2,13 @@ package jetlog_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +23,83 @@ import (
 
 func TestMain(m *testing.M) {
 	natsd.ChildMain()
-	goleak.VerifyTestMain(m)
+	code := m.Run()
+	shared.stop()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// shared is one separate server and one cluster for all tests that neither kill nor look into them; each test has a namespace of its
+// own there. They start when first asked for.
+var shared sharedServers
+
+type sharedServers struct {
+	mu      sync.Mutex
+	dir     string
+	process *natsd.Process
+	cluster *natsd.Cluster
+}
+
+func (s *sharedServers) options(t *testing.T, name string) natsd.Options {
+	if s.dir == "" {
+		dir, err := os.MkdirTemp("", "jetlog")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.dir = dir
+	}
+	return natsd.Options{Dir: filepath.Join(s.dir, name), MaxStoreBytes: 1 << 40, LogFile: os.Getenv("PARLEY_NATSD_LOG")}
+}
+
+func (s *sharedServers) server(t *testing.T) *natsd.Process {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		p, err := natsd.StartProcess(context.Background(), natsd.ProcessOptions{Options: s.options(t, "one")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.process = p
+	}
+	return s.process
+}
+
+func (s *sharedServers) three(t *testing.T) *natsd.Cluster {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cluster == nil {
+		c, err := natsd.StartCluster(context.Background(), s.options(t, "three"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cluster = c
+	}
+	return s.cluster
+}
+
+func (s *sharedServers) stop() {
+	if s.process != nil {
+		s.process.Kill()
+	}
+	if s.cluster != nil {
+		s.cluster.Kill()
+	}
+	if s.dir != "" {
+		os.RemoveAll(s.dir)
+	}
+}
+
+// namespace is one that no other test has.
+func namespace(t *testing.T) string {
+	sum := sha256.Sum256([]byte(t.Name()))
+	return "t" + hex.EncodeToString(sum[:8])
 }
 
 // long reports whether the long versions of the tests are asked for (make soak).

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -240,28 +239,39 @@ func (s *Store) insist(ctx context.Context, ask func(context.Context) error) err
 	}
 }
 
+// deletedMax is how many deleted messages a stream may have and still be asked what it has lost: the server lists both or neither.
+const deletedMax = 100_000
+
 // Damage returns ErrDamaged where a server says that it has lost messages, or where a log stream lacks some: from a log nothing is
 // ever deleted, so a gap in it is damage whatever the server says.
 func (s *Store) Damage(ctx context.Context) error {
 	for partition := range s.config.Partitions {
 		for stream := range Stream(streamCount) {
-			name := s.names.Stream(stream, partition)
-			info, err := s.info(ctx, name)
-			if err != nil {
-				return fmt.Errorf("stream %s: %w", name, err)
-			}
-			state := info.State
-			if lost := state.Lost; lost != nil && (len(lost.Msgs) > 0 || lost.Bytes > 0) {
-				first := slices.Clone(lost.Msgs[:min(len(lost.Msgs), 5)])
-				return fmt.Errorf("%w: stream %s: %d messages, %d bytes, sequences from %v", events.ErrDamaged, name, len(lost.Msgs), lost.Bytes, first)
-			}
-			if stream == StreamLog && state.Messages > 0 && (state.FirstSeq != 1 || state.Deleted > 0) {
-				return fmt.Errorf("%w: stream %s begins at %d and lacks %d messages", events.ErrDamaged, name, state.FirstSeq, state.Deleted)
-			}
-			if stream == StreamLog && state.Messages == 0 && state.LastSeq > 0 {
-				return fmt.Errorf("%w: stream %s has lost all of %d messages", events.ErrDamaged, name, state.LastSeq)
+			if err := s.streamDamage(ctx, stream, s.names.Stream(stream, partition)); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+func (s *Store) streamDamage(ctx context.Context, stream Stream, name string) error {
+	info, err := s.info(ctx, name)
+	if err == nil && info.State.Deleted <= deletedMax {
+		err = s.call(ctx, "STREAM.INFO."+name, infoRequest{DeletedDetails: true}, &info)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", name, err)
+	}
+	state := info.State
+	switch lost := state.Lost; {
+	case lost != nil && (len(lost.Msgs) > 0 || lost.Bytes > 0):
+		first := lost.Msgs[:min(len(lost.Msgs), 5)]
+		return fmt.Errorf("%w: stream %s: %d messages, %d bytes, sequences from %v", events.ErrDamaged, name, len(lost.Msgs), lost.Bytes, first)
+	case stream == StreamLog && state.Messages == 0 && state.LastSeq > 0:
+		return fmt.Errorf("%w: stream %s has lost all of %d messages", events.ErrDamaged, name, state.LastSeq)
+	case stream == StreamLog && state.Messages > 0 && (state.FirstSeq != 1 || state.Deleted > 0):
+		return fmt.Errorf("%w: stream %s begins at %d and lacks %d messages", events.ErrDamaged, name, state.FirstSeq, state.Deleted)
 	}
 	return nil
 }

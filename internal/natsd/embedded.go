@@ -3,6 +3,7 @@ package natsd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -63,6 +64,10 @@ func start(opts *server.Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := forgetIndexes(opts.StoreDir); err != nil {
+		lock.Close()
+		return nil, err
+	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		lock.Close()
@@ -82,6 +87,22 @@ func start(opts *server.Options) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// forgetIndexes makes the server read, and check, every message that it has: it takes away the index that a clean stop leaves in each
+// stream. A server that finds one trusts it and reads messages only when they are asked for, unchecked; one flipped bit in a sequence
+// number then costs it all of its memory. Without the index it starts as after a crash: what is damaged is found, and reported.
+func forgetIndexes(dir string) error {
+	indexes, err := fs.Glob(os.DirFS(dir), "jetstream/*/streams/*/msgs/index.db")
+	if err != nil {
+		return fmt.Errorf("natsd: %w", err)
+	}
+	for _, index := range indexes {
+		if err := os.Remove(filepath.Join(dir, filepath.FromSlash(index))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("natsd: %w", err)
+		}
+	}
+	return nil
 }
 
 // server translates o for nats-server; it sets everything that durability rests on.
