@@ -94,9 +94,13 @@ func (w *work) advanceBody(a advance) *v1.EpochAdvanced {
 		MessageDigest: a.digest[:], Warnings: append(a.warnings, w.warnings(a)...),
 	}
 	for _, p := range effects.Proposals {
-		body.Proposals = append(body.Proposals, &v1.ProposalFacts{
+		facts := &v1.ProposalFacts{
 			Type: uint32(p.Type), Proposal: p.Bytes, SenderType: uint32(p.Sender.Type), SenderIndex: senderIndex(p.Sender), Ref: p.Ref,
-		})
+		}
+		if proposal, err := mlsengine.ParseProposal(p.Bytes); err == nil {
+			facts.Client = []byte(w.subject(proposal, p.Sender))
+		}
+		body.Proposals = append(body.Proposals, facts)
 	}
 	if !a.encrypted && a.content != nil {
 		body.Content = a.content.Marshal()

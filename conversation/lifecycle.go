@@ -122,7 +122,7 @@ func (w *work) join(in Join) error {
 	if refused := in.Config.validate(); refused != nil {
 		return refused
 	}
-	group, err := w.open(in)
+	group, info, err := w.open(in)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (w *work) join(in Join) error {
 	config.CipherSuite = public.CipherSuite()
 	roster := rosterOf(public)
 	body := &v1.ConversationJoined{
-		Config: config.toProto(), PublicGroup: public.Marshal(), Facts: factsOf(public, group), Position: in.Position,
+		Config: config.toProto(), GroupInfo: info, PublicGroup: public.Marshal(), Facts: factsOf(public, group), Position: in.Position,
 		Roster: membersToProto(roster), OwnLeaf: uint32(group.OwnLeaf()), Warnings: w.doubts(public, roster),
 	}
 	if kp, err := mlsengine.ParseKeyPackage(in.KeyPackage); err == nil {
@@ -147,38 +147,51 @@ func (w *work) join(in Join) error {
 	return w.done(in, commandOutcome{})
 }
 
-// open opens the Welcome.
-func (w *work) open(in Join) (*mlsengine.Group, error) {
+// open opens the Welcome and joins its epoch. The GroupInfo inside is kept for
+// those who check the join later.
+func (w *work) open(in Join) (group *mlsengine.Group, info []byte, err error) {
+	welcome, input, err := w.joinInput(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	group, err = mlsengine.JoinFromWelcome(welcome, input)
+	switch {
+	case errors.Is(err, mlsengine.WelcomeNotForUs):
+		return nil, nil, refuseRule(OrphanWelcome, err)
+	case err != nil:
+		return nil, nil, engineFault(InvalidWelcome, err)
+	}
+	opened, err := welcome.OpenGroupInfo(input)
+	if err != nil {
+		return nil, nil, engineFault(InvalidWelcome, err)
+	}
+	return group, groupInfoMessage(opened), nil
+}
+
+func (w *work) joinInput(in Join) (*mlsengine.Welcome, mlsengine.JoinInput, error) {
+	none := mlsengine.JoinInput{}
 	if w.env.Identity == nil {
-		return nil, refuse(CredentialNotFound, GiveUp, "credential %q", in.Config.Credential)
+		return nil, none, refuse(CredentialNotFound, GiveUp, "credential %q", in.Config.Credential)
 	}
 	m, err := mlsengine.ParseMessage(in.Welcome)
 	if err != nil {
-		return nil, refuseRule(InvalidWelcome, err)
+		return nil, none, refuseRule(InvalidWelcome, err)
 	}
 	if m.Welcome() == nil {
-		return nil, refuse(InvalidWelcome, GiveUp, "wire format %d is no Welcome", m.WireFormat())
+		return nil, none, refuse(InvalidWelcome, GiveUp, "wire format %d is no Welcome", m.WireFormat())
 	}
 	kp, err := mlsengine.ParseKeyPackage(in.KeyPackage)
 	if err != nil {
-		return nil, refuseRule(InvalidKeyPackage, err)
+		return nil, none, refuseRule(InvalidKeyPackage, err)
 	}
 	input := mlsengine.JoinInput{KeyPackage: kp, Secrets: in.Secrets, Identity: *w.env.Identity, PSKs: w.env.PSKs, Origin: in.Origin}
-	if len(in.Tree) > 0 {
-		tree, err := mlsengine.ParseRatchetTree(m.Welcome().CipherSuite, in.Tree)
-		if err != nil {
-			return nil, refuseRule(InvalidWelcome, err)
-		}
-		input.Tree = tree
+	if len(in.Tree) == 0 {
+		return m.Welcome(), input, nil
 	}
-	group, err := mlsengine.JoinFromWelcome(m.Welcome(), input)
-	switch {
-	case errors.Is(err, mlsengine.WelcomeNotForUs):
-		return nil, refuseRule(OrphanWelcome, err)
-	case err != nil:
-		return nil, engineFault(InvalidWelcome, err)
+	if input.Tree, err = mlsengine.ParseRatchetTree(m.Welcome().CipherSuite, in.Tree); err != nil {
+		return nil, none, refuseRule(InvalidWelcome, err)
 	}
-	return group, nil
+	return m.Welcome(), input, nil
 }
 
 // engineFault turns an engine's error into a refusal where a rule was broken or

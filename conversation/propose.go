@@ -3,6 +3,7 @@ package conversation
 import (
 	"parley/events"
 	v1 "parley/events/v1"
+	"parley/internal/ids"
 	"parley/internal/secret"
 	"parley/mlsengine"
 )
@@ -54,7 +55,7 @@ func (w *work) propose(command Command, p mlsengine.Proposal) error {
 	if err != nil {
 		return commitFault(err)
 	}
-	body := &v1.ProposalCreated{Facts: proposalFacts(out.Content), Message: out.Message}
+	body := &v1.ProposalCreated{Facts: w.proposalFacts(out.Content), Message: out.Message}
 	var secrets []events.Secret
 	if out.Secrets.Len() > 0 {
 		secrets = append(secrets, events.Secret{Class: events.ClassConsumption, Plain: out.Secrets})
@@ -75,16 +76,35 @@ func (w *work) propose(command Command, p mlsengine.Proposal) error {
 }
 
 // proposalFacts is what the log shows of a proposal.
-func proposalFacts(c *mlsengine.Content) *v1.ProposalFacts {
+func (w *work) proposalFacts(c *mlsengine.Content) *v1.ProposalFacts {
 	sender := c.Sender()
 	f := &v1.ProposalFacts{
 		Type: uint32(c.Proposal().ProposalType()), Proposal: mlsengine.MarshalProposal(c.Proposal()),
 		SenderType: uint32(sender.Type), SenderIndex: senderIndex(sender), Ref: c.ProposalRef(),
+		Client: []byte(w.subject(c.Proposal(), sender)),
 	}
 	if !c.Encrypted() {
 		f.Content = c.Marshal()
 	}
 	return f
+}
+
+// subject names whom a proposal of the current epoch is about.
+func (w *work) subject(p mlsengine.Proposal, sender mlsengine.Sender) ids.ClientID {
+	leaf := sender.Leaf
+	switch p := p.(type) {
+	case *mlsengine.Add:
+		return ClientOf(p.KeyPackage.LeafNode.Credential)
+	case *mlsengine.Remove:
+		leaf = p.Removed
+	case *mlsengine.Update:
+	default:
+		return ""
+	}
+	if m, ok := w.s.Group.Member(leaf); ok {
+		return ClientOf(m.Credential)
+	}
+	return ""
 }
 
 func senderIndex(s mlsengine.Sender) uint32 {

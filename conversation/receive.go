@@ -269,7 +269,7 @@ func (w *work) takeProposal(in incoming, o opened) error {
 	}
 	sender, client := o.content.Sender(), w.senderClient(o.content)
 	body := &v1.ProposalReceived{
-		Facts: proposalFacts(o.content), Position: in.position, Encrypted: o.content.Encrypted(), MessageDigest: in.digest[:],
+		Facts: w.proposalFacts(o.content), Position: in.position, Encrypted: o.content.Encrypted(), MessageDigest: in.digest[:],
 		Warnings: append(o.warnings, w.proposalDoubts(o.content)...), Own: w.isOwn(sender),
 	}
 	e := event{body: body}

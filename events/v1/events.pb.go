@@ -1917,7 +1917,7 @@ func (x *ConversationCreated) GetOwnLeaf() uint32 {
 type ConversationJoined struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Config        *Configuration         `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
-	GroupInfo     []byte                 `protobuf:"bytes,2,opt,name=group_info,json=groupInfo,proto3" json:"group_info,omitempty"`
+	GroupInfo     []byte                 `protobuf:"bytes,2,opt,name=group_info,json=groupInfo,proto3" json:"group_info,omitempty"` // MLSMessage, as the Welcome carried it
 	PublicGroup   []byte                 `protobuf:"bytes,3,opt,name=public_group,json=publicGroup,proto3" json:"public_group,omitempty"`
 	Facts         *EpochFacts            `protobuf:"bytes,4,opt,name=facts,proto3" json:"facts,omitempty"`
 	KeyPackageRef []byte                 `protobuf:"bytes,5,opt,name=key_package_ref,json=keyPackageRef,proto3" json:"key_package_ref,omitempty"`
@@ -2169,7 +2169,8 @@ type ProposalFacts struct {
 	SenderType    uint32                 `protobuf:"varint,3,opt,name=sender_type,json=senderType,proto3" json:"sender_type,omitempty"` // RFC 9420, 6
 	SenderIndex   uint32                 `protobuf:"varint,4,opt,name=sender_index,json=senderIndex,proto3" json:"sender_index,omitempty"`
 	Ref           []byte                 `protobuf:"bytes,5,opt,name=ref,proto3" json:"ref,omitempty"`
-	Content       []byte                 `protobuf:"bytes,6,opt,name=content,proto3" json:"content,omitempty"` // AuthenticatedContent, where it travelled in the open (else sealed: audit)
+	Content       []byte                 `protobuf:"bytes,6,opt,name=content,proto3" json:"content,omitempty"` // mlsengine content encoding, where it travelled in the open (else sealed: audit)
+	Client        []byte                 `protobuf:"bytes,7,opt,name=client,proto3" json:"client,omitempty"`   // whom it is about: the client that an Add adds, a Remove removes, an Update renews
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2242,6 +2243,13 @@ func (x *ProposalFacts) GetRef() []byte {
 func (x *ProposalFacts) GetContent() []byte {
 	if x != nil {
 		return x.Content
+	}
+	return nil
+}
+
+func (x *ProposalFacts) GetClient() []byte {
+	if x != nil {
+		return x.Client
 	}
 	return nil
 }
@@ -2958,7 +2966,7 @@ type EpochAdvanced struct {
 	Updated       []*MemberChange        `protobuf:"bytes,7,rep,name=updated,proto3" json:"updated,omitempty"`
 	Proposals     []*ProposalFacts       `protobuf:"bytes,8,rep,name=proposals,proto3" json:"proposals,omitempty"` // applied, in order
 	Delta         []byte                 `protobuf:"bytes,9,opt,name=delta,proto3" json:"delta,omitempty"`         // mlsengine public delta: changed nodes, context
-	Content       []byte                 `protobuf:"bytes,10,opt,name=content,proto3" json:"content,omitempty"`    // AuthenticatedContent of the commit, where it travelled in the open
+	Content       []byte                 `protobuf:"bytes,10,opt,name=content,proto3" json:"content,omitempty"`    // mlsengine content encoding of the commit, where it travelled in the open
 	Position      uint64                 `protobuf:"varint,11,opt,name=position,proto3" json:"position,omitempty"`
 	Encrypted     bool                   `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
 	Path          bool                   `protobuf:"varint,13,opt,name=path,proto3" json:"path,omitempty"`
@@ -6124,7 +6132,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x14ExternalJoinAccepted\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\".\n" +
 	"\x14ExternalJoinRejected\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xaf\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xc7\x01\n" +
 	"\rProposalFacts\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x1a\n" +
 	"\bproposal\x18\x02 \x01(\fR\bproposal\x12\x1f\n" +
@@ -6132,7 +6140,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"senderType\x12!\n" +
 	"\fsender_index\x18\x04 \x01(\rR\vsenderIndex\x12\x10\n" +
 	"\x03ref\x18\x05 \x01(\fR\x03ref\x12\x18\n" +
-	"\acontent\x18\x06 \x01(\fR\acontent\"\xa0\x01\n" +
+	"\acontent\x18\x06 \x01(\fR\acontent\x12\x16\n" +
+	"\x06client\x18\a \x01(\fR\x06client\"\xa0\x01\n" +
 	"\x0fProposalCreated\x125\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1f.parley.events.v1.ProposalFactsR\x05facts\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\x12\x1e\n" +
