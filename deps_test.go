@@ -26,12 +26,12 @@ events/logtest          : events events/v1 internal/ids internal/natsd internal/
 events/jetlog           : events internal/ids
 internal/natsd          :
 internal/natsd/cmd      : internal/natsd
-conversation            : events events/v1 internal/ids internal/secret mlsengine mlsengine/suite
+conversation            : events events/v1 internal/ids internal/secret internal/syntax mlsengine mlsengine/suite
 delivery/v1             :
 delivery                : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret mlsengine
 actors                  : conversation delivery events events/jetlog events/v1 internal/ids internal/secret mlsengine
 projections             : events events/v1 internal/ids
-internal/audit          : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine mlsengine/suite projections
+internal/audit          : delivery/v1 conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine mlsengine/suite projections
                         : actors conversation delivery events events/jetlog internal/ids internal/natsd internal/secret mlsengine
 internal/audit/audittest : conversation events events/jetlog events/v1 internal/ids internal/natsd mlsengine mlsengine/suite
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections
