@@ -24,21 +24,37 @@ type simulation struct {
 	outside *PublicGroup
 	born    int
 	deepest uint // level of the highest node a Welcome's path secret was for
+	record  *recorder
+}
+
+// recorder writes a history down as a passive client saw it.
+type recorder struct {
+	client *testClient
+	vector passiveVector
+	epoch  passiveEpoch // whose commit has not come yet
+}
+
+// isPassive reports whether a client only watches.
+func (sim *simulation) isPassive(c *testClient) bool {
+	return sim.record != nil && sim.record.client == c
 }
 
 func TestSimulatedGroups(t *testing.T) {
-	deepest := uint(0)
-	for seed := range 24 {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			id := suiteForSeed(seed)
-			steps := 24
-			if id != 1 {
-				steps = 8
-			}
-			deepest = max(deepest, simulate(t, id, uint64(seed), steps))
-		})
-	}
-	if deepest < 4 {
+	var levels [24]uint
+	t.Run("seeds", func(t *testing.T) {
+		for seed := range levels {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel()
+				id := suiteForSeed(seed)
+				steps := 24
+				if id != 1 {
+					steps = 8
+				}
+				levels[seed] = simulate(t, id, uint64(seed), steps)
+			})
+		}
+	})
+	if deepest := slices.Max(levels[:]); deepest < 4 {
 		t.Errorf("Welcomes went %d levels deep, want at least 4", deepest)
 	}
 }
@@ -70,7 +86,14 @@ func (sim *simulation) newClient() *testClient {
 	return c
 }
 
-func (sim *simulation) pick() *testClient { return sim.members[sim.rand.IntN(len(sim.members))] }
+// pick takes any member that acts.
+func (sim *simulation) pick() *testClient {
+	for {
+		if c := sim.members[sim.rand.IntN(len(sim.members))]; !sim.isPassive(c) {
+			return c
+		}
+	}
+}
 
 func (sim *simulation) chance(percent int) bool { return sim.rand.IntN(100) < percent }
 
@@ -134,7 +157,7 @@ func (sim *simulation) proposeChanges(committer *testClient, in *CommitIntent) [
 	}
 	for _, c := range sim.members {
 		switch {
-		case slices.Contains(touched, c):
+		case slices.Contains(touched, c) || sim.isPassive(c):
 		case len(sim.members) > 3 && sim.chance(10):
 			sim.propose(&Remove{Removed: c.group.OwnLeaf()}, in)
 		case sim.chance(10):
@@ -181,6 +204,9 @@ func (sim *simulation) spread(proposed *Proposed, by *testClient, in *CommitInte
 		}
 	}
 	in.Proposals = append(in.Proposals, proposed.Content)
+	if sim.record != nil {
+		sim.record.epoch.Proposals = append(sim.record.epoch.Proposals, proposed.Message)
+	}
 }
 
 func (sim *simulation) framing(c *testClient, percentEncrypted int) Framing {
@@ -236,6 +262,11 @@ func (sim *simulation) deliver(message []byte, proposals []*Content, committer *
 		stay = append(stay, c)
 	}
 	sim.members = stay
+	if r := sim.record; r != nil && r.client != nil {
+		r.epoch.Commit, r.epoch.EpochAuthenticator = message, r.client.group.EpochAuthenticator()
+		r.vector.Epochs = append(r.vector.Epochs, r.epoch)
+		r.epoch = passiveEpoch{}
+	}
 	if delta != nil {
 		sim.outside = must(sim.outside.ApplyDelta(delta))(t)
 	}
@@ -277,6 +308,9 @@ func (sim *simulation) afterCommit(out *CommitOut, joiners []*testClient, inWelc
 			sim.deepest = max(sim.deepest, size.Root().Level()-ancestor.Level()+1)
 		}
 		sim.members = append(sim.members, c)
+	}
+	if sim.record != nil && sim.record.client == nil && len(joiners) > 0 {
+		sim.startRecord(joiners[0], out, inWelcome)
 	}
 	gi := must(ParseMessage(out.GroupInfo))(t).GroupInfo()
 	if err := sim.members[0].group.Public().GroupInfoMatches(gi); err != nil {
@@ -353,14 +387,16 @@ func (sim *simulation) talk() {
 	}
 	speaker.group = next
 	var said [][]byte
+	aad := []byte("about it")
 	for i := range n {
-		m, _, err := speaker.group.SealApplication(block, Plaintext{Data: fmt.Appendf(nil, "%d", i), Padding: 32}, speaker.env)
+		m, _, err := speaker.group.SealApplication(block, Plaintext{AAD: aad, Data: fmt.Appendf(nil, "%d", i), Padding: 32}, speaker.env)
 		if err != nil {
 			t.Fatal(err)
 		}
 		said = append(said, m)
 	}
 	for _, i := range sim.rand.Perm(int(n)) {
+		sim.record.said(passiveApp{said[i], aad, fmt.Appendf(nil, "%d", i)})
 		for _, c := range sim.members {
 			if c == speaker {
 				continue
@@ -370,6 +406,32 @@ func (sim *simulation) talk() {
 				t.Fatalf("%s read %q of %v", c.name, content.Application(), content.Sender())
 			}
 		}
+	}
+}
+
+// startRecord begins with the Welcome of the passive client.
+func (sim *simulation) startRecord(c *testClient, out *CommitOut, inWelcome TreeInclusion) {
+	r := sim.record
+	r.client, r.epoch = c, passiveEpoch{}
+	r.vector = passiveVector{
+		CipherSuite: sim.id, KeyPackage: keyPackageMessage(c.kp).Bytes(), Welcome: out.Welcome,
+		SignaturePriv: c.identity.Key.Raw().Expose(), EncryptionPriv: c.secrets.LeafKey.Expose(), InitPriv: c.secrets.InitKey.Expose(),
+		InitialEpochAuthenticator: c.group.EpochAuthenticator(), ExternalPSKs: []passivePSK{{[]byte("shared"), c.psks["shared"]}},
+	}
+	if inWelcome == WithoutTree {
+		r.vector.RatchetTree = out.Staged.Public.Tree().Marshal()
+	}
+}
+
+// said writes an application message down under the epoch it was said in.
+func (r *recorder) said(m passiveApp) {
+	switch {
+	case r == nil || r.client == nil:
+	case len(r.vector.Epochs) == 0:
+		r.vector.App = append(r.vector.App, m)
+	default:
+		last := &r.vector.Epochs[len(r.vector.Epochs)-1]
+		last.App = append(last.App, m)
 	}
 }
 

@@ -18,6 +18,7 @@ type passiveVector struct {
 	Welcome                   hexBytes       `json:"welcome"`
 	RatchetTree               hexBytes       `json:"ratchet_tree"`
 	InitialEpochAuthenticator hexBytes       `json:"initial_epoch_authenticator"`
+	App                       []passiveApp   `json:"app,omitempty"`
 	Epochs                    []passiveEpoch `json:"epochs"`
 }
 
@@ -27,9 +28,17 @@ type passivePSK struct {
 }
 
 type passiveEpoch struct {
-	Proposals          []hexBytes `json:"proposals"`
-	Commit             hexBytes   `json:"commit"`
-	EpochAuthenticator hexBytes   `json:"epoch_authenticator"`
+	Proposals          []hexBytes   `json:"proposals"`
+	Commit             hexBytes     `json:"commit"`
+	EpochAuthenticator hexBytes     `json:"epoch_authenticator"`
+	App                []passiveApp `json:"app,omitempty"`
+}
+
+// passiveApp is an application message; the official files have none.
+type passiveApp struct {
+	Ciphertext        hexBytes `json:"ciphertext"`
+	AuthenticatedData hexBytes `json:"authenticated_data"`
+	Plaintext         hexBytes `json:"plaintext"`
 }
 
 // PSK implements PSKStore.
@@ -43,22 +52,24 @@ func (v *passiveVector) PSK(id PreSharedKeyID) ([]byte, bool) {
 }
 
 func TestVectorsPassiveClientWelcome(t *testing.T) {
-	eachVector(t, "passive-client-welcome", nil, checkPassive)
+	eachVector(t, "passive-client-welcome", generatePassiveWelcome, checkPassive)
 }
 
 func TestVectorsPassiveClientHandlingCommit(t *testing.T) {
-	eachVector(t, "passive-client-handling-commit", nil, checkPassive)
+	eachVector(t, "passive-client-handling-commit", generatePassiveHandlingCommit, checkPassive)
 }
 
 func TestVectorsPassiveClientRandom(t *testing.T) {
-	eachVector(t, "passive-client-random", nil, checkPassive)
+	eachVector(t, "passive-client-random", generatePassiveRandom, checkPassive)
 }
 
 func checkPassive(t *testing.T, v *passiveVector) {
+	t.Parallel()
 	g := v.join(t)
 	wantBytes(t, "initial epoch authenticator", g.EpochAuthenticator(), v.InitialEpochAuthenticator)
+	g = readApp(t, g, v.App)
 	for i := range v.Epochs {
-		g = v.follow(t, g, &v.Epochs[i])
+		g = readApp(t, v.follow(t, g, &v.Epochs[i]), v.Epochs[i].App)
 		wantBytes(t, "epoch authenticator", g.EpochAuthenticator(), v.Epochs[i].EpochAuthenticator)
 		if t.Failed() {
 			t.Fatalf("stopped in epoch %d", g.Epoch())
@@ -91,13 +102,13 @@ func (v *passiveVector) follow(t *testing.T, g *Group, e *passiveEpoch) *Group {
 	t.Helper()
 	var proposals []*Content
 	for _, b := range e.Proposals {
-		c, _, err := g.Open(must(ParseMessage(b))(t), Limits{})
+		c, next, err := g.Open(must(ParseMessage(b))(t), passiveLimits)
 		if err != nil {
 			t.Fatal(err)
 		}
-		proposals = append(proposals, c)
+		proposals, g = append(proposals, c), next
 	}
-	c, _, err := g.Open(must(ParseMessage(e.Commit))(t), Limits{})
+	c, g, err := g.Open(must(ParseMessage(e.Commit))(t), passiveLimits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +118,24 @@ func (v *passiveVector) follow(t *testing.T, g *Group, e *passiveEpoch) *Group {
 	}
 	checkStagedInPublic(t, g, c, proposals, staged)
 	return staged.Next
+}
+
+// passiveLimits are those of the documented profile.
+var passiveLimits = Limits{OutOfOrderTolerance: 1000, MaximumForwardDistance: 1000}
+
+// readApp opens application messages in their order.
+func readApp(t *testing.T, g *Group, app []passiveApp) *Group {
+	t.Helper()
+	for _, m := range app {
+		c, next, err := g.Open(must(ParseMessage(m.Ciphertext))(t), passiveLimits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantBytes(t, "plaintext", c.Application(), m.Plaintext)
+		wantBytes(t, "authenticated data", c.AAD(), m.AuthenticatedData)
+		g = next
+	}
+	return g
 }
 
 // checkStagedInPublic checks that whoever has no secrets comes to the same

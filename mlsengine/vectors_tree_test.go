@@ -21,7 +21,7 @@ type treeOperationVector struct {
 }
 
 func TestVectorsTreeOperations(t *testing.T) {
-	eachVector(t, "tree-operations", nil, func(t *testing.T, v *treeOperationVector) {
+	eachVector(t, "tree-operations", generateTreeOperations, func(t *testing.T, v *treeOperationVector) {
 		before := must(ParseRatchetTree(v.CipherSuite, v.TreeBefore))(t)
 		wantBytes(t, "tree hash before", before.Hash(), v.TreeHashBefore)
 		d := before.draft()
@@ -51,7 +51,7 @@ type treeValidationVector struct {
 }
 
 func TestVectorsTreeValidation(t *testing.T) {
-	eachVector(t, "tree-validation", nil, func(t *testing.T, v *treeValidationVector) {
+	eachVector(t, "tree-validation", generateTreeValidation, func(t *testing.T, v *treeValidationVector) {
 		tree := must(ParseRatchetTree(v.CipherSuite, v.Tree))(t)
 		if len(tree.nodes) != len(v.TreeHashes) || len(tree.nodes) != len(v.Resolutions) {
 			t.Fatalf("%d nodes, want %d", len(tree.nodes), len(v.TreeHashes))
@@ -104,14 +104,16 @@ type treeKEMPath struct {
 }
 
 func TestVectorsTreeKEM(t *testing.T) {
-	eachVector(t, "treekem", nil, func(t *testing.T, v *treeKEMVector) {
+	eachVector(t, "treekem", generateTreeKEM, func(t *testing.T, v *treeKEMVector) {
+		t.Parallel()
 		tree := must(ParseRatchetTree(v.CipherSuite, v.RatchetTree))(t)
 		for i := range v.LeavesPrivate {
 			v.LeavesPrivate[i].keys = v.keys(t, tree, &v.LeavesPrivate[i])
 		}
 		for i := range v.UpdatePaths {
 			v.processPath(t, tree, &v.UpdatePaths[i])
-			v.makePath(t, tree, v.UpdatePaths[i].Sender)
+			made := v.makePath(t, tree, v.UpdatePaths[i].Sender)
+			v.processPath(t, tree, &made)
 		}
 	})
 }
@@ -178,8 +180,8 @@ func (v *treeKEMVector) processPath(t *testing.T, tree *RatchetTree, want *treeK
 	}
 }
 
-// makePath makes a new path for a sender and lets all others process it.
-func (v *treeKEMVector) makePath(t *testing.T, tree *RatchetTree, sender LeafIndex) {
+// makePath makes a new path for a sender.
+func (v *treeKEMVector) makePath(t *testing.T, tree *RatchetTree, sender LeafIndex) treeKEMPath {
 	s, env := tree.suite, testEnv("treekem", int(sender))
 	at := slices.IndexFunc(v.LeavesPrivate, func(p treeKEMPrivate) bool { return p.Index == sender })
 	identity := &SigningIdentity{
@@ -208,7 +210,7 @@ func (v *treeKEMVector) makePath(t *testing.T, tree *RatchetTree, sender LeafInd
 			made.PathSecrets[leaf] = own.secretFor(s, steps, leaf).Expose()
 		}
 	}
-	v.processPath(t, tree, &made)
+	return made
 }
 
 // secretAfter is the path secret n steps up.
@@ -229,7 +231,7 @@ type welcomeVector struct {
 }
 
 func TestVectorsWelcome(t *testing.T) {
-	eachVector(t, "welcome", nil, func(t *testing.T, v *welcomeVector) {
+	eachVector(t, "welcome", generateWelcome, func(t *testing.T, v *welcomeVector) {
 		s := must(suite.Get(v.CipherSuite))(t)
 		in := JoinInput{KeyPackage: must(ParseKeyPackage(v.KeyPackage))(t), Secrets: KeyPackageSecrets{InitKey: secret.Clone(v.InitPriv)}}
 		in.Identity.Public = in.KeyPackage.LeafNode.SignatureKey
@@ -268,7 +270,7 @@ type messagesVector struct {
 }
 
 func TestVectorsMessages(t *testing.T) {
-	eachVector(t, "messages", nil, func(t *testing.T, v *messagesVector) {
+	eachVector(t, "messages", generateMessages, func(t *testing.T, v *messagesVector) {
 		for _, b := range []hexBytes{
 			v.Welcome, v.GroupInfo, v.KeyPackage, v.PublicMessageApplication, v.PublicMessageProposal, v.PublicMessageCommit, v.PrivateMessage,
 		} {
