@@ -20,14 +20,16 @@ type Narrator struct {
 	who     string
 	members *Members
 	names   map[uint32]ids.ClientID
+	wishes  map[string]string // of the epoch's proposals, by reference
 
-	cause    events.Cause // of the record being told
-	position uint64       // newest place in the group's order that it speaks of
+	cause     events.Cause // of the record being told
+	position  uint64       // newest place in the group's order that it speaks of
+	published int          // key packages in it that no clause has counted yet
 }
 
 // NewNarrator starts at the beginning of a log.
 func NewNarrator(id events.LogID) *Narrator {
-	return &Narrator{id: id, who: subject(id), members: NewMembers(id.Client), names: map[uint32]ids.ClientID{}}
+	return &Narrator{id: id, who: subject(id), members: NewMembers(id.Client), names: map[uint32]ids.ClientID{}, wishes: map[string]string{}}
 }
 
 // Sentence tells the next record: when, who changed what, and why.
@@ -38,7 +40,10 @@ func (n *Narrator) Sentence(r *events.Record) string {
 			clauses = append(clauses, clause)
 		}
 	}
-	if len(clauses) == 0 {
+	switch {
+	case len(clauses) == 0 && n.position > 0:
+		clauses = append(clauses, "nothing changed for "+n.who)
+	case len(clauses) == 0:
 		clauses = append(clauses, n.who+" recorded nothing")
 	}
 	return fmt.Sprintf("At %s %s, %s.", Timestamp(r.TimeMS), strings.Join(clauses, "; "), n.why(r))
@@ -46,7 +51,12 @@ func (n *Narrator) Sentence(r *events.Record) string {
 
 // Clauses tells the next record event by event; an event that goes without saying has no words.
 func (n *Narrator) Clauses(r *events.Record) []string {
-	n.cause, n.position = r.Cause, 0
+	n.cause, n.position, n.published = r.Cause, 0, 0
+	for _, e := range r.Events {
+		if _, ok := e.Body.(*eventsv1.KeyPackagePublished); ok {
+			n.published++
+		}
+	}
 	clauses := make([]string, 0, len(r.Events))
 	for _, e := range r.Events {
 		clauses = append(clauses, n.clause(e.Body))
@@ -59,6 +69,9 @@ func (n *Narrator) Clauses(r *events.Record) []string {
 func (n *Narrator) learn(r *events.Record, e events.Event) {
 	one := events.Record{Head: r.Head, Events: []events.Event{e}}
 	n.members.Apply(&one)
+	if _, ok := epochOf(e.Body); ok {
+		clear(n.wishes) // a new epoch has none
+	}
 	for _, m := range n.members.present {
 		n.names[m.Leaf] = m.Client
 	}
@@ -85,8 +98,13 @@ func (n *Narrator) clause(body eventsv1.Body) string {
 			return clause
 		}
 	}
-	if done, ok := body.(*eventsv1.CommandCompleted); ok {
-		return n.completed(done)
+	switch b := body.(type) {
+	case *eventsv1.CommandCompleted:
+		return n.completed(b)
+	case *eventsv1.OrderFollowed:
+		return n.followed(b)
+	case *eventsv1.KeyPackagePublished:
+		return n.publishes(b)
 	}
 	if body == nil {
 		return n.who + " recorded an event this program does not know"
@@ -94,27 +112,55 @@ func (n *Narrator) clause(body eventsv1.Body) string {
 	return n.who + " recorded " + body.EventKind()
 }
 
-// why names the cause of a record: a command, the group's order, or upkeep.
+// why names the cause of a record: the commands of somebody, the group's order, or upkeep.
 func (n *Narrator) why(r *events.Record) string {
 	var b strings.Builder
-	c := r.Cause
-	switch {
-	case c.Command != "" && c.Principal != "":
-		fmt.Fprintf(&b, "because %s asked for %s", printable([]byte(c.Principal)), printable([]byte(c.Command)))
-	case c.Command != "":
-		fmt.Fprintf(&b, "because of the command %s", printable([]byte(c.Command)))
+	switch asked := askers(r); {
+	case len(asked) > 0:
+		b.WriteString("because " + enumerate(asked))
+	case r.Cause.Command == "acknowledge":
+		b.WriteString("so that it need not be handed over again")
 	case n.position != 0:
 		fmt.Fprintf(&b, "following the group's order to position %d", n.position)
+	case r.Cause.Command == "transport":
+		b.WriteString("because the delivery service answered")
 	default:
 		b.WriteString("as upkeep")
-	}
-	if c.CommandID != "" {
-		fmt.Fprintf(&b, " (command id %s)", c.CommandID)
 	}
 	if r.Batch != nil {
 		fmt.Fprintf(&b, ", in one transaction with %s", n.others(r.Batch))
 	}
 	return b.String()
+}
+
+// askers names who asked for what. A record of several commands names none in its own cause; each is in the event that ends it.
+func askers(r *events.Record) []string {
+	c := r.Cause
+	if c.Principal != "" {
+		return []string{asker(c.Principal, c.Command, string(c.CommandID))}
+	}
+	if !several(c) {
+		return nil
+	}
+	var asked []string
+	for _, e := range r.Events {
+		if done, ok := e.Body.(*eventsv1.CommandCompleted); ok && done.GetCommand().GetPrincipal() != "" {
+			asked = append(asked, asker(done.Command.Principal, done.Command.Command, string(done.Command.Id)))
+		}
+	}
+	return asked
+}
+
+// several tells a record that gathers commands.
+func several(c events.Cause) bool { return c.Command == "batch" || c.Command == "transaction" }
+
+// asker words one command. An id that nobody chose is left out: it would tell a reader nothing.
+func asker(principal, command, id string) string {
+	text := fmt.Sprintf("%s asked for %s", printable([]byte(principal)), printable([]byte(command)))
+	if printed := ids.CommandID(id).String(); printed == id && id != "" {
+		text += fmt.Sprintf(" (command id %s)", printed)
+	}
+	return text
 }
 
 // completed words the end of a command. One that is done in its own record needs no words.
@@ -127,14 +173,36 @@ func (n *Narrator) completed(b *eventsv1.CommandCompleted) string {
 	if principal != "" {
 		what += " of " + printable([]byte(principal))
 	}
-	own := string(n.cause.CommandID) == string(b.GetCommand().GetId())
+	own := n.cause.CommandID != "" && string(n.cause.CommandID) == string(b.GetCommand().GetId())
 	switch {
 	case b.GetCode() != 0:
 		return fmt.Sprintf("%s failed%s%s", what, reason(b.GetError()), reason(b.GetDetail()))
-	case own:
-		return ""
+	case own, several(n.cause):
+		return "" // the cause says it
 	}
 	return "with that " + what + " is done"
+}
+
+// followed words a move along the group's order. Where nothing was met there, nothing needs to be said.
+func (n *Narrator) followed(b *eventsv1.OrderFollowed) string {
+	n.at(b.GetPosition())
+	if b.GetOwnMessages() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s saw %s of its own in the group's order", n.who, plural(b.GetOwnMessages(), "message"))
+}
+
+// publishes words a row of published key packages once, with the first of them.
+func (n *Narrator) publishes(b *eventsv1.KeyPackagePublished) string {
+	count := n.published
+	n.published = 0
+	switch count {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("key package %s was published", short(b.GetKeyPackage().GetRef()))
+	}
+	return plural(count, "key package") + " were published"
 }
 
 // at remembers a position in the group's order and words it.

@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -117,20 +116,20 @@ func ProposalName(t uint32) string {
 	return fmt.Sprintf("type %d", t)
 }
 
-// wish says what a proposal asks for, as far as its facts and the first bytes of its struct tell.
+// wish says what a proposal asks for. Seen again in the group's order it is only referred to, so its words are kept.
 func (n *Narrator) wish(f *eventsv1.ProposalFacts) string {
+	if words, ok := n.wishes[string(f.GetRef())]; ok {
+		return words
+	}
+	whom := ids.ClientID(f.GetClient()).String()
 	var what string
 	switch f.GetType() {
 	case 1:
-		what = "add a member"
+		what = "add " + whom
 	case 2:
-		what = "renew the keys of " + n.proposer(f)
+		what = "renew the keys of " + whom
 	case 3:
-		what = "remove a member"
-		// Remove is the type and a leaf index (§12.1.3).
-		if b := f.GetProposal(); len(b) == 6 {
-			what = "remove " + n.leaf(binary.BigEndian.Uint32(b[2:]))
-		}
+		what = "remove " + whom
 	case 4:
 		what = "mix in a pre-shared key"
 	case 5:
@@ -142,7 +141,9 @@ func (n *Narrator) wish(f *eventsv1.ProposalFacts) string {
 	default:
 		what = "do what " + ProposalName(f.GetType()) + " stands for"
 	}
-	return fmt.Sprintf("%s (%s)", what, short(f.GetRef()))
+	words := fmt.Sprintf("%s (%s)", what, short(f.GetRef()))
+	n.wishes[string(f.GetRef())] = words
+	return words
 }
 
 // proposer names the sender of a proposal by its place in the group (§6).

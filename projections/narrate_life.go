@@ -28,12 +28,12 @@ func (n *Narrator) traffic(body eventsv1.Body) string {
 	case *eventsv1.MessageRejected:
 		return fmt.Sprintf("%s rejected a message of epoch %d%s by rule %s%s", n.who, b.GetEpoch(), n.at(b.GetPosition()), printable([]byte(b.GetRule())), reason(b.GetDetail()))
 	case *eventsv1.MessagesDelivered:
+		if b.GetVersion() > 0 {
+			return fmt.Sprintf("the owner of %s acknowledged everything up to record %d", n.who, b.GetVersion())
+		}
 		return fmt.Sprintf("the owner of %s acknowledged the messages up to number %d", n.who, b.GetThrough())
 	case *eventsv1.DeliveryExpired:
 		return fmt.Sprintf("%s gave up on handing over %s, up to number %d", n.who, plural(b.GetCount(), "message"), b.GetThrough())
-	case *eventsv1.OrderFollowed:
-		n.at(b.GetPosition())
-		return fmt.Sprintf("nothing changed for %s", n.who)
 	case *eventsv1.SecretExported:
 		return fmt.Sprintf("%s exported a secret of %s from epoch %d for %q", n.who, plural(b.GetLength(), "byte"), b.GetEpoch(), b.GetLabel())
 	}
@@ -88,6 +88,9 @@ func (n *Narrator) client(body eventsv1.Body) string {
 	case *eventsv1.ClientCreated:
 		return n.who + " was created"
 	case *eventsv1.CredentialAdded:
+		if n.id.Kind == events.KindDirectory {
+			return fmt.Sprintf("the signature key %s of %s was registered", short(b.GetSignatureKey()), n.id.Client)
+		}
 		return fmt.Sprintf("%s took credential %s for cipher suite %d", n.who, printable([]byte(b.GetRef())), b.GetCipherSuite())
 	case *eventsv1.CredentialRemoved:
 		return fmt.Sprintf("%s gave up credential %s", n.who, printable([]byte(b.GetRef())))
@@ -123,8 +126,6 @@ func (n *Narrator) order(body eventsv1.Body) string {
 		return fmt.Sprintf("%s was summed up at entry %d", n.who, b.GetNumber())
 	case *eventsv1.GroupRestarted:
 		return fmt.Sprintf("the group was closed and goes on as %s%s", ids.ConversationID(b.GetSuccessor()), reason(b.GetReason()))
-	case *eventsv1.KeyPackagePublished:
-		return fmt.Sprintf("key package %s was published", short(b.GetKeyPackage().GetRef()))
 	case *eventsv1.KeyPackageClaimed:
 		return fmt.Sprintf("key package %s was claimed by %s", short(b.GetRef()), ids.ClientID(b.GetClaimer()))
 	}
@@ -163,7 +164,7 @@ func (n *Narrator) others(batch *events.BatchInfo) string {
 	var names []string
 	for _, p := range batch.Participants {
 		if p.Log != n.id {
-			names = append(names, p.Log.String())
+			names = append(names, "log "+p.Log.String())
 		}
 	}
 	return enumerate(names)

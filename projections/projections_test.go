@@ -35,7 +35,7 @@ func story() []*events.Record {
 				Facts: &eventsv1.EpochFacts{Epoch: 1}, Cause: eventsv1.EpochCause_EPOCH_CAUSE_OWN, Committer: []byte("ann"), Path: true, Position: 2,
 				Added: []*eventsv1.MemberChange{member(1, "bob"), member(2, "cem")},
 			}),
-		record(4, events.Cause{}, &eventsv1.ProposalReceived{Facts: &eventsv1.ProposalFacts{Type: 3, Proposal: []byte{0, 3, 0, 0, 0, 2}, SenderType: 1, SenderIndex: 1, Ref: []byte{1, 2, 3}}, Position: 3}),
+		record(4, events.Cause{}, &eventsv1.ProposalReceived{Facts: &eventsv1.ProposalFacts{Type: 3, Client: []byte("cem"), SenderType: 1, SenderIndex: 1, Ref: []byte{1, 2, 3}}, Position: 3}),
 		record(5, events.Cause{}, &eventsv1.EpochAdvanced{
 			Facts: &eventsv1.EpochFacts{Epoch: 2}, Cause: eventsv1.EpochCause_EPOCH_CAUSE_PEER, Committer: []byte("bob"), CommitterLeaf: 1, Path: true, Position: 4,
 			Removed: []*eventsv1.MemberChange{member(2, "cem")}, Updated: []*eventsv1.MemberChange{member(1, "bob")},
@@ -65,7 +65,7 @@ func TestSentenceNamesTheOthersOfATransaction(t *testing.T) {
 	here, there := events.ConversationLog("ann", "team"), events.ClientLog("ann")
 	r := story()[0]
 	r.Batch = &events.BatchInfo{Participants: []events.Participant{{Log: there, Version: 9}, {Log: here, Version: 1}}}
-	if got := projections.NewNarrator(here).Sentence(r); !strings.HasSuffix(got, ", in one transaction with ann.") {
+	if got := projections.NewNarrator(here).Sentence(r); !strings.HasSuffix(got, ", in one transaction with log ann.") {
 		t.Error(got)
 	}
 }
@@ -76,11 +76,46 @@ func TestEveryEventHasAClause(t *testing.T) {
 		if done, ok := body.(*eventsv1.CommandCompleted); ok {
 			done.Code = 1 // one that is done goes without saying
 		}
+		if passed, ok := body.(*eventsv1.OrderFollowed); ok {
+			passed.OwnMessages = 1
+		}
 		r := &events.Record{Head: events.Head{Version: 1}, Events: []events.Event{{Body: body}}}
 		rows := projections.NewNarrator(events.ConversationLog("ann", "team")).AuditRows(r)
 		if len(rows) != 1 || rows[0].Text == "" || strings.Contains(rows[0].Text, "recorded "+body.EventKind()) {
 			t.Errorf("%s has no clause: %+v", body.EventKind(), rows)
 		}
+	}
+}
+
+// A record that gathers commands names each of them as a cause, and a commit that ends a command of an earlier record says so.
+func TestCommandsAreNamedWhereverTheyEnd(t *testing.T) {
+	n := projections.NewNarrator(events.ConversationLog("ann", "team"))
+	done := func(id, principal, command string) events.Event {
+		return events.Event{Body: &eventsv1.CommandCompleted{Command: &eventsv1.CommandRef{Id: []byte(id), Principal: principal, Command: command}}}
+	}
+	got := n.Sentence(&events.Record{Cause: events.Cause{Command: "batch"}, Events: []events.Event{
+		{Body: &eventsv1.GenerationsReserved{ContentType: 1, Count: 32}}, done("c1", "maria", "encrypt_message"), done("\x01", "tom", "encrypt_message"),
+	}})
+	want := "At 1970-01-01T00:00:00.000Z ann reserved 32 generations from 0 of epoch 0 for application messages, " +
+		"because maria asked for encrypt_message (command id c1) and tom asked for encrypt_message."
+	if got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	got = n.Sentence(&events.Record{Cause: events.Cause{Command: "follow"}, Events: []events.Event{
+		{Body: &eventsv1.CommitAccepted{BundleDigest: []byte{1}, Position: 4}}, done("c2", "maria", "add_members"),
+	}})
+	want = "At 1970-01-01T00:00:00.000Z the delivery service accepted the commit 01 of ann at position 4; with that the command add_members of maria is done, " +
+		"following the group's order to position 4."
+	if got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestAPlaceWhereNothingHappenedIsSaidSo(t *testing.T) {
+	n := projections.NewNarrator(events.ConversationLog("ann", "team"))
+	got := n.Sentence(&events.Record{Cause: events.Cause{Command: "follow"}, Events: []events.Event{{Body: &eventsv1.OrderFollowed{Position: 7}}}})
+	if got != "At 1970-01-01T00:00:00.000Z nothing changed for ann, following the group's order to position 7." {
+		t.Error(got)
 	}
 }
 

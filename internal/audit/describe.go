@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"parley/conversation"
+	eventsv1 "parley/events/v1"
 	"parley/internal/ids"
 	"parley/mlsengine"
 )
@@ -53,4 +54,46 @@ func leafName(leaf uint32, members map[uint32]ids.ClientID) string {
 		return name.String()
 	}
 	return fmt.Sprintf("leaf %d", leaf)
+}
+
+// compareProposal holds what is told of a proposal against its struct: its type, and whom it is about.
+func compareProposal(group *mlsengine.PublicGroup, told *eventsv1.ProposalFacts) error {
+	p, err := mlsengine.ParseProposal(told.GetProposal())
+	if err != nil {
+		return flawed(CheckCommit, "proposal %x: %v", told.GetRef(), err)
+	}
+	if uint32(p.ProposalType()) != told.GetType() {
+		return flawed(CheckCommit, "proposal %x is of type %d and recorded as type %d", told.GetRef(), p.ProposalType(), told.GetType())
+	}
+	if about := subject(group, p, told.GetSenderIndex()); about != ids.ClientID(told.GetClient()) {
+		return flawed(CheckRoster, "proposal %x is about %s and recorded as about %s", told.GetRef(), about, ids.ClientID(told.GetClient()))
+	}
+	return nil
+}
+
+// subject is whom a proposal is about; nobody where it is not about one client.
+func subject(group *mlsengine.PublicGroup, p mlsengine.Proposal, senderIndex uint32) ids.ClientID {
+	leaf := mlsengine.LeafIndex(senderIndex)
+	switch p := p.(type) {
+	case *mlsengine.Add:
+		return conversation.ClientOf(p.KeyPackage.LeafNode.Credential)
+	case *mlsengine.Remove:
+		leaf = p.Removed
+	case *mlsengine.Update:
+	default:
+		return ""
+	}
+	if m, ok := group.Member(leaf); ok {
+		return conversation.ClientOf(m.Credential)
+	}
+	return ""
+}
+
+// sameSender compares a sender with how it is told: a member by its leaf, an external sender by its index (§6).
+func sameSender(s mlsengine.Sender, told *eventsv1.ProposalFacts) bool {
+	index := s.Index
+	if s.Type == mlsengine.SenderTypeMember {
+		index = uint32(s.Leaf)
+	}
+	return uint32(s.Type) == told.GetSenderType() && index == told.GetSenderIndex()
 }

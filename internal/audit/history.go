@@ -8,6 +8,7 @@ import (
 
 	"parley/conversation"
 	"parley/events"
+	"parley/projections"
 )
 
 // ErrBadKeys is a key file or key directory that cannot be used.
@@ -55,6 +56,12 @@ func (h *History) State(ctx context.Context, id events.LogID, place Place) (conv
 		return nil
 	})
 	return state, last, err
+}
+
+// Tell gives each record of a log as a sentence.
+func (h *History) Tell(ctx context.Context, id events.LogID, fn func(version uint64, sentence string) error) error {
+	narrator := projections.NewNarrator(id)
+	return h.Records(ctx, id, Newest(), func(r *events.Record) error { return fn(r.Version, narrator.Sentence(r)) })
 }
 
 // EpochAfter is the epoch in which a record leaves its log, where it says so.

@@ -73,7 +73,7 @@ func unchecked(c Count) string {
 	if c.Skipped == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (%d unchecked: encrypted)", c.Skipped)
+	return fmt.Sprintf(" (%d unchecked)", c.Skipped)
 }
 
 // Verify checks logs one after another and reports on each. Orders should come before the members that followed them, as Logs has it. A

@@ -94,13 +94,8 @@ func (m *memberCheck) joined(e events.Event, b *eventsv1.ConversationJoined) err
 	return m.secrets(e, b.GetFacts())
 }
 
-// welcomed checks the GroupInfo of a Welcome and its signature, and that it leads to the recorded group. Without one only the tree can be
-// checked.
+// welcomed checks the GroupInfo of a Welcome with its signature and the tree, and that they lead to the recorded group.
 func (m *memberCheck) welcomed(stored *mlsengine.PublicGroup, message []byte) error {
-	if len(message) == 0 {
-		m.tally.Signatures.Skipped++
-		return m.verifyTree(stored)
-	}
 	info, err := groupInfo(message)
 	if err != nil {
 		return err
@@ -175,13 +170,13 @@ func (m *memberCheck) proposal(e events.Event, facts *eventsv1.ProposalFacts) er
 		return flawed(CheckFold, "a proposal stands before the conversation begins")
 	}
 	raw := signed(e, facts.GetContent())
-	if raw == nil && m.proposals[string(facts.GetRef())] != nil {
+	if _, known := m.proposals[string(facts.GetRef())]; known && raw == nil {
 		return nil // our own, seen again in the group's order
 	}
 	if raw == nil {
 		m.tally.Signatures.Skipped++
 		m.proposals[string(facts.GetRef())] = nil // known, and unreadable
-		return nil
+		return compareProposal(m.group, facts)
 	}
 	content, err := mlsengine.ParseContent(raw)
 	if err != nil {
@@ -194,8 +189,11 @@ func (m *memberCheck) proposal(e events.Event, facts *eventsv1.ProposalFacts) er
 	if !bytes.Equal(content.ProposalRef(), facts.GetRef()) {
 		return flawed(CheckSignature, "a proposal is recorded under another reference than its own")
 	}
+	if p := content.Proposal(); p == nil || !bytes.Equal(mlsengine.MarshalProposal(p), facts.GetProposal()) || !sameSender(content.Sender(), facts) {
+		return flawed(CheckCommit, "proposal %x is told otherwise than it was signed", facts.GetRef())
+	}
 	m.proposals[string(facts.GetRef())] = content
-	return nil
+	return compareProposal(m.group, facts)
 }
 
 // advanced repeats a commit and compares what came of it with what was recorded.
@@ -259,7 +257,7 @@ func (m *memberCheck) restage(raw []byte, b *eventsv1.EpochAdvanced) (*mlsengine
 	if !bytes.Equal(staged.Delta, b.GetDelta()) {
 		return nil, flawed(CheckCommit, "the commit to epoch %d leads to another state than recorded", b.GetFacts().GetEpoch())
 	}
-	return staged.Next, compareEffects(staged.Effects, b)
+	return staged.Next, compareEffects(m.group, staged.Effects, b)
 }
 
 // stage computes the next epoch from a verified commit and the proposals it refers to.
@@ -287,7 +285,7 @@ func stage(group *mlsengine.PublicGroup, content *mlsengine.Content, known map[s
 }
 
 // compareEffects holds what is told of a commit against what it did.
-func compareEffects(did mlsengine.Effects, b *eventsv1.EpochAdvanced) error {
+func compareEffects(before *mlsengine.PublicGroup, did mlsengine.Effects, b *eventsv1.EpochAdvanced) error {
 	switch {
 	case uint32(did.CommitterLeaf) != b.GetCommitterLeaf():
 		return flawed(CheckRoster, "the committer is leaf %d and recorded as %d", did.CommitterLeaf, b.GetCommitterLeaf())
@@ -302,8 +300,11 @@ func compareEffects(did mlsengine.Effects, b *eventsv1.EpochAdvanced) error {
 	}
 	for i, p := range did.Proposals {
 		told := b.GetProposals()[i]
-		if uint32(p.Type) != told.GetType() || !bytes.Equal(p.Bytes, told.GetProposal()) || !bytes.Equal(p.Ref, told.GetRef()) {
+		if !bytes.Equal(p.Bytes, told.GetProposal()) || !bytes.Equal(p.Ref, told.GetRef()) || !sameSender(p.Sender, told) {
 			return flawed(CheckCommit, "proposal %d of the commit is another than recorded", i)
+		}
+		if err := compareProposal(before, told); err != nil {
+			return err
 		}
 	}
 	return nil

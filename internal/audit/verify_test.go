@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -167,7 +168,11 @@ func entry(number uint64, change func(*eventsv1.OrderEntry)) func(events.Body) b
 func flip(b []byte) { b[len(b)/2] ^= 1 }
 
 func spoils() []spoil {
-	ann, bob, order := audittest.Member("ann"), audittest.Member("bob"), events.OrderLog(audittest.Group)
+	return slices.Concat(spoiltEpochs(), spoiltProposals(), spoiltJoins(), spoiltOrders(), spoiltClients())
+}
+
+func spoiltEpochs() []spoil {
+	ann := audittest.Member("ann")
 	return []spoil{
 		{"a commit's bytes", ann, advanced(2, func(e *eventsv1.EpochAdvanced) { flip(e.Content) }), CheckSignature},
 		{"a tree hash", ann, advanced(2, func(e *eventsv1.EpochAdvanced) { flip(e.Facts.TreeHash) }), CheckTreeHash},
@@ -182,6 +187,12 @@ func spoils() []spoil {
 		{"a fingerprint", ann, advanced(3, func(e *eventsv1.EpochAdvanced) { flip(e.Facts.AuthenticatorFingerprint) }), CheckAuthenticator},
 		{"a followed commit", ann, advanced(3, func(e *eventsv1.EpochAdvanced) { flip(e.MessageDigest) }), CheckOrder},
 		{"a followed position", ann, advanced(3, func(e *eventsv1.EpochAdvanced) { e.Position = 99 }), CheckOrder},
+	}
+}
+
+func spoiltProposals() []spoil {
+	ann, bob := audittest.Member("ann"), audittest.Member("bob")
+	return []spoil{
 		{"a proposal's bytes", bob, func(b events.Body) bool {
 			p, ok := b.(*eventsv1.ProposalCreated)
 			if ok {
@@ -189,10 +200,37 @@ func spoils() []spoil {
 			}
 			return ok
 		}, CheckSignature},
+		{"whom a proposal is about", bob, func(b events.Body) bool {
+			p, ok := b.(*eventsv1.ProposalCreated)
+			if ok {
+				p.Facts.Client = []byte("eve")
+			}
+			return ok
+		}, CheckRoster},
+		{"what a proposal says", ann, func(b events.Body) bool {
+			p, ok := b.(*eventsv1.ProposalCreated)
+			if ok {
+				p.Facts.Proposal[len(p.Facts.Proposal)-1] ^= 1
+			}
+			return ok
+		}, CheckCommit},
+		{"who proposed", ann, func(b events.Body) bool {
+			p, ok := b.(*eventsv1.ProposalCreated)
+			if ok {
+				p.Facts.SenderIndex = 1
+			}
+			return ok
+		}, CheckCommit},
+	}
+}
+
+func spoiltJoins() []spoil {
+	bob := audittest.Member("bob")
+	return []spoil{
 		{"a group info", bob, func(b events.Body) bool {
 			j, ok := b.(*eventsv1.ConversationJoined)
 			if ok {
-				j.GroupInfo = append([]byte{0}, j.GroupInfo...)
+				flip(j.GroupInfo)
 			}
 			return ok
 		}, CheckSignature},
@@ -203,10 +241,21 @@ func spoils() []spoil {
 			}
 			return ok
 		}, CheckRoster},
+	}
+}
+
+func spoiltOrders() []spoil {
+	order := events.OrderLog(audittest.Group)
+	return []spoil{
 		{"an entry's number", order, entry(3, func(e *eventsv1.OrderEntry) { e.Number = 4 }), CheckOrder},
 		{"an entry's commit", order, entry(2, func(e *eventsv1.OrderEntry) { flip(e.Message) }), CheckSignature},
 		{"an entry's group info", order, entry(2, func(e *eventsv1.OrderEntry) { e.GroupInfo = e.Message }), CheckSignature},
 		{"an entry's epoch", order, entry(2, func(e *eventsv1.OrderEntry) { e.Epoch = 5 }), CheckOrder},
+	}
+}
+
+func spoiltClients() []spoil {
+	return []spoil{
 		{"a key package", events.ClientLog("bob"), func(b events.Body) bool {
 			k, ok := b.(*eventsv1.KeyPackagesGenerated)
 			if ok {
