@@ -137,10 +137,7 @@ func runPassive(t *testing.T, c passiveCase) {
 	p := passiveRun{w: w, m: m, env: env}
 	p.step(t, join)
 	p.check(t, c.InitialEpochAuthenticator)
-	for i, e := range c.Epochs {
-		if i == epochsMost {
-			break
-		}
+	for _, e := range c.Epochs {
 		for _, b := range e.Proposals {
 			p.step(t, Received{Message: b})
 		}
@@ -210,10 +207,6 @@ func sameSecrets(a, b clientSecrets) bool {
 	}
 	return true
 }
-
-// epochsMost of a case are enough here: the long one runs whole through the
-// actors and their log.
-const epochsMost = 40
 
 // passiveRun is a member that only receives.
 type passiveRun struct {

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"parley/internal/natsd"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"node": main})
+}
+
+// TestStories runs every file of testdata. The scripts have both programs: node is this test, replay is built for them.
+func TestStories(t *testing.T) {
+	bin := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin, "parley/cmd/replay").CombinedOutput(); err != nil {
+		t.Fatalf("build replay: %v\n%s", err, out)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			env.Values[nodesKey{}] = map[string]*running{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "up": up, "down": down, "modes": modes, "serve": serveNATS,
+		},
+	})
+}
+
+type nodesKey struct{}
+
+// running is a node in the background of a script.
+type running struct {
+	cmd  *exec.Cmd
+	said *bufio.Reader
+}
+
+// exits runs a program and demands an exit code: exits 2 node nonsense.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG ...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// up NAME ARG ... starts node run with arguments and waits until it is ready.
+func up(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: up NAME ARG ...")
+	}
+	r := &running{cmd: exec.Command("node", append([]string{"run"}, args[1:]...)...)}
+	r.cmd.Dir, r.cmd.Stderr = ts.MkAbs("."), ts.Stderr()
+	out, err := r.cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(r.cmd.Start())
+	ts.Defer(func() { r.cmd.Process.Kill() })
+	r.said = bufio.NewReader(out)
+	line, err := r.said.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "node ready: ") {
+		ts.Fatalf("the node says %q, %v", line, err)
+	}
+	fmt.Fprint(ts.Stdout(), line)
+	ts.Value(nodesKey{}).(map[string]*running)[args[0]] = r
+}
+
+// down NAME sends SIGTERM; the node must drain and end well.
+func down(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: down NAME")
+	}
+	r := ts.Value(nodesKey{}).(map[string]*running)[args[0]]
+	ts.Check(r.cmd.Process.Signal(syscall.SIGTERM))
+	rest, err := io.ReadAll(r.said)
+	ts.Check(err)
+	ts.Check(r.cmd.Wait())
+	if string(rest) != "node draining\nnode stopped\n" {
+		ts.Fatalf("the node says %q", rest)
+	}
+}
+
+// modes DIR MODE demands that every file in a directory has that mode, and that there is one.
+func modes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: modes DIR MODE")
+	}
+	files := 0
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		files++
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
+			return fmt.Errorf("%s has mode %s", path, got)
+		}
+		return nil
+	}))
+	if files == 0 {
+		ts.Fatalf("%s is empty", args[0])
+	}
+}
+
+// serve DIR starts a server of its own until the script ends, and sets $URL.
+func serveNATS(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: serve DIR")
+	}
+	ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o700))
+	srv, err := natsd.Embedded(natsd.Options{Dir: ts.MkAbs(args[0]), Listen: "127.0.0.1:0"})
+	ts.Check(err)
+	ts.Defer(srv.Shutdown)
+	ts.Setenv("URL", srv.URL())
+}
