@@ -2,6 +2,7 @@ package conversation
 
 import (
 	"errors"
+	"fmt"
 
 	v1 "parley/events/v1"
 	"parley/internal/ids"
@@ -70,6 +71,9 @@ func (w *work) merge(position uint64) error {
 	}
 	commit := w.s.Staged
 	staged, err := w.resume(commit)
+	if errors.Is(err, ErrBroken) || errors.Is(err, mlsengine.ErrStoredState) {
+		return fmt.Errorf("%w: resume the commit of epoch %d: %w", ErrBroken, commit.Epoch, err)
+	}
 	if err != nil {
 		return w.unreachable(incoming{position: position, ordered: true}, err)
 	}
