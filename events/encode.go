@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -62,11 +63,10 @@ func splitStored(data []byte) (storedRecord, error) {
 	return s, nil
 }
 
-// joinStored is the stored form of an encoding.
+// joinStored is the stored form of an encoding, which it takes over.
 func joinStored(encoding []byte, mac ringSecret) (data []byte, digest ids.Digest) {
 	digest = ids.DigestOf(encoding)
-	data = append(make([]byte, 0, len(encoding)+trailerBytes), encoding...)
-	data = append(data, digest[:]...)
+	data = append(encoding, digest[:]...)
 	return append(data, macOf(mac, macRecord, digest[:])...), digest
 }
 
@@ -121,7 +121,7 @@ func walkFields(b []byte, fn func(number protowire.Number, raw, value []byte) er
 // what is sealed, ciphertexts and where they were moved. It works on the
 // stored bytes, never on a re-encoding, and bounds what parsing will allocate.
 func publicDigest(encoding []byte) (ids.Digest, error) {
-	public := make([]byte, 0, len(encoding))
+	public := sha256.New()
 	events, sealed, chunks := 0, 0, 0
 	err := walkFields(encoding, func(number protowire.Number, raw, value []byte) error {
 		switch number {
@@ -135,10 +135,9 @@ func publicDigest(encoding []byte) (ids.Digest, error) {
 			if err != nil {
 				return err
 			}
-			public = appendBytesField(public, fieldSealed, part)
-			return nil
+			raw = appendBytesField(make([]byte, 0, len(part)+4), fieldSealed, part)
 		}
-		public = append(public, raw...)
+		public.Write(raw)
 		return nil
 	})
 	if err != nil {
@@ -147,7 +146,7 @@ func publicDigest(encoding []byte) (ids.Digest, error) {
 	if events > eventsMax || sealed > sealedMax || chunks > chunksMax {
 		return ids.Digest{}, fmt.Errorf("it holds %d events, %d sealed parts and %d chunks", events, sealed, chunks)
 	}
-	return ids.DigestOf(public), nil
+	return ids.Digest(public.Sum(nil)), nil
 }
 
 func publicPart(part []byte) ([]byte, error) {

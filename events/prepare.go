@@ -2,8 +2,10 @@ package events
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -211,19 +213,25 @@ func (j *Journal) seal(message *v1.Record, parts []sealing) (encoding []byte, ch
 		return nil, nil, err
 	}
 	sealed := make([]*v1.SealedPart, len(parts))
-	public := core[:len(core):len(core)]
+	public := sha256.New()
+	public.Write(core)
 	for i, part := range parts {
 		salt := make([]byte, saltBytes)
 		if _, err := io.ReadFull(j.options.Random, salt); err != nil {
 			return nil, nil, fmt.Errorf("draw a salt: %w", err)
 		}
 		sealed[i] = &v1.SealedPart{KeyId: part.id[:], Salt: salt, Class: uint32(part.class), Label: part.label}
-		if public, err = appendPart(public, sealed[i]); err != nil {
+		field, err := appendPart(nil, sealed[i])
+		if err != nil {
 			return nil, nil, err
 		}
+		public.Write(field)
 	}
-	digest := ids.DigestOf(public)
+	digest := ids.Digest(public.Sum(nil))
 	encoding = core
+	if total <= chunkAbove {
+		encoding = slices.Grow(core, max(0, total-len(core))+trailerBytes)
+	}
 	for i, part := range parts {
 		sealed[i].Ciphertext, err = sealBox(part.key, sealed[i].Salt, partAAD(digest, part.class, part.label, part.id), part.plain)
 		if err != nil {
