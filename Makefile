@@ -4,7 +4,7 @@ HAVE_CC := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE := $(if $(HAVE_CC),-race,)
 FUZZTIME ?= 10s
 
-.PHONY: demo test fmt vet lint nats vectors bench fuzz soak gen
+.PHONY: demo test fmt vet lint nats vectors bench fuzz soak gen schemas
 
 # demo is the main job: three bots, two node processes, two kills, recovery by replay. Nothing is left behind.
 demo:
@@ -55,3 +55,9 @@ soak:
 # gen rewrites the generated protobuf code from its schemas.
 gen:
 	$(GO) run -C tools/gen . $(CURDIR)
+
+# schemas checks the style of the schemas, and that what BASE could read can still be read. The first run builds buf.
+BASE ?= main
+schemas:
+	$(GO) -C tools/buf tool buf lint ../.. --config buf.yaml
+	$(GO) -C tools/buf tool buf breaking ../.. --config buf.yaml --against '$(CURDIR)/.git#branch=$(BASE)'

@@ -66,7 +66,7 @@ func (p *Prepared) Commit(ctx context.Context, sequence uint64) (*Record, error)
 	p.record.Sequence = sequence
 	j.adopt(p.record, p.parts)
 	if restarts(p.record.Events) {
-		j.reached, j.rolled, j.mustSync = true, false, true
+		j.reached, j.mustSync = true, true
 	}
 	if p.anchor != nil {
 		j.reserve(*p.anchor)

@@ -65,7 +65,6 @@ type Audit struct {
 	keys   Keys
 	void   func(*Record)
 	head   Head
-	timeMS uint64
 	torn   bool
 }
 

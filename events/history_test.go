@@ -67,11 +67,10 @@ func TestNumbersThatComeRoundAgainAreNotTheOldOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, revision, _ := w.stores.Rings.Load(t.Context(), conversation)
 	again, _ := w.replay(conversation)
 	w.append(again, events.Event{Body: &v1.LogRolledBack{}})
 	w.append(again, advanced(7, "other"))
-	_, revision, _ = w.stores.Rings.Load(t.Context(), conversation)
+	_, revision, _ := w.stores.Rings.Load(t.Context(), conversation)
 	if _, err := w.stores.Rings.Store(t.Context(), conversation, old, revision); err != nil {
 		t.Fatal(err)
 	}

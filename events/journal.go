@@ -42,7 +42,6 @@ type Journal struct {
 	expect   uint64 // newest message of the log: head.Sequence, or the last chunk that a torn batch left
 	replayed bool
 	reached  bool // the log reached its stored anchor
-	rolled   bool // CheckAnchor found that it did not
 	unwell   error
 	open     *Prepared // prepared and not yet durable
 	pending  *Prepared // its outcome is unknown
