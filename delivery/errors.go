@@ -99,7 +99,9 @@ func coded(err error) *Error {
 	code := Unknown
 	switch {
 	case errors.Is(err, events.ErrUnknownOutcome):
-	case errors.Is(err, events.ErrFenced), errors.Is(err, events.ErrUnavailable), errors.Is(err, events.ErrFull), errors.Is(err, events.ErrConflict):
+	case errors.Is(err, events.ErrFull), errors.Is(err, events.ErrRingFull):
+		code = Busy
+	case errors.Is(err, events.ErrFenced), errors.Is(err, events.ErrUnavailable), errors.Is(err, events.ErrConflict):
 		code = Unavailable
 	case errors.Is(err, events.ErrTooLarge), errors.Is(err, events.ErrBadDraft):
 		code = TooLarge

@@ -331,7 +331,7 @@ func (r *orderReader) recordAt(ctx context.Context, sequence uint64) (*events.Re
 	return nil, refuse(Damaged, "the record at stream sequence %d has no chunks", sequence)
 }
 
-// Follow returns up to limit entries from a number on, verified; none when the order has not come that far. Behind when the first wanted one
+// Follow returns up to limit entries from a number on, verified, and none only when the order has not come that far. Behind when the first wanted one
 // is purged.
 func (s *Service) Follow(ctx context.Context, g GroupID, from uint64, limit int) ([]Entry, error) {
 	if limit <= 0 {

@@ -360,3 +360,8 @@ func until(t testing.TB, what string, holds func() bool) {
 		}
 	}
 }
+
+func digestBytes(b []byte) []byte {
+	d := ids.DigestOf(b)
+	return d[:]
+}

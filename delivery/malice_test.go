@@ -35,101 +35,53 @@ func flipped(b []byte, at int) []byte {
 }
 
 func TestInvalidCommitsOfMembersAreRefused(t *testing.T) {
-	s := newWorld(t).serving("a", nil)
+	s, ctx := newWorld(t).serving("a", nil), context.Background()
 	bots := crowd(t, s, testGroup, 3)
 	alice, bob := bots[0], bots[1]
 	good, out := alice.update()
 	foreign, _ := bob.update()
 	welcoming, _ := alice.add(newBot(t, "dave"))
+	elsewhere, _ := alice.add(newBot(t, "dave"))
+	ahead := *alice
+	ahead.group = out.Staged.Next
+	early, _ := ahead.update()
+	proposal := must(alice.group.Propose(&mlsengine.Remove{Removed: 1}, mlsengine.Framing{}, alice.env()))(t).Message
+	treeless := must(out.Staged.Next.GroupInfo(mlsengine.WithoutTree, alice.env()))(t)
 
-	t.Run("bad signature", func(t *testing.T) {
-		b := good
-		b.Commit = flipped(good.Commit, -40) // in signature, confirmation tag or membership tag
-		answer := must(s.SubmitBundle(context.Background(), b))(t)
-		if _, ok := answer.(Abort); !ok {
-			t.Errorf("answer %#v", answer)
-		}
-	})
-	t.Run("somebody else's commit", func(t *testing.T) {
-		b := good
-		b.Origin.Client = bob.id
-		refused(t, s, b, "not-member")
-	})
-	t.Run("not a member", func(t *testing.T) {
-		b := good
-		b.Origin.Client = "eve"
-		refused(t, s, b, "not-member")
-	})
-	t.Run("garbage", func(t *testing.T) {
-		b := good
-		b.Commit = []byte("garbage")
-		refused(t, s, b, "malformed")
-	})
-	t.Run("a proposal in the commit's place", func(t *testing.T) {
-		b := good
-		b.Commit = must(alice.group.Propose(&mlsengine.Remove{Removed: 1}, mlsengine.Framing{}, alice.env()))(t).Message
-		refused(t, s, b, "malformed")
-	})
-	t.Run("group info of another commit", func(t *testing.T) {
-		b := good
-		b.GroupInfo = foreign.GroupInfo
-		refused(t, s, b, "group-info-wrong")
-	})
-	t.Run("group info of this epoch", func(t *testing.T) {
-		b := good
-		b.GroupInfo = alice.info()
-		refused(t, s, b, "group-info-wrong")
-	})
-	t.Run("group info with a broken signature", func(t *testing.T) {
-		b := good
-		b.GroupInfo = flipped(good.GroupInfo, -1)
-		refused(t, s, b, "group-info-wrong")
-	})
-	t.Run("no group info", func(t *testing.T) {
-		b := good
-		b.GroupInfo = nil
-		refused(t, s, b, "group-info-wrong")
-	})
-	t.Run("group info without the tree", func(t *testing.T) {
-		b := good
-		gi := must(out.Staged.Next.GroupInfo(mlsengine.WithoutTree, alice.env()))(t)
-		b.GroupInfo = append([]byte{0, 1, 0, 4}, syntax.Encode(gi)...)
-		refused(t, s, b, "group-info-wrong")
-	})
-	t.Run("welcome for nobody", func(t *testing.T) {
-		b := good
-		b.Welcome = welcoming.Welcome
-		refused(t, s, b, "welcome-wrong")
-	})
-	t.Run("no welcome for somebody", func(t *testing.T) {
-		b := welcoming
-		b.Welcome = nil
-		refused(t, s, b, "welcome-wrong")
-	})
-	t.Run("welcome for somebody else", func(t *testing.T) {
-		b := welcoming
-		other, _ := alice.add(newBot(t, "dave"))
-		b.Welcome = other.Welcome
-		refused(t, s, b, "welcome-wrong")
-	})
-	t.Run("a proposal that nothing refers to", func(t *testing.T) {
-		b := good
-		b.Proposals = [][]byte{must(alice.group.Propose(&mlsengine.Remove{Removed: 1}, mlsengine.Framing{}, alice.env()))(t).Message}
-		refused(t, s, b, "malformed")
-	})
-	t.Run("a commit of an epoch to come", func(t *testing.T) {
-		ahead := *alice
-		ahead.group = out.Staged.Next
-		b, _ := ahead.update()
-		refused(t, s, b, "wrong-epoch")
-	})
-	t.Run("too large", func(t *testing.T) {
-		b := good
-		b.EncryptedMessage = make([]byte, 32<<20)
-		_, err := s.SubmitBundle(context.Background(), b)
-		wants(t, err, TooLarge)
-	})
-	if answer := must(s.SubmitBundle(context.Background(), good))(t); answer != (Answer)(Success{Position: 3}) {
+	cases := map[string]struct {
+		base   Bundle
+		change func(b *Bundle)
+		reason string
+	}{
+		"broken signature":             {good, func(b *Bundle) { b.Commit = flipped(b.Commit, len(b.Commit)/2) }, ""},
+		"somebody else's commit":       {good, func(b *Bundle) { b.Origin.Client = bob.id }, "not-member"},
+		"not a member":                 {good, func(b *Bundle) { b.Origin.Client = "eve" }, "not-member"},
+		"garbage":                      {good, func(b *Bundle) { b.Commit = []byte("garbage") }, "malformed"},
+		"a proposal as the commit":     {good, func(b *Bundle) { b.Commit = proposal }, "malformed"},
+		"another commit's group info":  {good, func(b *Bundle) { b.GroupInfo = foreign.GroupInfo }, "group-info-wrong"},
+		"group info of this epoch":     {good, func(b *Bundle) { b.GroupInfo = alice.info() }, "group-info-wrong"},
+		"unsigned group info":          {good, func(b *Bundle) { b.GroupInfo = flipped(b.GroupInfo, -1) }, "group-info-wrong"},
+		"no group info":                {good, func(b *Bundle) { b.GroupInfo = nil }, "group-info-wrong"},
+		"group info without the tree":  {good, func(b *Bundle) { b.GroupInfo = append([]byte{0, 1, 0, 4}, syntax.Encode(treeless)...) }, "group-info-wrong"},
+		"welcome for nobody":           {good, func(b *Bundle) { b.Welcome = welcoming.Welcome }, "welcome-wrong"},
+		"no welcome for somebody":      {welcoming, func(b *Bundle) { b.Welcome = nil }, "welcome-wrong"},
+		"welcome for somebody else":    {welcoming, func(b *Bundle) { b.Welcome = elsewhere.Welcome }, "welcome-wrong"},
+		"a commit as the welcome":      {welcoming, func(b *Bundle) { b.Welcome = b.Commit }, "welcome-wrong"},
+		"a proposal nothing refers to": {good, func(b *Bundle) { b.Proposals = [][]byte{proposal} }, "malformed"},
+		"an epoch to come":             {early, func(*Bundle) {}, "wrong-epoch"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := c.base
+			c.change(&b)
+			refused(t, s, b, c.reason)
+		})
+	}
+	large := good
+	large.EncryptedMessage = make([]byte, 32<<20)
+	_, err := s.SubmitBundle(ctx, large)
+	wants(t, err, TooLarge)
+	if answer := must(s.SubmitBundle(ctx, good))(t); answer != (Answer)(Success{Position: 3}) {
 		t.Fatalf("the good one: %#v", answer)
 	}
 }

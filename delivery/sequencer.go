@@ -63,14 +63,18 @@ func (q *Sequencer) recover(ctx context.Context) error {
 	if err == nil && snapshot != nil {
 		if err := q.state.Restore(snapshot.State); err == nil {
 			from = snapshot.Head
+			q.state.sequence = from.Sequence
 		} else {
 			q.state = NewSequencerState(q.group, q.service.config.Limits) // never trusted, always rebuildable
 		}
 	}
 	err = q.journal.Replay(ctx, from, func(r *events.Record) error {
 		q.count(r)
-		return q.state.Fold(r)
+		return q.state.foldRecord(r)
 	})
+	if err == nil {
+		err = q.state.materialize()
+	}
 	if err != nil {
 		return err
 	}

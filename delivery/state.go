@@ -20,7 +20,7 @@ type SequencerState struct {
 	limits     Limits
 	number     uint64                 // newest entry; 0: the group is not registered
 	timeMs     uint64                 // of the newest entry
-	public     *mlsengine.PublicGroup // of the current epoch
+	public     *mlsengine.PublicGroup // of the current epoch; nil while info alone tells it
 	info       []byte                 // newest GroupInfo
 	infoNumber uint64                 // and the entry that carries it
 	registered ids.Digest             // of the GroupInfo the group was registered with
@@ -75,12 +75,33 @@ func (s *SequencerState) Public() *mlsengine.PublicGroup { return s.public }
 // Fold takes a record of the order into the state. An error means that the record does not fit and the order cannot be trusted; the state
 // is then of no further use.
 func (s *SequencerState) Fold(r *events.Record) error {
+	if err := s.foldRecord(r); err != nil {
+		return err
+	}
+	return s.materialize()
+}
+
+// foldRecord folds without computing an epoch that the next record may leave again; materialize makes up for it.
+func (s *SequencerState) foldRecord(r *events.Record) error {
 	for _, ev := range r.Events {
 		if err := s.foldBody(ev.Body, nil); err != nil {
 			return err
 		}
 	}
 	s.passed(r)
+	return nil
+}
+
+// materialize computes the current epoch where only its GroupInfo was kept so far.
+func (s *SequencerState) materialize() error {
+	if s.public != nil || s.number == 0 {
+		return nil
+	}
+	public, err := publicFromInfo(s.info)
+	if err != nil {
+		return failed(Damaged, "enter the epoch of an accepted commit", err)
+	}
+	s.public = public
 	return nil
 }
 
@@ -159,7 +180,9 @@ func (s *SequencerState) foldEntry(e *eventsv1.OrderEntry, next *mlsengine.Publi
 	}
 	s.number, s.timeMs = e.Number, e.TimeMs
 	s.memory.expire(e.TimeMs, &s.limits)
-	s.noteSender(e)
+	if err := s.noteSender(e); err != nil {
+		return err
+	}
 	if len(e.CommandId) > 0 && isMessage(e.Kind) {
 		request := ids.DigestOf(e.Message)
 		if len(e.Request) == len(request) {
@@ -178,19 +201,17 @@ func isMessage(k eventsv1.EntryKind) bool {
 
 // foldEpoch enters the epoch that a registration or commit leads to: by its delta, or by its GroupInfo where only that tells the tree.
 func (s *SequencerState) foldEpoch(e *eventsv1.OrderEntry, next *mlsengine.PublicGroup) error {
-	var err error
-	switch {
-	case next != nil:
-	case len(e.Delta) > 0:
+	if next == nil && len(e.Delta) > 0 {
+		if err := s.materialize(); err != nil {
+			return err
+		}
 		if s.public == nil {
 			return refuse(Damaged, "commit %d in a group that is not registered", e.Number)
 		}
-		next, err = s.public.ApplyDelta(e.Delta)
-	default:
-		next, err = publicFromInfo(e.GroupInfo)
-	}
-	if err != nil {
-		return failed(Damaged, "enter the epoch of an accepted commit", err)
+		var err error
+		if next, err = s.public.ApplyDelta(e.Delta); err != nil {
+			return failed(Damaged, "enter the epoch of an accepted commit", err)
+		}
 	}
 	if e.Kind == eventsv1.EntryKind_ENTRY_KIND_GROUP {
 		s.registered = ids.DigestOf(e.GroupInfo)
@@ -219,11 +240,14 @@ func (s *SequencerState) foldProposal(e *eventsv1.OrderEntry) error {
 }
 
 // noteSender keeps each client's newest entry. Beyond the bound those go first who are no longer members, oldest first.
-func (s *SequencerState) noteSender(e *eventsv1.OrderEntry) {
+func (s *SequencerState) noteSender(e *eventsv1.OrderEntry) error {
 	c := ids.ClientID(e.Sender)
 	s.senders[c] = LastEntry{Number: e.Number, Epoch: e.Epoch, Kind: EntryKind(e.Kind), Generation: e.Generation}
 	if len(s.senders) <= s.limits.Senders {
-		return
+		return nil
+	}
+	if err := s.materialize(); err != nil {
+		return err
 	}
 	oldest, oldestNumber, oldestIn := ids.ClientID(""), uint64(0), true
 	for c, last := range s.senders {
@@ -233,6 +257,7 @@ func (s *SequencerState) noteSender(e *eventsv1.OrderEntry) {
 		}
 	}
 	delete(s.senders, oldest)
+	return nil
 }
 
 // winnerOf finds the commit that ended an epoch, while it is remembered.
