@@ -85,7 +85,8 @@ type Change struct {
 	Client ids.ClientID
 }
 
-// Digest is the identity of the bundle's bytes: the same bundle again is the same submission, whoever carries it.
+// Digest is the identity of the bundle's bytes: the same bundle again is the same submission, whoever carries it. Its proposals do not
+// count: the commit refers to them by their hashes, and one that has reached the order meanwhile need not travel again.
 func (b *Bundle) Digest() ids.Digest {
 	h := sha256.New()
 	part := func(p []byte) {
@@ -100,9 +101,6 @@ func (b *Bundle) Digest() ids.Digest {
 	part(b.Welcome)
 	part(b.GroupInfo)
 	part(b.EncryptedMessage)
-	for _, p := range b.Proposals {
-		part(p)
-	}
 	var d ids.Digest
 	h.Sum(d[:0])
 	return d
