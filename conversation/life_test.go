@@ -336,20 +336,76 @@ func TestMemberships(t *testing.T) {
 	}
 }
 
+// TestExternalSenderMayPropose lets a service that is no member ask for a
+// removal, in a group whose members' handshakes are encrypted.
 func TestExternalSenderMayPropose(t *testing.T) {
 	config := foreign(DefaultConfig())
+	config.WirePolicy = WireCiphertext
 	w := newWorld(t, 3, config)
 	service := w.newMember("service")
 	w.config.ExternalSenders = []mlsengine.ExternalSender{{SignatureKey: service.identity.Public, Credential: service.identity.Credential}}
-	ada := w.newMember("ada")
+	ada, bob := w.newMember("ada"), w.newMember("bob")
 	w.step(ada, Create{Config: w.config})
-	if got := ada.state.Group.ExternalSenders(); len(got) != 1 {
-		t.Fatalf("%d external senders", len(got))
+	w.step(ada, AddMembers{KeyPackages: [][]byte{w.invite(bob)}})
+	w.answer(ada)
+	if got := len(bob.state.Group.ExternalSenders()); got != 1 {
+		t.Fatalf("%d external senders", got)
 	}
 	w.restart(ada)
 	if len(ada.state.Config.ExternalSenders) != 1 {
 		t.Error("the configuration lost its external sender")
 	}
+	forged := externalRemove(t, bob, w.group, 1)
+	if o := w.hear(ada, forged); o.Code != InvalidMessage || o.Rule != mlsengine.InvalidSignature.Code() {
+		t.Errorf("forged: %+v", o)
+	}
+	message := externalRemove(t, service, w.group, 1)
+	if o := w.hear(ada, message); o.Kind != OutcomeProposal || o.Sender != "" {
+		t.Fatalf("outcome %+v", o)
+	}
+	if o := w.hear(ada, message); o.Code != DuplicateMessage {
+		t.Errorf("again: %+v", o)
+	}
+	w.hear(bob, message)
+	w.step(ada, CommitPending{})
+	commit := ada.state.Staged.Commit
+	w.answer(ada)
+	if o := w.hear(bob, commit); o.Kind != OutcomeCommit || bob.state.Lifecycle != Evicted {
+		t.Errorf("bob is %s after %+v", bob.state.Lifecycle, o)
+	}
+}
+
+// framedRemove is a FramedContent of an external sender (§6): a Remove.
+type framedRemove struct {
+	group []byte
+	epoch uint64
+	leaf  uint32
+}
+
+// Code writes the struct.
+func (f framedRemove) Code(c *syntax.Coder) {
+	var aad []byte
+	external, index, proposal, remove := uint8(2), uint32(0), uint8(2), uint16(3)
+	syntax.Opaque(c, &f.group)
+	syntax.Uint64(c, &f.epoch)
+	syntax.Uint8(c, &external)
+	syntax.Uint32(c, &index)
+	syntax.Opaque(c, &aad)
+	syntax.Uint8(c, &proposal)
+	syntax.Uint16(c, &remove)
+	syntax.Uint32(c, &f.leaf)
+}
+
+// externalRemove makes the PublicMessage by which a service asks for a removal
+// in epoch 1. What it signs begins like the message: version and wire format.
+func externalRemove(t *testing.T, m *member, group ids.ConversationID, leaf uint32) []byte {
+	t.Helper()
+	message := syntax.Append([]byte{0, 1, 0, 1}, framedRemove{[]byte(group), 1, leaf})
+	signature, err := m.identity.Sign("FramedContentTBS", message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(syntax.AppendLength(message, len(signature)), signature...)
 }
 
 func TestFoldRefusesWhatDoesNotFit(t *testing.T) {
