@@ -153,9 +153,11 @@ func (b *committing) finish() (*CommitOut, error) {
 	}
 	b.st.conclude(content)
 	entered, err := g.enter(b.st, b.secret, b.in.PSKs)
+	b.secret.Wipe()
 	if err != nil {
 		return nil, err
 	}
+	defer entered.wipe()
 	content.ConfirmationTag = entered.tag
 	next := g.successor(b.st, entered, b.fresh)
 	out := &CommitOut{Staged: b.st.staged(next, entered.tag)}
@@ -265,9 +267,11 @@ func (g *Group) ResumeCommit(in ResumeInput, env Env) (*Staged, error) {
 	}
 	st.conclude(content)
 	entered, err := g.enter(st, commit, in.PSKs)
+	commit.Wipe()
 	if err != nil {
 		return nil, err
 	}
+	defer entered.wipe()
 	if !bytes.Equal(entered.tag, content.ConfirmationTag) {
 		return nil, broken(InvalidConfirmationTag, "epoch %d", st.context.Epoch)
 	}

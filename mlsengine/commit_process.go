@@ -89,9 +89,11 @@ func (g *Group) StageCommit(in CommitInput, env Env) (*Staged, error) {
 	}
 	st.conclude(&in.Commit.authenticated)
 	entered, err := g.enter(st, commit, in.PSKs)
+	commit.Wipe()
 	if err != nil {
 		return nil, err
 	}
+	defer entered.wipe()
 	if !hmac.Equal(entered.tag, in.Commit.ConfirmationTag()) {
 		return nil, broken(InvalidConfirmationTag, "epoch %d", st.context.Epoch)
 	}
@@ -130,6 +132,13 @@ type enteredEpoch struct {
 	tag        []byte
 }
 
+// wipe overwrites what nobody needs once the epoch is entered and, by its
+// committer, the Welcome is made.
+func (e *enteredEpoch) wipe() {
+	e.joiner.Wipe()
+	e.member.Wipe()
+}
+
 // enter runs the key schedule of a concluded staging.
 func (g *Group) enter(st *staging, commit commitSecret, psks PSKStore) (*enteredEpoch, error) {
 	s := g.public.suite
@@ -143,6 +152,7 @@ func (g *Group) enter(st *staging, commit commitSecret, psks PSKStore) (*entered
 	}
 	context := syntax.Encode(&st.context)
 	joiner := deriveJoinerSecret(s, init, commit, context)
+	defer psk.Wipe()
 	member := deriveMemberSecret(s, joiner, psk)
 	e := &enteredEpoch{joiner: joiner, member: member}
 	e.secrets, e.encryption = deriveEpoch(s, member, context)

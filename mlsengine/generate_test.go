@@ -142,7 +142,7 @@ func (k *treeKEMMaker) addLeaves(n int) {
 			k.tree = newTree(c.suite, &kp.LeafNode)
 		} else {
 			d := k.tree.draft()
-			index = must(d.add(&kp.LeafNode))(k.t)
+			index = must(d.add(&kp.LeafNode))(k.t)[0]
 			k.tree = d.seal()
 		}
 		k.identities[index] = &c.identity

@@ -83,20 +83,20 @@ func (t *slots) members(yield func(LeafIndex, *LeafNode) bool) {
 }
 
 // resolution appends the resolution of x (§4.1.1) to dst: the nodes that
-// together cover every member under x. Leaves in without are left out; §7.6
-// excludes those added by the same commit.
+// together cover every member under x. Leaves in without, which is sorted, are
+// left out: §7.6 excludes those added by the same commit.
 func (t *slots) resolution(dst []treemath.NodeIndex, x treemath.NodeIndex, without []LeafIndex) []treemath.NodeIndex {
 	n := t.nodes[x]
 	switch {
 	case n.parent != nil:
 		dst = append(dst, x)
 		for _, leaf := range n.parent.UnmergedLeaves {
-			if !slices.Contains(without, leaf) {
+			if !contains(without, leaf) {
 				dst = append(dst, leaf.Node())
 			}
 		}
 	case n.leaf != nil:
-		if !slices.Contains(without, x.Leaf()) {
+		if !contains(without, x.Leaf()) {
 			dst = append(dst, x)
 		}
 	case !x.IsLeaf():
@@ -104,6 +104,12 @@ func (t *slots) resolution(dst []treemath.NodeIndex, x treemath.NodeIndex, witho
 		dst = t.resolution(t.resolution(dst, left, without), right, without)
 	}
 	return dst
+}
+
+// contains searches a sorted list.
+func contains(sorted []LeafIndex, leaf LeafIndex) bool {
+	_, found := slices.BinarySearch(sorted, leaf)
+	return found
 }
 
 // occupied reports whether x has a non-empty resolution.
@@ -349,11 +355,11 @@ func (d *treeDraft) blankPath(leaf LeafIndex) {
 }
 
 // leftmostBlank returns the first free leaf slot, extending the tree to the
-// right when it is full (§7.7).
-func (d *treeDraft) leftmostBlank() (LeafIndex, error) {
-	for x := 0; x < len(d.nodes); x += 2 {
-		if d.nodes[x].leaf == nil {
-			return LeafIndex(x / 2), nil
+// right when it is full (§7.7). No slot before from is free.
+func (d *treeDraft) leftmostBlank(from LeafIndex) (LeafIndex, error) {
+	for i := from; d.size.Contains(i); i++ {
+		if d.nodes[i.Node()].leaf == nil {
+			return i, nil
 		}
 	}
 	free := LeafIndex(d.size)
@@ -373,30 +379,39 @@ func (d *treeDraft) extend(size treemath.Size) {
 	d.size = size
 }
 
-// add places a leaf in the leftmost free slot (§12.1.1). Parents above it do
-// not hold secrets the new member knows, so it is unmerged there.
-func (d *treeDraft) add(leaf *LeafNode) (LeafIndex, error) {
-	i, err := d.leftmostBlank()
-	if err != nil {
-		return 0, err
+// add places leaves in the leftmost free slots, in their order (§12.1.1), and
+// returns where. Parents above them do not hold secrets the new members know,
+// so they are unmerged there.
+func (d *treeDraft) add(leaves ...*LeafNode) ([]LeafIndex, error) {
+	placed := make([]LeafIndex, 0, len(leaves))
+	next := LeafIndex(0)
+	for _, leaf := range leaves {
+		i, err := d.leftmostBlank(next)
+		if err != nil {
+			return nil, err
+		}
+		d.setLeaf(i, leaf)
+		placed, next = append(placed, i), i+1
 	}
-	for _, step := range d.directPath(i) {
-		if p := d.nodes[step.node].parent; p != nil {
-			d.setParent(step.node, p.withUnmerged(i))
+	unmerged := make(map[treemath.NodeIndex][]LeafIndex)
+	for _, i := range placed {
+		for x, ok := d.size.Parent(i.Node()); ok; x, ok = d.size.Parent(x) {
+			if d.nodes[x].parent != nil {
+				unmerged[x] = append(unmerged[x], i)
+			}
 		}
 	}
-	d.setLeaf(i, leaf)
-	return i, nil
+	for x, fresh := range unmerged {
+		d.setParent(x, d.nodes[x].parent.withUnmerged(fresh))
+	}
+	return placed, nil
 }
 
-// withUnmerged returns a copy of p whose sorted unmerged leaves include leaf.
-func (p *ParentNode) withUnmerged(leaf LeafIndex) *ParentNode {
-	at, found := slices.BinarySearch(p.UnmergedLeaves, leaf)
-	if found {
-		return p
-	}
+// withUnmerged returns a copy of p with more unmerged leaves, sorted.
+func (p *ParentNode) withUnmerged(leaves []LeafIndex) *ParentNode {
 	changed := *p
-	changed.UnmergedLeaves = slices.Insert(slices.Clone(p.UnmergedLeaves), at, leaf)
+	changed.UnmergedLeaves = slices.Concat(p.UnmergedLeaves, leaves)
+	slices.Sort(changed.UnmergedLeaves)
 	return &changed
 }
 
@@ -406,10 +421,12 @@ func (d *treeDraft) update(i LeafIndex, leaf *LeafNode) {
 	d.blankPath(i)
 }
 
-// remove blanks a member's leaf and path and truncates the tree (§12.1.3).
-func (d *treeDraft) remove(i LeafIndex) {
-	d.blankPath(i)
-	d.setLeaf(i, nil)
+// remove blanks members' leaves and paths and truncates the tree (§12.1.3).
+func (d *treeDraft) remove(leaves ...LeafIndex) {
+	for _, i := range leaves {
+		d.blankPath(i)
+		d.setLeaf(i, nil)
+	}
 	d.truncate()
 }
 

@@ -66,7 +66,7 @@ type staging struct {
 	tree      *RatchetTree // the draft once it is complete
 	context   GroupContext // provisional until the transcript hash is set
 	committer LeafIndex
-	added     []LeafIndex
+	added     []LeafIndex // sorted, in the order of the Adds
 	removed   []LeafIndex
 	updated   []LeafIndex // by Update proposals
 	effects   Effects
@@ -97,7 +97,7 @@ func (g *PublicGroup) apply(list *proposalList, env Env) (*staging, error) {
 		return nil, err
 	}
 	if st.effects.External {
-		leaf, err := st.draft.leftmostBlank()
+		leaf, err := st.draft.leftmostBlank(0)
 		if err != nil {
 			return nil, err
 		}
@@ -131,15 +131,13 @@ func (st *staging) apply(env Env) error {
 		if p, ok := c.proposal.(*Remove); ok {
 			st.effects.Removed = append(st.effects.Removed, changeOf(p.Removed, st.from.tree.leaf(p.Removed)))
 			st.removed = append(st.removed, p.Removed)
-			st.draft.remove(p.Removed)
 		}
 	}
-	for _, c := range st.list.all {
-		if p, ok := c.proposal.(*Add); ok {
-			if err := st.applyAdd(p, env); err != nil {
-				return err
-			}
-		}
+	if len(st.removed) > 0 {
+		st.draft.remove(st.removed...)
+	}
+	if err := st.applyAdds(env); err != nil {
+		return err
 	}
 	for _, c := range st.list.all {
 		if p, ok := c.proposal.(*ReInit); ok {
@@ -152,16 +150,25 @@ func (st *staging) apply(env Env) error {
 	return nil
 }
 
-func (st *staging) applyAdd(p *Add, env Env) error {
-	leaf := &p.KeyPackage.LeafNode
-	i, err := st.draft.add(leaf)
-	if err != nil {
+func (st *staging) applyAdds(env Env) error {
+	var leaves []*LeafNode
+	for _, c := range st.list.all {
+		if p, ok := c.proposal.(*Add); ok {
+			leaves = append(leaves, &p.KeyPackage.LeafNode)
+		}
+	}
+	if len(leaves) == 0 {
+		return nil
+	}
+	var err error
+	if st.added, err = st.draft.add(leaves...); err != nil {
 		return err
 	}
-	st.added = append(st.added, i)
-	st.effects.Added = append(st.effects.Added, changeOf(i, leaf))
-	if !leaf.Lifetime.Contains(env.Now) {
-		st.effects.Expired = append(st.effects.Expired, i)
+	for n, leaf := range leaves {
+		st.effects.Added = append(st.effects.Added, changeOf(st.added[n], leaf))
+		if !leaf.Lifetime.Contains(env.Now) {
+			st.effects.Expired = append(st.effects.Expired, st.added[n])
+		}
 	}
 	return nil
 }

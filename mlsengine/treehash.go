@@ -74,7 +74,7 @@ func (t *RatchetTree) hashWithout(x treemath.NodeIndex, without []LeafIndex) []b
 	if n.parent != nil {
 		parent := *n.parent
 		parent.UnmergedLeaves = slices.DeleteFunc(slices.Clone(parent.UnmergedLeaves), func(l LeafIndex) bool {
-			return slices.Contains(without[from:to], l)
+			return contains(without[from:to], l)
 		})
 		original.parent = &parent
 	}

@@ -88,7 +88,7 @@ func (t *RatchetTree) verifyUnmergedLeaf(x treemath.NodeIndex, leaf LeafIndex) e
 		if p == nil {
 			continue
 		}
-		if _, listed := slices.BinarySearch(p.UnmergedLeaves, leaf); !listed {
+		if !contains(p.UnmergedLeaves, leaf) {
 			return broken(TreeUnmergedGap, "node %d lists leaf %d, node %d between them does not", x, leaf, below)
 		}
 	}
@@ -199,7 +199,7 @@ func (t *RatchetTree) updatedWith(parent *ParentNode, child treemath.NodeIndex) 
 	found := 0
 	for _, x := range resolution {
 		if x.IsLeaf() {
-			if _, listed := slices.BinarySearch(unmerged, x.Leaf()); listed {
+			if contains(unmerged, x.Leaf()) {
 				continue
 			}
 		}

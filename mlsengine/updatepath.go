@@ -58,6 +58,7 @@ func (p pathSecret) next(s *suite.Suite) pathSecret {
 // keyPair derives the node's keys.
 func (p pathSecret) keyPair(s *suite.Suite) (suite.HPKEPrivateKey, suite.HPKEPublicKey, error) {
 	nodeSecret := secret.New(s.DeriveSecret(p.Expose(), "node"))
+	defer nodeSecret.Wipe()
 	return s.DeriveHPKEKeyPair(nodeSecret.Expose())
 }
 
@@ -196,6 +197,7 @@ func (r *pathReceiver) open(path *UpdatePath) ([]nodeKey, commitSecret, error) {
 	for i := range path.Nodes {
 		keys[i] = path.Nodes[i].EncryptionKey
 	}
+	defer shared.Wipe()
 	fresh, last, err := climb(s, steps[at:], keys[at:], shared)
 	if err != nil {
 		return nil, commitSecret{}, err
@@ -227,10 +229,11 @@ func (r *pathReceiver) decrypt(step pathStep, n *UpdatePathNode) (pathSecret, er
 }
 
 // climb derives the keys of the given steps from the path secret of the first
-// and checks them against the public keys. It returns the secret after the last.
+// and checks them against the public keys. It returns the secret after the
+// last, in memory of its own, and wipes those between (§7.5).
 func climb(s *suite.Suite, steps []pathStep, public []suite.HPKEPublicKey, first pathSecret) ([]nodeKey, pathSecret, error) {
 	keys := make([]nodeKey, 0, len(steps))
-	current := first
+	current := pathSecret{secret.Clone(first.Expose())}
 	for i, step := range steps {
 		private, derived, err := current.keyPair(s)
 		if err != nil {
@@ -240,7 +243,9 @@ func climb(s *suite.Suite, steps []pathStep, public []suite.HPKEPublicKey, first
 			return nil, pathSecret{}, broken(PathKeyMismatch, "node %d", step.node)
 		}
 		keys = append(keys, nodeKey{step.node, private})
-		current = current.next(s)
+		above := current.next(s)
+		current.Wipe()
+		current = above
 	}
 	return keys, current, nil
 }

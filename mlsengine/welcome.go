@@ -111,6 +111,9 @@ func JoinFromWelcome(w *Welcome, in JoinInput) (*Group, error) {
 		return nil, err
 	}
 	member := deriveMemberSecret(s, secrets.joiner, psk)
+	defer member.Wipe()
+	secrets.joiner.Wipe()
+	psk.Wipe()
 	gi, err := w.openGroupInfo(s, member)
 	if err != nil {
 		return nil, err
@@ -224,7 +227,9 @@ func welcomeKeys(tree *RatchetTree, own, signer LeafIndex, path *pathSecret, lea
 	if err != nil {
 		return nil, err
 	}
-	above, _, err := climb(s, steps, nodes, *path)
+	above, last, err := climb(s, steps, nodes, *path)
+	path.Wipe()
+	last.Wipe()
 	if err != nil {
 		return nil, broken(WelcomePathSecret, "%v", err)
 	}
