@@ -92,7 +92,10 @@ func (a *Audit) Torn() bool { return a.torn }
 // Head with a stream sequence alone: from there, whatever stands there) and
 // gives each record to fn once it is verified as far as the keys reach.
 func (a *Audit) Replay(ctx context.Context, from Head, fn func(*Record) error) error {
-	r := &reader{log: a.log, ring: a.keys.ring, mac: a.keys.mac, void: a.void}
+	r := &reader{log: a.log, ring: a.keys.ring, mac: a.keys.mac}
+	if a.void != nil {
+		r.void = func(torn, _ *Record) { a.void(torn) }
+	}
 	given := from
 	r.fn = func(v verified) error {
 		given = v.record.Head

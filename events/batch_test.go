@@ -99,6 +99,24 @@ func TestRecordsMayTravelTogetherWithoutBeingOne(t *testing.T) {
 	}
 }
 
+// halved is a transaction of which the store keeps all but the last record,
+// and acknowledges nothing.
+func (w *world) halved(name ids.TransactionID, journals ...*events.Journal) {
+	w.t.Helper()
+	batch := events.NewBatch(name, 0, journals...)
+	var prepared []*events.Prepared
+	for _, j := range journals {
+		p, err := j.Prepare(w.t.Context(), events.Draft{Events: []events.Event{advanced(1, string(name))}}, batch)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		prepared = append(prepared, p)
+	}
+	if err := events.AppendAll(w.t.Context(), &slowLog{Store: w.store, fault: w.half}, prepared); !errors.Is(err, events.ErrUnknownOutcome) {
+		w.t.Fatal(err)
+	}
+}
+
 // tear removes what a store lost after an atomic batch: the newest messages of
 // a log.
 func (w *world) tear(id events.LogID, keep int) {
@@ -110,10 +128,7 @@ func TestTornBatchIsVoidAndSaysSo(t *testing.T) {
 	a, _ := w.replay(conversation)
 	b, _ := w.replay(second)
 	w.append(a, advanced(0, "before"))
-	if _, err := w.transaction("tx1", a, b); err != nil {
-		t.Fatal(err)
-	}
-	w.tear(second, 0)
+	w.halved("tx1", a, b)
 
 	var void []*events.Record
 	j := w.open(conversation, events.JournalOptions{Void: func(r *events.Record) { void = append(void, r) }})
@@ -138,6 +153,35 @@ func TestTornBatchIsVoidAndSaysSo(t *testing.T) {
 	again, records := w.replay(conversation)
 	if got := kindsOf(records); !slices.Equal(got, []string{"EpochAdvanced", "Claimed", "TransactionTorn", "EpochAdvanced"}) || again.Head() != j.Head() {
 		t.Errorf("second replay gives %v at %v", got, again.Head())
+	}
+}
+
+// The batch was whole and acknowledged, and its end was lost afterwards: the
+// rest is void all the same, and the log is one that has lost something.
+func TestBatchThatLostItsEndAfterwardsIsARollback(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.replay(conversation)
+	b, _ := w.replay(second)
+	w.append(a, advanced(0, "before"))
+	if _, err := w.transaction("tx1", a, b); err != nil {
+		t.Fatal(err)
+	}
+	w.tear(second, 0)
+	for range 2 { // whoever comes first settles it; the next comes to the same conclusion
+		j, records := w.replay(conversation)
+		if got := kindsOf(records); !slices.Equal(got, []string{"EpochAdvanced", "Claimed", "TransactionTorn"}) {
+			t.Fatalf("replay gives %v", got)
+		}
+		if err := j.CheckAnchor(t.Context()); !errors.Is(err, events.ErrRolledBack) {
+			t.Fatalf("check: %v", err)
+		}
+	}
+	j, _ := w.replay(conversation)
+	w.append(j, events.Event{Body: &v1.LogRolledBack{}})
+	w.append(j, advanced(5, "rejoined"))
+	again, _ := w.replay(conversation)
+	if err := again.CheckAnchor(t.Context()); err != nil {
+		t.Errorf("after the rejoin: %v", err)
 	}
 }
 
@@ -282,5 +326,36 @@ func TestAuditHoldsWhatMayBeTorn(t *testing.T) {
 	}
 	if len(w.store.Messages(conversation)) != before {
 		t.Error("an audit has written")
+	}
+}
+
+// Whoever dies while it settles a torn batch leaves it to the next.
+func TestCrashWhileATornBatchIsSettled(t *testing.T) {
+	crash := errors.New("crash")
+	for fatal := 1; fatal <= 4; fatal++ { // before and after each of the two records
+		w := newWorld(t)
+		a, _ := w.replay(conversation)
+		b, _ := w.replay(second)
+		w.append(a, advanced(0, "before"))
+		w.halved("tx1", a, b)
+		count := 0
+		kill := func(_ ctx, step events.Step, _ events.LogID) error {
+			if step != events.StepTorn {
+				return nil
+			}
+			if count++; count == fatal {
+				return crash
+			}
+			return nil
+		}
+		j := w.open(conversation, events.JournalOptions{Hooks: events.Hooks{Before: kill, After: kill}})
+		if err := j.Replay(t.Context(), events.Head{}, ignore); !errors.Is(err, crash) {
+			t.Fatalf("crash %d: %v", fatal, err)
+		}
+		again, records := w.replay(conversation)
+		if got := kindsOf(records); !slices.Equal(got, []string{"EpochAdvanced", "Claimed", "TransactionTorn"}) {
+			t.Errorf("crash %d: replay gives %v", fatal, got)
+		}
+		w.append(again, consumed("on the state before"))
 	}
 }

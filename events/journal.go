@@ -41,7 +41,8 @@ type Journal struct {
 	timeMS   uint64 // of the record at head
 	expect   uint64 // newest message of the log: head.Sequence, or the last chunk that a torn batch left
 	replayed bool
-	reached  bool // the log reached its stored anchor
+	reached  bool   // the log reached its stored anchor
+	loss     string // what is wrong where it did not
 	unwell   error
 	open     *Prepared // prepared and not yet durable
 	pending  *Prepared // its outcome is unknown
@@ -53,6 +54,9 @@ type Journal struct {
 func OpenJournal(ctx context.Context, stores Stores, vault KeyVault, id LogID, options JournalOptions) (*Journal, error) {
 	if err := id.Validate(); err != nil {
 		return nil, err
+	}
+	if vault == nil || stores.Log == nil || stores.Rings == nil {
+		return nil, fmt.Errorf("open log %s: %w: use OpenAudit", id, ErrReadOnly)
 	}
 	if options.Random == nil {
 		options.Random = rand.Reader

@@ -122,7 +122,11 @@ func (j *Journal) checkDraft(d Draft, batch *BatchInfo) error {
 
 func (j *Journal) plan(ctx context.Context, d Draft) (*planner, error) {
 	for attempt := 0; ; attempt++ {
-		p := &planner{ring: j.ring.clone(), random: j.options.Random, version: j.head.Version + 1, timeMS: max(d.TimeMS, j.timeMS)}
+		ring := j.ring
+		if touchesKeys(d.Events) {
+			ring = ring.clone()
+		}
+		p := &planner{ring: ring, random: j.options.Random, version: j.head.Version + 1, timeMS: max(d.TimeMS, j.timeMS)}
 		if err := p.plan(d.Events); err != nil {
 			return nil, err
 		}
@@ -136,6 +140,15 @@ func (j *Journal) plan(ctx context.Context, d Draft) (*planner, error) {
 			return nil, err
 		}
 	}
+}
+
+func touchesKeys(events []Event) bool {
+	for _, e := range events {
+		if len(e.Secrets)+len(e.Forget) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // build encodes, seals and signs the record.

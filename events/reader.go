@@ -17,12 +17,12 @@ type reader struct {
 	log  LogID
 	ring *ring      // nil: nothing can be opened
 	mac  ringSecret // zero: MACs stay unchecked
-	// passed gets the place of every record of the log, fn every record that counts, void every one that a torn batch left.
+	// passed gets the place of every record of the log, fn every record that counts, void every one that a torn batch left and the one that says so.
 	// resumed gets the place of the record that the walk resumes from, once it was found there.
 	passed  func(Head)
 	resumed func(Head)
 	fn      func(verified) error
-	void    func(*Record)
+	void    func(torn, by *Record)
 
 	head     Head
 	timeMS   uint64
@@ -123,7 +123,7 @@ func (r *reader) place(v verified) error {
 		case supersedes(v.record, torn):
 			r.held = r.held[1:]
 			if r.void != nil {
-				r.void(torn)
+				r.void(torn, v.record)
 			}
 		}
 		if err := r.release(); err != nil {

@@ -37,7 +37,13 @@ func (j *Journal) Replay(ctx context.Context, from Head, fn func(*Record) error)
 		}
 		watch.matched = j.reached
 	}
-	r := &reader{log: j.id, ring: j.ring, mac: j.ring.mac(), void: j.options.Void, passed: watch.pass, resumed: watch.resume}
+	r := &reader{log: j.id, ring: j.ring, mac: j.ring.mac(), passed: watch.pass, resumed: watch.resume}
+	r.void = func(torn, by *Record) {
+		watch.void(torn.Head, by.Head)
+		if j.options.Void != nil {
+			j.options.Void(torn)
+		}
+	}
 	r.fn = func(v verified) error {
 		if !watch.accounted(v.record.Head) {
 			j.ring.apply(v.record.Events, v.parts, place{v.record.Version, v.record.TimeMS})
@@ -52,11 +58,15 @@ func (j *Journal) Replay(ctx context.Context, from Head, fn func(*Record) error)
 		r.head = Head{} // nothing was read
 	}
 	j.head, j.timeMS, j.expect, j.replayed = r.head, r.timeMS, r.sequence, true
+	if err := j.settleTail(ctx, r); err != nil {
+		return fmt.Errorf("replay log %s: %w", j.id, err)
+	}
 	// The record to resume from is gone, or so are some that others have anchored: CheckAnchor says it.
 	behind := j.ring.incarnation == j.head.Incarnation && j.head.Version < j.ring.anchor.Version
 	j.reached = watch.reached() && !gone && !behind
-	if err := j.settleTail(ctx, r); err != nil {
-		return fmt.Errorf("replay log %s: %w", j.id, err)
+	j.loss = fmt.Sprintf("it ends at version %d", j.head.Version)
+	if watch.undone {
+		j.loss = "a batch that was whole has lost its end"
 	}
 	return nil
 }
@@ -68,6 +78,7 @@ type anchorWatch struct {
 	met      bool // a record of the anchor's incarnation has passed
 	matched  bool // the anchored record itself, or the walk began after it
 	outlived bool // a later incarnation follows the anchor's
+	undone   bool // a record up to the anchor became void after it was anchored
 }
 
 // resume: the walk begins after this record, which is there. The chain to it
@@ -87,9 +98,19 @@ func (w *anchorWatch) pass(head Head) {
 	}
 }
 
-// reached: the log holds the anchored record, or has said itself that it lost
-// it.
-func (w *anchorWatch) reached() bool { return w.anchor.Version == 0 || w.matched || w.outlived }
+// void: a torn batch's record was superseded. If the anchor had passed it, the
+// batch was whole once and acknowledged, and its end was lost afterwards.
+func (w *anchorWatch) void(torn, by Head) {
+	if torn.Incarnation == w.life && torn.Version <= w.anchor.Version && by.Version > w.anchor.Version {
+		w.undone = true
+	}
+}
+
+// reached: the log holds the anchored record and all before it, or has said
+// itself that it lost them.
+func (w *anchorWatch) reached() bool {
+	return w.anchor.Version == 0 || w.outlived || w.matched && !w.undone
+}
 
 // accounted: the ring is as of its anchor and knows what records up to there
 // did to its keys.
@@ -250,5 +271,5 @@ func (j *Journal) CheckAnchor(ctx context.Context) error {
 	if err := j.CheckHead(ctx); err != nil {
 		return err
 	}
-	return fmt.Errorf("log %s: %w: it ends at version %d, and the anchor is %d:%s", j.id, ErrRolledBack, j.head.Version, again.anchor.Version, again.anchor.Digest)
+	return fmt.Errorf("log %s: %w: %s, and the anchor is %d:%s", j.id, ErrRolledBack, j.loss, again.anchor.Version, again.anchor.Digest)
 }
