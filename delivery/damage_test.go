@@ -5,6 +5,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"parley/events"
 	"parley/events/jetlog"
 	"parley/internal/natsd"
@@ -97,4 +99,54 @@ func TestFullStoreRefusesAndRecovers(t *testing.T) {
 	if _, err := s.submitOne(ctx, &m); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestRolledBackOrderCanOnlyBeClosed(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	s := w.serving("a", nil)
+	alice := registered(t, s, testGroup, "alice")
+	for range 4 {
+		bundle, out := alice.update()
+		alice.win(s, bundle, out)
+	}
+	if err := s.Close(ctx); err != nil { // anchors the order at its fifth record
+		t.Fatal(err)
+	}
+	var kept [][]byte
+	err := w.store.Read(ctx, events.OrderLog(testGroup), 0, func(m events.Message) error {
+		kept = append(kept, bytes.Clone(m.Data))
+		return nil
+	})
+	if err != nil || len(kept) != 5 {
+		t.Fatalf("%d records, %v", len(kept), err)
+	}
+	// The store comes back with three of them.
+	js := must(jetstream.New(w.conn))(t)
+	stream := must(js.Stream(ctx, w.store.Names().Stream(jetlog.StreamOrder, 0)))(t)
+	config := stream.CachedInfo().Config
+	if err := js.DeleteStream(ctx, config.Name); err != nil {
+		t.Fatal(err)
+	}
+	must(js.CreateStream(ctx, config))(t)
+	for i, record := range kept[:3] {
+		must(w.store.Append(ctx, events.Append{Log: events.OrderLog(testGroup), Expect: uint64(i), Messages: [][]byte{record}}))(t)
+	}
+	heir := w.serving("heir", nil)
+	bundle, _ := alice.update()
+	_, err = heir.SubmitBundle(ctx, bundle)
+	wants(t, err, Damaged)
+	wants(t, must(heir.SubmitMessages(ctx, []Message{alice.message("x")}))(t)[0].Err, Damaged)
+	_, err = heir.Follow(ctx, testGroup, 6, 10) // alice has followed up to the fifth entry
+	wants(t, err, Damaged)
+	restart := Restart{Group: testGroup, Origin: alice.origin(), Successor: "group two", Reason: "the store lost its end"}
+	for range 2 {
+		if n := must(heir.Restart(ctx, restart))(t); n != 4 {
+			t.Fatalf("restarted at %d", n)
+		}
+	}
+	fresh := w.node("fresh", nil)
+	if e := must(fresh.Entry(ctx, testGroup, 4))(t); e.Successor != "group two" {
+		t.Fatalf("entry %+v", e)
+	}
+	wants(t, must(heir.SubmitMessages(ctx, []Message{alice.message("x")}))(t)[0].Err, Closed)
 }

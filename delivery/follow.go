@@ -98,7 +98,11 @@ func (r *orderReader) follow(ctx context.Context, from uint64, limit int) ([]Ent
 	// A follower a little ahead of the window is waiting for what comes next, or slept while others did not.
 	if r.head.Version > 0 && from >= r.next && from-r.next < uint64(r.service.config.Limits.CachedEntries) {
 		if err := r.extend(ctx, from, limit); err == nil {
-			return r.cached(from, limit), nil
+			found := r.cached(from, limit)
+			if found == nil {
+				err = r.checkAhead(ctx, from, r.next-1)
+			}
+			return found, err
 		} else if !errors.Is(err, Damaged) {
 			return nil, err
 		}
@@ -127,6 +131,7 @@ func (r *orderReader) cached(from uint64, limit int) []Entry {
 }
 
 func (r *orderReader) reset() {
+	r.keys = nil
 	r.head, r.next, r.window, r.bytes = events.Head{}, 0, nil, 0
 }
 
@@ -190,11 +195,12 @@ func (r *orderReader) cold(ctx context.Context, from uint64, limit int) ([]Entry
 		return nil, err
 	}
 	var found []placed
-	first := uint64(0)
-	head, err := r.walk(ctx, r.service.stores.Log, events.Head{Sequence: start}, func(rec *events.Record) error {
+	first, last := uint64(0), start.last
+	head, err := r.walk(ctx, r.service.stores.Log, start.head, func(rec *events.Record) error {
 		if first == 0 {
 			first = firstNumber(rec)
 		}
+		last = max(last, lastNumber(rec))
 		for _, e := range entriesOf(r.group, rec) {
 			if e.Number >= from {
 				found = append(found, placed{entry: e, sequence: rec.Sequence})
@@ -208,8 +214,15 @@ func (r *orderReader) cold(ctx context.Context, from uint64, limit int) ([]Entry
 	if err != nil {
 		return nil, err
 	}
-	if start == 0 && from < first {
+	if start.head.Sequence == 0 && from < first {
 		return nil, &Error{Code: Behind, Detail: "the entry was purged", First: first}
+	}
+	if len(found) == 0 {
+		if last+1 == from && from > r.next {
+			r.reset()
+			r.head, r.next = head, from // an empty window at the order's end
+		}
+		return nil, r.checkAhead(ctx, from, last)
 	}
 	r.adopt(head, found)
 	out := make([]Entry, 0, min(len(found), limit))
@@ -217,6 +230,38 @@ func (r *orderReader) cold(ctx context.Context, from uint64, limit int) ([]Entry
 		out = append(out, p.entry)
 	}
 	return out, nil
+}
+
+// checkAhead tells a follower that waits for the next entry from one that has seen entries which the order no longer has.
+// last is the newest entry that a reader has found, and where that is the one before no question arises.
+func (r *orderReader) checkAhead(ctx context.Context, from, last uint64) error {
+	if last+1 >= from {
+		return nil
+	}
+	newest, err := r.newest(ctx)
+	if err != nil {
+		return err
+	}
+	if newest > 0 && newest+1 < from {
+		return refuse(Damaged, "the order ends at entry %d and was beyond it", newest)
+	}
+	return nil
+}
+
+// newest is the number of the newest entry as the leader has it; 0 when the newest message does not say.
+func (r *orderReader) newest(ctx context.Context) (uint64, error) {
+	last, err := r.service.stores.Log.Last(ctx, events.OrderLog(r.group))
+	if errors.Is(err, events.ErrNotFound) {
+		return 0, refuse(UnknownGroup, "%s", r.group)
+	}
+	if err != nil {
+		return 0, coded(err)
+	}
+	rec, err := r.recordAt(ctx, last.Sequence)
+	if err != nil || rec == nil {
+		return 0, err
+	}
+	return lastNumber(rec), nil
 }
 
 // adopt makes entries the window if they lead further than it does.
@@ -241,40 +286,43 @@ const (
 	beyond             // it does not come after it, or nobody can say
 )
 
-// locate finds a stream sequence after which to read for something, by halving the stream: 0 is the beginning. Records are read from the
-// leader, one at a time.
-func (r *orderReader) locate(ctx context.Context, where func(*events.Record) side) (uint64, error) {
+// place is where to read on from, and the newest entry up to there. The zero place is the beginning of the log.
+type place struct {
+	head events.Head
+	last uint64
+}
+
+// locate finds a place after which to read for something, by halving the stream. Records are read from the leader, one at a time.
+func (r *orderReader) locate(ctx context.Context, where func(*events.Record) side) (place, error) {
 	newest, err := r.service.stores.Log.Last(ctx, events.OrderLog(r.group))
 	if errors.Is(err, events.ErrNotFound) {
-		return 0, refuse(UnknownGroup, "%s", r.group)
+		return place{}, refuse(UnknownGroup, "%s", r.group)
 	}
 	if err != nil {
-		return 0, coded(err)
+		return place{}, coded(err)
 	}
-	low, high := uint64(0), newest.Sequence+1 // what is looked for comes after low; at high and beyond nothing before it
-	for high-low > 1 {
-		middle := low + (high-low)/2
+	var low place // what is looked for comes after it
+	high := newest.Sequence + 1
+	for high-low.head.Sequence > 1 {
+		middle := low.head.Sequence + (high-low.head.Sequence)/2
 		rec, err := r.recordFrom(ctx, middle)
 		if err != nil {
-			return 0, err
+			return place{}, err
 		}
 		if rec == nil || rec.Sequence >= high {
 			high = middle
 			continue
 		}
-		switch where(rec) {
+		switch at := (place{rec.Head, lastNumber(rec)}); where(rec) {
 		case before:
-			low = rec.Sequence
+			low = at
 		case nearby:
-			return rec.Sequence + 1, nil
+			return at, nil
 		default:
 			high = middle
 		}
 	}
-	if low == 0 {
-		return 0, nil
-	}
-	return low + 1, nil
+	return low, nil
 }
 
 // recordFrom returns the first record at or after a stream sequence, nil when there is none. A record the sequence cuts off from its
@@ -331,8 +379,8 @@ func (r *orderReader) recordAt(ctx context.Context, sequence uint64) (*events.Re
 	return nil, refuse(Damaged, "the record at stream sequence %d has no chunks", sequence)
 }
 
-// Follow returns up to limit entries from a number on, verified, and none only when the order has not come that far. Behind when the first wanted one
-// is purged.
+// Follow returns up to limit entries from a number on, verified, and none only when the order has not come that far: Behind when the first wanted
+// one is purged, Damaged when it follows entries that the order has lost.
 func (s *Service) Follow(ctx context.Context, g GroupID, from uint64, limit int) ([]Entry, error) {
 	if limit <= 0 {
 		return nil, nil
@@ -354,19 +402,12 @@ func (s *Service) Entry(ctx context.Context, g GroupID, number uint64) (Entry, e
 
 // Newest returns the number of the newest entry, read from the leader; UnknownGroup when there is none.
 func (s *Service) Newest(ctx context.Context, g GroupID) (uint64, error) {
-	last, err := s.stores.Log.Last(ctx, events.OrderLog(g))
-	if errors.Is(err, events.ErrNotFound) {
-		return 0, refuse(UnknownGroup, "%s", g)
-	}
-	if err != nil {
-		return 0, coded(err)
-	}
-	rec, err := s.readers.recordAt(ctx, g, last.Sequence)
-	if err != nil {
-		return 0, err
-	}
-	if rec != nil && lastNumber(rec) > 0 {
-		return lastNumber(rec), nil
+	r := s.readers.of(g)
+	r.mu.Lock()
+	newest, err := r.newest(ctx)
+	r.mu.Unlock()
+	if err != nil || newest > 0 {
+		return newest, err
 	}
 	// A no-op, or chunks whose record is still to come: the sequencer knows what is before it.
 	standing, err := s.Lookup(ctx, g, ids.ClientID(s.config.Node))

@@ -19,6 +19,7 @@ type Sequencer struct {
 	journal *events.Journal
 	state   *SequencerState
 	limiter *limiter
+	broken  error // the order is behind its anchor: it can only be closed
 
 	checkpointBytes   int // of records since the newest checkpoint
 	checkpointEntries int
@@ -78,8 +79,12 @@ func (q *Sequencer) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// An order behind its anchor has lost commits that members acted on: nothing may be appended to it.
-	return q.journal.CheckAnchor(ctx)
+	err = q.journal.CheckAnchor(ctx)
+	if errors.Is(err, events.ErrRolledBack) {
+		// It has lost commits that members acted on: nothing may enter it any more but the operator's word where the group goes on.
+		q.broken, err = err, nil
+	}
+	return err
 }
 
 // taken notes a record whose events are in the state already.
@@ -139,6 +144,9 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 			return nil, err
 		}
 		outcomes = append(outcomes, d.Outcome)
+		if q.broken != nil && d.Event != nil {
+			bodies = append(bodies, events.Event{Body: q.rolledBack()})
+		}
 		if d.Event != nil {
 			bodies = append(bodies, events.Event{Body: d.Event})
 			size += proto.Size(d.Event)
@@ -157,6 +165,7 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 	}
 	// A crash here loses nothing: the entries are final, retries are answered from them, and the notices they owe are derived from the
 	// log by whoever watches it.
+	q.broken = nil
 	q.taken(record)
 	q.service.orderGrew(ctx, q.group, record)
 	return outcomes, nil
@@ -164,6 +173,9 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 
 // decide judges one submission, with what it needs of the world: the clock, the member's allowance, a verdict on an external joiner.
 func (q *Sequencer) decide(ctx context.Context, sub Submission, nowMs uint64) Decision {
+	if _, restart := sub.(*Restart); q.broken != nil && !restart {
+		return Decision{Outcome: Outcome{Err: coded(q.broken)}}
+	}
 	if !q.limiter.take(sub, nowMs) {
 		return answered(sub, refuse(Busy, "%s submits too often", sub.origin().Client))
 	}
@@ -173,6 +185,11 @@ func (q *Sequencer) decide(ctx context.Context, sub Submission, nowMs uint64) De
 		env.Joiner = func(Identity) error { return verdict }
 	}
 	return Decide(q.state, sub, env)
+}
+
+// rolledBack begins a new incarnation of an order that has lost its end.
+func (q *Sequencer) rolledBack() *eventsv1.LogRolledBack {
+	return &eventsv1.LogRolledBack{AnchorVersion: q.journal.Anchor().Version, FoundVersion: q.journal.Head().Version, Reason: q.broken.Error()}
 }
 
 func causeOf(s Submission) events.Cause {

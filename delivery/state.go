@@ -149,8 +149,8 @@ func (s *SequencerState) foldBody(body events.Body, next *mlsengine.PublicGroup)
 			return refuse(Damaged, "a checkpoint of entry %d after entry %d", b.Number, s.number)
 		}
 		return nil
-	case *eventsv1.TransactionTorn, *eventsv1.Claimed:
-		return nil // something that never happened, or somebody's place in the log: no entry
+	case *eventsv1.TransactionTorn, *eventsv1.Claimed, *eventsv1.LogRolledBack:
+		return nil // something that never happened, somebody's place in the log, the end of an incarnation: no entry
 	case *eventsv1.GroupRestarted:
 		if b.Number != s.number+1 {
 			return refuse(Damaged, "entry %d after entry %d", b.Number, s.number)

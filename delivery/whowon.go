@@ -47,7 +47,7 @@ func (r *orderReader) whoWon(ctx context.Context, epoch uint64) (Entry, bool, er
 	}
 	var found *Entry
 	passed := false
-	_, err = r.walk(ctx, leader{r.service.stores.Log}, events.Head{Sequence: start}, func(rec *events.Record) error {
+	_, err = r.walk(ctx, leader{r.service.stores.Log}, start.head, func(rec *events.Record) error {
 		for _, e := range entriesOf(r.group, rec) {
 			switch {
 			case e.Kind == KindCommit && e.Epoch == epoch:
