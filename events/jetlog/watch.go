@@ -19,9 +19,10 @@ type Wake struct {
 	Sequence uint64
 }
 
-// Watch reports what is appended to a stream of every partition, StreamOrder or StreamInbox, until ctx ends or fn fails. Each
-// partition has one durable consumer of the given name, however many watch under it: each message wakes one of them, and another
-// where fn failed or its process died. A new name starts at the beginning of what is kept.
+// Watch reports what is appended to a stream of every partition, StreamOrder or StreamInbox, until ctx ends, fn fails or the store
+// refuses: then watch again. Each partition has one durable consumer of the given name, however many watch under it: each message
+// wakes one of them, and once more where fn failed or its process died. A new name starts at the beginning of what is kept, and stays
+// on the server; names are therefore those of nodes and purposes, not of processes.
 func (s *Store) Watch(ctx context.Context, stream Stream, durable string, fn func(Wake) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for partition := range s.config.Partitions {
@@ -67,6 +68,7 @@ func (s *Store) watch(ctx context.Context, stream Stream, partition int, durable
 			return err
 		}
 		if err := fn(wake); err != nil {
+			_ = msg.Nak() // at once, and not only when the server loses its patience
 			return err
 		}
 		// A crash here wakes somebody once more, and so does an acknowledgement that does not arrive.
