@@ -30,7 +30,7 @@ func (p *play) review(ctx context.Context) error {
 			return err
 		}
 	}
-	logs, err := h.Logs(ctx)
+	logs, err := h.Expected(ctx)
 	if err != nil {
 		return err
 	}

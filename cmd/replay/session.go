@@ -50,7 +50,10 @@ func explain(err error) error {
 
 // logs are the logs that --kind, --client and --conv leave.
 func (s *session) logs(ctx context.Context) ([]events.LogID, error) {
-	all, err := s.history.Logs(ctx)
+	return s.chosen(s.history.Logs(ctx))
+}
+
+func (s *session) chosen(all []events.LogID, err error) ([]events.LogID, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func verify(ctx context.Context, s *session) error {
 
 // verified are the logs to verify; a trusted head is about one log, so it must be clear which.
 func (s *session) verified(ctx context.Context) ([]events.LogID, error) {
-	logs, err := s.logs(ctx)
+	logs, err := s.chosen(s.history.Expected(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -145,6 +145,35 @@ func (h *History) Logs(ctx context.Context) ([]events.LogID, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list logs: %w", err)
 	}
+	sortLogs(logs)
+	return logs, nil
+}
+
+// Expected are the logs of the source and those that only have a key ring left. A ring is made before the first record, so one without
+// a log may be of one that was never begun; its anchor says which.
+func (h *History) Expected(ctx context.Context) ([]events.LogID, error) {
+	logs, err := h.Logs(ctx)
+	if err != nil || h.rings == nil {
+		return logs, err
+	}
+	rings, err := h.rings.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list key rings: %w", err)
+	}
+	known := make(map[events.LogID]bool, len(logs))
+	for _, id := range logs {
+		known[id] = true
+	}
+	for _, id := range rings {
+		if !known[id] {
+			logs = append(logs, id)
+		}
+	}
+	sortLogs(logs)
+	return logs, nil
+}
+
+func sortLogs(logs []events.LogID) {
 	rank := func(id events.LogID) int {
 		switch {
 		case id.Kind == events.KindOrder:
@@ -157,7 +186,6 @@ func (h *History) Logs(ctx context.Context) ([]events.LogID, error) {
 	slices.SortFunc(logs, func(a, b events.LogID) int {
 		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Client, b.Client), cmp.Compare(a.Conversation, b.Conversation))
 	})
-	return logs, nil
 }
 
 // Export writes the stored messages of logs, up to a place.

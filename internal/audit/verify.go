@@ -98,7 +98,7 @@ func (h *History) Verify(ctx context.Context, logs []events.LogID, head *Trusted
 		}
 		reports = append(reports, r)
 	}
-	if err := wrongKeys(reports); err != nil {
+	if err := v.wrongKeys(len(reports)); err != nil {
 		return v.report, err
 	}
 	v.transactions(reports)
@@ -112,25 +112,21 @@ func (h *History) Verify(ctx context.Context, logs []events.LogID, head *Trusted
 	return v.report, nil
 }
 
-// wrongKeys tells keys of another deployment from a damaged ring: they open no ring at all.
-func wrongKeys(reports []LogReport) error {
-	for _, r := range reports {
-		if r.Finding == nil || r.Finding.Check != CheckRing {
-			return nil
-		}
-	}
-	if len(reports) < 2 {
+// wrongKeys tells keys of another deployment from damaged rings: all rings are there, and they open none.
+func (v *verification) wrongKeys(logs int) error {
+	if v.unopened < 2 || v.unopened < logs || v.damage != nil {
 		return nil
 	}
-	return fmt.Errorf("%w: they open none of %d key rings", ErrBadKeys, len(reports))
+	return fmt.Errorf("%w: they open none of %d key rings", ErrBadKeys, logs)
 }
 
 type verification struct {
-	history *History
-	book    *book
-	head    *TrustedHead
-	damage  error // the server reports lost data
-	report  Report
+	history  *History
+	book     *book
+	head     *TrustedHead
+	damage   error // the server reports lost data
+	unopened int   // logs whose ring the keys do not open
+	report   Report
 }
 
 // log verifies one log to its end or to its first bad record.
@@ -161,6 +157,9 @@ func (v *verification) log(ctx context.Context, id events.LogID) (LogReport, err
 	})
 	if err == nil && !trusted {
 		err = flawed(CheckHead, "the log ends at record %d, before the trusted head at %d", r.Head.Version, v.head.Version)
+	}
+	if errors.Is(err, events.ErrRingCorrupt) {
+		v.unopened++
 	}
 	r.Finding, err = find(id, r.Head.Version+1, err)
 	if err != nil {
