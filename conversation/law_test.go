@@ -16,12 +16,12 @@ func TestLawOnRandomHistories(t *testing.T) {
 	suites := []mlsengine.CipherSuite{suite.X25519_AES128GCM_SHA256_Ed25519, suite.P256_AES128GCM_SHA256_P256, suite.X25519_CHACHA20POLY1305_SHA256_Ed25519}
 	for _, policy := range []WirePolicy{WirePlaintext, WireCiphertext, WireMixed} {
 		for i, id := range suites {
-			for seed := range uint64(3) {
-				t.Run(fmt.Sprintf("policy %d suite %d seed %d", policy, id, seed), func(t *testing.T) {
+			for _, transport := range []TransportKind{TransportBuiltIn, TransportForeign} {
+				t.Run(fmt.Sprintf("policy %d suite %d transport %d", policy, id, transport), func(t *testing.T) {
 					t.Parallel()
 					config := DefaultConfig()
-					config.CipherSuite, config.WirePolicy = id, policy
-					randomHistory(newWorld(t, seed*100+uint64(i)*10+uint64(policy), config), 160)
+					config.CipherSuite, config.WirePolicy, config.Transport = id, policy, transport
+					randomHistory(newWorld(t, uint64(i)*10+uint64(policy), config), 200)
 				})
 			}
 		}
@@ -32,7 +32,7 @@ func randomHistory(w *world, steps int) {
 	w.t.Helper()
 	founder := w.newMember("ada")
 	w.step(founder, Create{CommandMeta: w.meta(founder), Config: w.config})
-	w.followAll(founder)
+	w.catchUp(founder)
 	for range steps {
 		w.nowMs += uint64(w.rng.IntN(90_000))
 		m := w.members[w.rng.IntN(len(w.members))]
@@ -43,7 +43,7 @@ func randomHistory(w *world, steps int) {
 
 // randomStep does one thing that a member, its shell or its transport may do.
 func (w *world) randomStep(m *member) {
-	switch w.rng.IntN(16) {
+	switch w.rng.IntN(18) {
 	case 0:
 		if len(w.members) < 7 {
 			other := w.newMember(fmt.Sprintf("m%d", len(w.members)))
@@ -82,9 +82,36 @@ func (w *world) randomStep(m *member) {
 	case 13:
 		w.try(m, ExportSecret{CommandMeta: w.meta(m), Length: 32})
 		w.step(m, ExpireSpool{})
+	case 14:
+		inputs := []Input{
+			Encrypt{Plaintext: []byte("together")}, ProposeUpdate{CommandMeta: w.meta(m)}, ExportSecret{CommandMeta: w.meta(m), Length: 8},
+			UpdateKeyMaterial{CommandMeta: w.meta(m)}, Checkpoint{Force: true}, Acknowledge{Through: m.state.Spool.Next - 1},
+		}
+		w.rng.Shuffle(len(inputs), func(i, j int) { inputs[i], inputs[j] = inputs[j], inputs[i] })
+		w.together(m, inputs[:2+w.rng.IntN(3)]...)
 	default:
-		w.follow(m, 1+w.rng.IntN(12))
+		w.listen(m)
 	}
+}
+
+// listen takes some of what there is to hear.
+func (w *world) listen(m *member) {
+	w.t.Helper()
+	if w.config.Transport == TransportForeign {
+		w.hearQueue(m, 1+w.rng.IntN(12))
+		return
+	}
+	w.follow(m, 1+w.rng.IntN(12))
+}
+
+// catchUp takes all there is to hear.
+func (w *world) catchUp(m *member) {
+	w.t.Helper()
+	if w.config.Transport == TransportForeign {
+		w.hearQueue(m, len(m.queue))
+		return
+	}
+	w.followAll(m)
 }
 
 // try steps a command that may be refused; the state says which.
@@ -100,6 +127,7 @@ func (w *world) speak(m *member) {
 		return
 	}
 	if m.state.Epoch()+mlsengine.Epoch(w.config.PastEpochs) >= w.head() {
+		w.fanOut(m, r.Ciphertext, false)
 		w.append(Entry{Kind: EntryApplication, Message: r.Ciphertext, Sender: ids.ClientID(m.name), Generation: r.Generation})
 	}
 }
@@ -110,12 +138,12 @@ func (w *world) settle() {
 	for range 3 {
 		for _, m := range w.members {
 			w.answer(m)
-			w.followAll(m)
+			w.catchUp(m)
 			for _, e := range m.state.Unsent() {
 				w.send(m, e)
 			}
 			w.answer(m)
-			w.followAll(m)
+			w.catchUp(m)
 		}
 	}
 	epoch := w.members[0].state.Epoch()

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -66,6 +67,9 @@ type world struct {
 	members []*member
 	auth    map[mlsengine.Epoch][]byte // epoch authenticators seen
 	psks    pskTable
+
+	invitations []invitation
+	transcript  []string
 }
 
 type pskTable map[string][]byte
@@ -175,6 +179,7 @@ func (w *world) store(m *member, in Input, tr Transition) {
 		tr.Next = tr.Next.At(r.Version)
 	}
 	m.state = tr.Next
+	w.tell(m, tr)
 	for _, msg := range tr.Reply.Messages {
 		m.received = append(m.received, string(msg.Plaintext.Expose()))
 	}
@@ -262,12 +267,76 @@ func (w *world) send(m *member, e Effect) {
 	case SendBundle:
 		w.submit(m, e)
 	case SendProposal:
-		if w.config.Transport == TransportBuiltIn && e.Epoch == w.head() {
+		switch {
+		case e.Epoch != w.head(): // the member is behind; nobody can use it any more
+		case w.config.Transport == TransportForeign:
+			w.fanOut(m, e.Message, false)
+		default:
 			w.append(Entry{Kind: EntryProposal, Message: e.Message, Sender: ids.ClientID(m.name)})
 		}
 	case RegisterGroup:
 		w.append(Entry{Kind: EntryGroup})
 	}
+}
+
+// echo says whether a sender gets its own message too.
+type echo bool
+
+// fanOut is a foreign delivery service: everybody else gets the message, and
+// now and then twice. Commits come back to their sender as well: what others
+// send in the new epoch must not overtake the news that it was reached.
+func (w *world) fanOut(from *member, message []byte, own echo) {
+	if w.config.Transport != TransportForeign {
+		return
+	}
+	for _, m := range w.members {
+		if m.state.Exists() && (m != from || bool(own) || w.rng.IntN(8) == 0) {
+			m.queue = append(m.queue, message)
+		}
+		if m.state.Exists() && m != from && w.rng.IntN(10) == 0 {
+			m.queue = append(m.queue, message)
+		}
+	}
+}
+
+// hearQueue hands a member some of what a foreign service has for it. An
+// application message may be overtaken by the next message.
+func (w *world) hearQueue(m *member, most int) {
+	w.t.Helper()
+	for range most {
+		if len(m.queue) == 0 {
+			return
+		}
+		if !m.state.Exists() {
+			m.queue = nil
+			return
+		}
+		i := 0
+		if parsed, err := mlsengine.ParseMessage(m.queue[0]); err == nil && parsed.ContentType() == mlsengine.ContentTypeApplication && len(m.queue) > 1 {
+			i = w.rng.IntN(2)
+		}
+		message := m.queue[i]
+		m.queue = slices.Delete(m.queue, i, i+1)
+		w.step(m, Received{Message: message})
+	}
+}
+
+// together runs inputs one on the state of the other into one record, as a
+// group commit or a transaction does.
+func (w *world) together(m *member, inputs ...Input) {
+	w.t.Helper()
+	all := Transition{Next: m.state}
+	for _, in := range inputs {
+		tr, err := Step(all.Next, in, w.env(m))
+		if err != nil {
+			w.t.Fatalf("%s: %T: %v", m.name, in, err)
+		}
+		all.Next = tr.Next
+		all.Events = append(all.Events, tr.Events...)
+		all.Outbox = append(all.Outbox, tr.Outbox...)
+		all.Reply.Messages = append(all.Reply.Messages, tr.Reply.Messages...)
+	}
+	w.store(m, inputs[0], all)
 }
 
 func (w *world) append(e Entry) uint64 {
@@ -295,6 +364,7 @@ func (w *world) submit(m *member, b SendBundle) {
 		}
 	}
 	at := w.append(e)
+	w.fanOut(m, b.Commit, true)
 	w.epochOf[b.Epoch] = at
 	w.commits[b.Digest] = at
 	m.answers = append(m.answers, TransportAnswered{Bundle: b.Digest, Outcome: TransportSuccess, Position: at})
@@ -320,11 +390,9 @@ type invitation struct {
 
 func (w *world) invite(m *member) []byte {
 	kp, secrets := w.keyPackage(m)
-	invitations[w] = append(invitations[w], invitation{kp.Bytes(), secrets})
+	w.invitations = append(w.invitations, invitation{kp.Bytes(), secrets})
 	return kp.Bytes()
 }
-
-var invitations = map[*world][]invitation{}
 
 func (w *world) welcome(client ids.ClientID, welcome []byte, at uint64) {
 	w.t.Helper()
@@ -332,7 +400,7 @@ func (w *world) welcome(client ids.ClientID, welcome []byte, at uint64) {
 		if m.name != string(client) {
 			continue
 		}
-		for _, i := range invitations[w] {
+		for _, i := range w.invitations {
 			tr, err := Step(m.state, Join{CommandMeta: w.meta(m), Config: w.config, Welcome: welcome, KeyPackage: i.kp, Secrets: i.secrets, Position: at}, w.env(m))
 			if err != nil || tr.Reply.Err != nil {
 				continue
@@ -340,8 +408,8 @@ func (w *world) welcome(client ids.ClientID, welcome []byte, at uint64) {
 			w.store(m, Join{}, tr)
 			return
 		}
+		w.t.Fatalf("no key package of %s opens the Welcome", client)
 	}
-	w.t.Fatalf("no key package of %s opens the Welcome", client)
 }
 
 // follow hands a member some of the order.
