@@ -6,13 +6,14 @@ import (
 	"parley/events"
 	eventsv1 "parley/events/v1"
 	"parley/internal/ids"
+	"parley/mlsengine"
 )
 
 // Identity is what a credential claims: this client, with this signature key.
 type Identity struct {
 	Client         ids.ClientID
 	CredentialType uint16
-	Credential     []byte // Credential struct (§5.3)
+	Credential     mlsengine.Credential // §5.3; what a registry of keys does not look at
 	SignatureKey   []byte
 }
 
@@ -100,6 +101,6 @@ func (r *Registry) Authenticate(ctx context.Context, id Identity) error {
 
 func keyRegistered(id Identity) *eventsv1.CredentialAdded {
 	return &eventsv1.CredentialAdded{
-		Ref: refOfKey(id.SignatureKey), Type: uint32(id.CredentialType), Credential: id.Credential, SignatureKey: id.SignatureKey,
+		Ref: refOfKey(id.SignatureKey), Type: uint32(id.CredentialType), SignatureKey: id.SignatureKey,
 	}
 }

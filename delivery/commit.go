@@ -128,7 +128,7 @@ func joinerOf(content *mlsengine.Content) (Identity, bool) {
 
 func identityOf(leaf *mlsengine.LeafNode) Identity {
 	return Identity{
-		Client: ids.ClientID(leaf.Credential.Identity()), CredentialType: uint16(leaf.Credential.Type()), SignatureKey: leaf.SignatureKey,
+		Client: ids.ClientID(leaf.Credential.Identity()), CredentialType: uint16(leaf.Credential.Type()), Credential: leaf.Credential, SignatureKey: leaf.SignatureKey,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"parley/conversation"
 	"parley/events"
 	"parley/internal/ids"
 	"parley/mlsengine"
@@ -243,4 +244,31 @@ func TestNoticesAreAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(s.Notices(ctx, "bob", 0, 100))(t)
+}
+
+func TestVerdictsAreLoadedForTheStepThatNeedsThem(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	s := w.node("a", nil)
+	bob := newBot(t, "bob")
+	if err := s.Registry().Register(ctx, Identity{Client: "bob", SignatureKey: bob.identity.Public}); err != nil {
+		t.Fatal(err)
+	}
+	var v conversation.Authenticator = s.Verdicts()
+	step := func(c ids.ClientID) (ok bool) {
+		t.Helper()
+		for again := true; again; again = must(v.(*Verdicts).Load(ctx))(t) {
+			ok = v.Authenticate(c, bob.identity.Credential, bob.identity.Public)
+		}
+		return ok
+	}
+	if !step("bob") || step("eve") {
+		t.Fatal("bob is not believed, or eve is")
+	}
+	if err := s.Registry().Revoke(ctx, "bob", bob.identity.Public); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(2 * time.Minute)
+	if step("bob") {
+		t.Fatal("a revoked key is believed")
+	}
 }

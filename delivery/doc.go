@@ -8,10 +8,10 @@
 //	state.go decide.go        the sequencer as a pure machine: SequencerState, Decide, Fold
 //	commit.go encrypted.go    what makes a commit publicly valid, in the open and encrypted
 //	sequencer.go host.go      one owner per group, and the owners of a node
-//	order.go follow.go        the order as a log of records; readers, who won an epoch, newest GroupInfo
-//	inbox.go directory.go     welcome notices and key packages
-//	auth.go                   who is who: AuthenticationService and the built-in registry
-//	rpc.go watch.go           submissions to another node; waking what follows a group
+//	follow.go whowon.go       readers of the order: entries from a number on, who won an epoch, newest GroupInfo
+//	inbox.go directory.go     welcome notices and what wakes a node; key packages
+//	auth.go verdicts.go       who is who: AuthenticationService, the built-in registry, verdicts for a step
+//	rpc.go wire.go            submissions to another node
 //	service.go retry.go       what a node calls; the built-in transport
 //
 // "§" means RFC 9420.

@@ -37,7 +37,6 @@ type remote struct {
 	nc        *nats.Conn
 	namespace string
 	node      string
-	clock     func() time.Time
 	timeout   time.Duration
 }
 
