@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -158,7 +157,5 @@ func logColumns[T any](of func(T) logName) []column[T] {
 		{"CONVERSATION", func(v T) string { return of(v).Conversation }},
 	}
 }
-
-func shortHex(b []byte) string { return hex.EncodeToString(b[:min(len(b), 8)]) }
 
 func timeOf(ms uint64) string { return projections.Timestamp(ms) }

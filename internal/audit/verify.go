@@ -144,7 +144,7 @@ func (v *verification) log(ctx context.Context, id events.LogID) (LogReport, err
 		if err := v.book.batch(rec); err != nil {
 			return err
 		}
-		if err := check(rec); err != nil {
+		if err := check.record(rec); err != nil {
 			return err
 		}
 		if v.head != nil && rec.Version == v.head.Version {
@@ -155,6 +155,9 @@ func (v *verification) log(ctx context.Context, id events.LogID) (LogReport, err
 		r.Head = rec.Head
 		return nil
 	})
+	if err == nil {
+		err = check.end()
+	}
 	if err == nil && !trusted {
 		err = flawed(CheckHead, "the log ends at record %d, before the trusted head at %d", r.Head.Version, v.head.Version)
 	}
@@ -177,15 +180,20 @@ func (v *verification) log(ctx context.Context, id events.LogID) (LogReport, err
 	return r, nil
 }
 
-// checker is what verifies the content of a log of this kind.
-func (v *verification) checker(id events.LogID, t *Tally) func(*events.Record) error {
+// checker verifies the content of one log.
+type checker interface {
+	record(*events.Record) error // the next record
+	end() error                  // there are no more
+}
+
+func (v *verification) checker(id events.LogID, t *Tally) checker {
 	switch {
 	case id.Kind == events.KindOrder:
-		return newOrderCheck(id, v.book, t).record
+		return newOrderCheck(id, v.book, t)
 	case id.Kind == events.KindDirectory, id.IsClient():
-		return newClientCheck(t).record
+		return newClientCheck(t)
 	}
-	return newMemberCheck(id, v.book, t).record
+	return newMemberCheck(id, v.book, t)
 }
 
 // transactions adds what only shows when all logs were read: parts of transactions that are missing.

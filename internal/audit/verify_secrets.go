@@ -40,8 +40,8 @@ func (m *memberCheck) secrets(e events.Event, facts *eventsv1.EpochFacts) error 
 	return nil
 }
 
-// private checks that the secrets Fold arrived at are those of the recorded epoch.
-func (m *memberCheck) private() error {
+// end checks that the secrets Fold arrived at, where there were keys for it, are those of the epoch the log ends in.
+func (m *memberCheck) end() error {
 	authenticator := m.state.EpochAuthenticator()
 	if authenticator == nil || m.state.Fingerprint == nil {
 		return nil

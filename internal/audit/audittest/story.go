@@ -61,7 +61,6 @@ type teller struct {
 	policy  conversation.WirePolicy
 	players map[ids.ClientID]*player
 	order   []conversation.Entry
-	ordered uint64 // records in the order's log
 	now     uint64
 	drafts  []Draft
 }
