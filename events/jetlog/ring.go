@@ -20,7 +20,7 @@ type Rings struct{ s *Store }
 // Rings is the store's ring store.
 func (s *Store) Rings() *Rings { return &Rings{s} }
 
-// Load reads a ring from the leader, and erases what an interrupted Store may have left of the one before.
+// Load reads a ring from the leader. What an interrupted Store has left of those before it is erased soon after.
 func (r *Rings) Load(ctx context.Context, id events.LogID) (data []byte, revision uint64, err error) {
 	at, err := r.s.names.beside(StreamKeys, id)
 	if err != nil {
@@ -30,11 +30,15 @@ func (r *Rings) Load(ctx context.Context, id events.LogID) (data []byte, revisio
 	if err != nil {
 		return nil, 0, err
 	}
-	r.eraseBefore(ctx, at, m.Sequence)
+	if older, _, err := r.s.get(ctx, at.stream, getRequest{Sequence: 1, NextFor: at.subject}); err == nil && older.Sequence < m.Sequence {
+		r.s.eraser.later(r, erasure{at, m.Sequence})
+	}
 	return m.Data, m.Sequence, nil
 }
 
-// Store replaces a ring whose revision is expect, then overwrites the old one on disk.
+// Store replaces a ring whose revision is expect. The old one is erased soon after: the server rewrites a whole block of its file to
+// overwrite one message, megabytes where many logs are busy, and nobody should wait for hygiene. Where rings are replaced faster than
+// they can be erased, the old one is only deleted, and leaves the disk when the server compacts the block.
 func (r *Rings) Store(ctx context.Context, id events.LogID, data []byte, expect uint64) (revision uint64, err error) {
 	at, err := r.s.names.beside(StreamKeys, id)
 	if err != nil {
@@ -52,14 +56,9 @@ func (r *Rings) Store(ctx context.Context, id events.LogID, data []byte, expect 
 	if err != nil {
 		return 0, err
 	}
-	// A crash here leaves two rings; the newest one counts, and Load and Sweep erase the other. So does the next Store.
-	switch {
-	case r.s.isStraggler(at.subject):
-		r.eraseBefore(ctx, at, revision)
-	case expect > 0:
-		if err := r.erase(ctx, at.stream, expect); err != nil {
-			r.s.setStraggler(at.subject, true)
-		}
+	// A crash here, or soon after, leaves two rings; the newest one counts, and Load and Sweep erase the other.
+	if expect > 0 && !r.s.eraser.later(r, erasure{at, revision}) {
+		_ = r.remove(ctx, at.stream, deletion{Sequence: expect, NoErase: true}) // Load and Sweep find it if it is still there
 	}
 	return revision, nil
 }
@@ -134,15 +133,9 @@ func (r *Rings) Sweep(ctx context.Context) (erased int, err error) {
 			if err := r.eraseOlder(ctx, at, m.Sequence); err != nil {
 				return 0, err
 			}
-			r.s.setStraggler(subject, false)
 		}
 	}
 	return erased, nil
-}
-
-// eraseBefore is eraseOlder as hygiene: what cannot be erased now is remembered for the next time.
-func (r *Rings) eraseBefore(ctx context.Context, at place, revision uint64) {
-	r.s.setStraggler(at.subject, r.eraseOlder(ctx, at, revision) != nil)
 }
 
 // eraseOlder erases every message of a subject before the given one.
@@ -161,38 +154,31 @@ func (r *Rings) eraseOlder(ctx context.Context, at place, revision uint64) error
 	}
 }
 
-// erase overwrites a message on disk and removes it (SecureDeleteMsg). One that is gone already is no error.
+// erase overwrites a message on disk and removes it (SecureDeleteMsg).
 func (r *Rings) erase(ctx context.Context, stream string, sequence uint64) error {
+	return r.remove(ctx, stream, deletion{Sequence: sequence})
+}
+
+type deletion struct {
+	Sequence uint64 `json:"seq"`
+	NoErase  bool   `json:"no_erase,omitempty"`
+}
+
+// remove takes a message away. One that is gone already is no error.
+func (r *Rings) remove(ctx context.Context, stream string, d deletion) error {
 	var response struct {
 		Success bool `json:"success"`
 	}
-	err := r.s.call(ctx, "STREAM.MSG.DELETE."+stream, map[string]uint64{"seq": sequence}, &response)
+	err := r.s.call(ctx, "STREAM.MSG.DELETE."+stream, d, &response)
 	if err != nil {
-		if _, _, gone := r.s.get(ctx, stream, getRequest{Sequence: sequence}); errors.Is(gone, events.ErrNotFound) {
+		if _, _, gone := r.s.get(ctx, stream, getRequest{Sequence: d.Sequence}); errors.Is(gone, events.ErrNotFound) {
 			return nil
 		}
 	}
 	if err == nil && !response.Success {
-		return fmt.Errorf("%w: message %d of %s was not erased", events.ErrUnavailable, sequence, stream)
+		return fmt.Errorf("%w: message %d of %s was not erased", events.ErrUnavailable, d.Sequence, stream)
 	}
 	return err
-}
-
-func (s *Store) isStraggler(subject string) bool {
-	s.unerased.Lock()
-	defer s.unerased.Unlock()
-	_, yes := s.stragglers[subject]
-	return yes
-}
-
-func (s *Store) setStraggler(subject string, yes bool) {
-	s.unerased.Lock()
-	defer s.unerased.Unlock()
-	if yes {
-		s.stragglers[subject] = struct{}{}
-	} else {
-		delete(s.stragglers, subject)
-	}
 }
 
 func sortLogs(logs []events.LogID) {

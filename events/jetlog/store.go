@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,9 +33,7 @@ type Store struct {
 	config  Config
 	names   Names
 	batches chan struct{} // one token for each open batch
-
-	unerased   sync.Mutex
-	stragglers map[string]struct{} // ring subjects with an old value whose erasure failed
+	eraser  eraser
 }
 
 // Open returns the store of a deployment, and makes its streams where there is no deployment yet. A stream that exists with another
@@ -98,8 +95,7 @@ func begin(ctx context.Context, nc *nats.Conn, config Config) (*Store, context.C
 	}
 	s := &Store{
 		nc: nc, js: js, config: config, names: config.names(),
-		batches:    make(chan struct{}, batchesInFlight),
-		stragglers: map[string]struct{}{},
+		batches: make(chan struct{}, batchesInFlight),
 	}
 	ctx, cancel := context.WithTimeout(ctx, openPatience*config.Patience)
 	err = s.awaitLeader(ctx)

@@ -119,7 +119,7 @@ func (o Options) server() (*server.Options, error) {
 		StoreDir:          o.Dir,
 		JetStreamMaxStore: o.MaxStoreBytes,
 		SyncAlways:        true,
-		SyncInterval:      2 * time.Minute,
+		SyncInterval:      30 * time.Second, // with sync always that is how often blocks with deleted messages are rewritten without them
 		MaxPayload:        MaxPayloadBytes,
 		DontListen:        o.Listen == "",
 		NoSigs:            true,
