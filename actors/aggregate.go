@@ -42,6 +42,8 @@ type domain[S any] interface {
 	landed(c actor.Context, done []finished[S])
 	// storing runs before a record is appended.
 	storing(evs []events.Event)
+	// unlocked runs after a transaction has let go, with the copy that was dropped if there was one.
+	unlocked(c actor.Context, dropped *S)
 	// holds reports whether an input must wait until the commit under way is settled.
 	holds(w work) bool
 }

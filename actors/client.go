@@ -97,6 +97,8 @@ func (a *clientActor) at(s conversation.ClientState, version uint64) conversatio
 
 func (a *clientActor) storing([]events.Event) {}
 
+func (a *clientActor) unlocked(actor.Context, *conversation.ClientState) {}
+
 func (a *clientActor) holds(work) bool { return false }
 
 // landed answers the callers, and tells the client's conversations when keys they use have changed.

@@ -228,6 +228,29 @@ func (a *conversationActor) settled(c actor.Context) {
 	}
 }
 
+// unlocked takes up what an open transaction kept from going on: the group's order, and a commit that the transaction had sent and
+// whose settlement it has undone. Generations that only the dropped copy had reserved are given up for good: something may have been
+// made with them.
+func (a *conversationActor) unlocked(c actor.Context, dropped *conversation.State) {
+	if dropped != nil && dropped.Epoch() == a.state.Epoch() && reserves(a.state, *dropped) {
+		if _, err := a.absorb(c, work{Conversation: conversation.Burn{Reserved: dropped.Reserved}}); err != nil && a.gone == nil {
+			a.node.logger.Error("generations not given up; the conversation is read again", "log", a.log.String(), "err", err)
+			a.leave(c, errBounced)
+		}
+	}
+	if a.gone != nil {
+		return
+	}
+	if a.follow.missed || dropped != nil || a.state.Staged != nil {
+		a.followOrder(c)
+	}
+	if a.gone == nil && a.state.Staged != nil && a.flight == nil {
+		for _, e := range a.state.Unsent() {
+			a.perform(e)
+		}
+	}
+}
+
 // abandon answers everybody who waits inside the actor.
 func (a *conversationActor) abandon(err error) {
 	a.aggregate.abandon(err)

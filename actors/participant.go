@@ -25,6 +25,8 @@ type txCopy[S any] struct {
 	await  *ask[txAwait, txWorked] // the coordinator, waiting for that command
 	result *result                 // that command's result, where it came before the coordinator asked
 	now    uint64
+
+	dropped *S // what an abort has undone
 }
 
 func (x *txCopy[S]) dirty() bool { return len(x.draft.Events) > 0 }
@@ -207,7 +209,7 @@ func (g *aggregate[S]) txOutcome(c actor.Context, m *ask[txOutcome, struct{}]) {
 	case txCommitted:
 		g.txCommitted(c, q.Sequence)
 	case txAborted:
-		x.sealed, x.draft, x.done, x.state = nil, events.Draft{}, nil, g.state
+		x.drop()
 	case txStale, txUnknown:
 		g.leave(c, errBounced) // the successor reads what became of the segment; its first append fences off what is not there yet
 	}
@@ -282,6 +284,7 @@ func (g *aggregate[S]) orphaned(c actor.Context, id ids.TransactionID) {
 		return
 	}
 	if x.sealed == nil {
+		x.drop()
 		g.unlock(c)
 		return
 	}
@@ -308,7 +311,19 @@ func (g *aggregate[S]) unlock(c actor.Context) {
 	if x.await != nil {
 		x.await.refuse(ErrNoTransaction)
 	}
-	g.release(c)
+	g.unlocked(c, x.dropped)
+	if g.gone == nil {
+		g.release(c)
+	}
+}
+
+// drop gives up what the segment has staged.
+func (x *txCopy[S]) drop() {
+	if x.dirty() {
+		state := x.state
+		x.dropped = &state
+	}
+	x.sealed, x.draft, x.done = nil, events.Draft{}, nil
 }
 
 // effects lists the outbox of steps that became durable.

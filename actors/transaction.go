@@ -30,6 +30,7 @@ type transactionActor struct {
 	segment uint32
 	finish  *ask[txFinish, TransactionOutcome]
 	over    error // why it takes no more commands
+	told    bool  // its caller has ended it, or its time is over: until then it says why it is over
 	timer   Timer
 	self    *actor.PID
 }
@@ -80,12 +81,14 @@ func (t *transactionActor) Receive(c actor.Context) {
 		t.askFinish(m)
 	case *ask[txAbort, TransactionOutcome]:
 		t.abort(ErrNoTransaction)
+		t.told = true
 		m.answer(t.outcome(), nil)
 	case *txStepDone:
 		t.stepDone(m)
 	case *txSegmentDone:
 		t.closing = false
 		if isCrash(m.err) {
+			t.told = true
 			t.abandon(ErrUnknownOutcome) // a dead coordinator tells nobody; its participants notice by themselves
 			break
 		}
@@ -97,16 +100,18 @@ func (t *transactionActor) Receive(c actor.Context) {
 		t.end(ErrConflict)
 	case *txDeadline:
 		t.end(fmt.Errorf("%w: its deadline has passed", ErrNoTransaction))
+		t.told = true
 	case *passivate:
 		if m.now {
 			t.end(ErrDraining)
+			t.told = true
 		}
 	case *actor.Stopping:
 		if t.timer != nil {
 			t.timer.Stop()
 		}
 	}
-	if t.over != nil && !t.closing && t.running == nil && len(t.sends) == 0 {
+	if t.over != nil && (t.told || t.timer == nil) && !t.closing && t.running == nil && len(t.sends) == 0 {
 		t.entry.leaving.Store(true)
 		c.Stop(c.Self())
 	}
@@ -182,7 +187,7 @@ func (t *transactionActor) next() {
 		return
 	}
 	t.decide(true, func(err error) {
-		t.over = ErrNoTransaction
+		t.over, t.told = ErrNoTransaction, true
 		t.finish.answer(t.outcome(), err)
 	})
 }
