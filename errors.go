@@ -88,6 +88,11 @@ func advise(err error) Advice {
 	if _, ok := errors.AsType[*actors.CorruptError](err); ok {
 		return GiveUp
 	}
+	for _, lasting := range []error{events.ErrKeyMissing, events.ErrBadLog} {
+		if errors.Is(err, lasting) {
+			return GiveUp
+		}
+	}
 	switch delivery.CodeOf(err) {
 	case delivery.Behind, delivery.NotMember, delivery.WrongEpoch:
 		if errors.Is(err, delivery.WrongEpoch) {
@@ -101,7 +106,7 @@ func advise(err error) Advice {
 		return GiveUp
 	}
 	for _, passing := range []error{
-		ErrBusy, ErrUnknownOutcome, ErrNotHere, ErrDraining, ErrConflict, actors.ErrDeadline, actors.ErrPanicked, actors.ErrNoLease,
+		ErrBusy, ErrUnknownOutcome, actors.ErrActivation, ErrNotHere, ErrDraining, ErrConflict, actors.ErrDeadline, actors.ErrPanicked, actors.ErrNoLease,
 		events.ErrFull, events.ErrUnavailable, events.ErrFenced, context.DeadlineExceeded, context.Canceled,
 	} {
 		if errors.Is(err, passing) {

@@ -16,6 +16,7 @@ func (n *Node) Insist(ctx context.Context, command func(context.Context) error) 
 		if err == nil || AdviceOf(err) != Retry || ctx.Err() != nil {
 			return err
 		}
+		n.options.Logger.Debug("asked again", "attempt", attempt, "err", err)
 		due := make(chan struct{})
 		timer := n.options.Clock.AfterFunc(pauseAfter(attempt), func() { close(due) })
 		select {

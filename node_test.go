@@ -20,7 +20,11 @@ func openNode(t *testing.T, o parley.Options) *parley.Node {
 		o.Data = filepath.Join(t.TempDir(), "data")
 	}
 	if testing.Verbose() && o.Logger == nil {
-		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		level := slog.LevelWarn
+		if os.Getenv("PARLEY_TEST_DEBUG") != "" {
+			level = slog.LevelDebug
+		}
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -352,3 +352,17 @@ func lengths(arguments [][]byte) (out [][]byte) {
 
 // timeOf turns Unix milliseconds into a time.
 func timeOf(ms uint64) time.Time { return time.UnixMilli(int64(ms)) }
+
+// Shares lists all shares of a deployment of so many.
+func Shares(count uint32) []uint32 {
+	out := make([]uint32, count)
+	for i := range out {
+		out[i] = uint32(i)
+	}
+	return out
+}
+
+// ShareOf is the share of an identity: "client/" and the id of a client, or "group/" and the id of a group's order.
+func ShareOf(identity string, count uint32) uint32 {
+	return uint32(actors.NewStatic(count).ShareOf(identity))
+}

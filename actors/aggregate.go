@@ -44,6 +44,8 @@ type domain[S any] interface {
 	storing(evs []events.Event)
 	// unlocked runs after a transaction has let go, with the copy that was dropped if there was one.
 	unlocked(c actor.Context, dropped *S)
+	// abandon answers everybody who waits inside the actor.
+	abandon(err error)
 	// holds reports whether an input must wait until the commit under way is settled.
 	holds(w work) bool
 }
@@ -159,11 +161,11 @@ func (g *aggregate[S]) leave(c actor.Context, why error) {
 	}
 	g.gone = why
 	g.entry.leaving.Store(true)
-	g.abandon(why)
+	g.domain.abandon(why)
 	c.Stop(c.Self())
 }
 
-// abandon answers everybody who waits inside the actor.
+// abandon answers everybody who waits for the log.
 func (g *aggregate[S]) abandon(err error) {
 	for _, m := range g.pending {
 		m.refuse(err)

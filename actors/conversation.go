@@ -22,15 +22,16 @@ type conversationActor struct {
 	keys         conversation.ClientState // the client's credentials and pre-shared keys
 	snapshotted  uint64                   // version of the newest public snapshot
 
-	flight   *flight                                // the own commit that is with the transport
-	waiters  map[ids.CommandID][]*ask[work, result] // callers whose command ends when the commit is settled
-	outgoing []outgoing                             // messages to publish
-	sending  bool                                   // some of them are under way
-	proposed int                                    // proposals under way
-	follow   follower                               // where the group's order is followed to
-	timer    Timer                                  // wakes the actor for what time makes due
-	fresh    deliveries                             // for the owner, not acknowledged
-	updating mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
+	flight     *flight                                // the own commit that is with the transport
+	waiters    map[ids.CommandID][]*ask[work, result] // callers whose command ends when the commit is settled
+	outgoing   []outgoing                             // messages to publish
+	sending    bool                                   // some of them are under way
+	publishing []outgoing                             // those
+	proposed   int                                    // proposals under way
+	follow     follower                               // where the group's order is followed to
+	timer      Timer                                  // wakes the actor for what time makes due
+	fresh      deliveries                             // for the owner, not acknowledged
+	updating   mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
 }
 
 func newConversationActor(n *Node, e *entry) *conversationActor {
@@ -96,6 +97,8 @@ func (a *conversationActor) active(c actor.Context) {
 		a.timeDue(c)
 	case *clientChanged:
 		a.keys = m.State
+	case *crashed:
+		a.leave(c, ErrUnknownOutcome)
 	case *passivate:
 		a.passivate(c, m)
 	case *actor.Stopping:
@@ -260,10 +263,10 @@ func (a *conversationActor) abandon(err error) {
 		}
 		delete(a.waiters, id)
 	}
-	for _, o := range a.outgoing {
-		o.answer(result{}, err)
+	for _, o := range append(a.publishing, a.outgoing...) {
+		o.answer(result{}, err) // asked again under its command id it is published once, whatever became of this attempt
 	}
-	a.outgoing = nil
+	a.publishing, a.outgoing = nil, nil
 }
 
 // passivate stops the actor unless something is under way. What a passivated conversation has consumed is sealed anew first, so

@@ -25,6 +25,9 @@ var (
 	// ErrNoTransaction means that the transaction is finished, aborted or past its deadline.
 	ErrNoTransaction = errors.New("actors: the transaction is over")
 
+	// ErrActivation means that an actor could not read its log. Nothing was done; the next request tries again.
+	ErrActivation = errors.New("actors: the activation failed")
+
 	// errBounced means that the actor stopped before it saw the mail. The asker activates a successor and asks again.
 	errBounced = errors.New("actors: bounced")
 )

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -82,7 +83,7 @@ func (g *aggregate[S]) diagnose(err error) error {
 	if _, ok := errors.AsType[*events.ErrCorrupt](err); ok {
 		return &CorruptError{Log: g.log.String(), Err: err}
 	}
-	return err
+	return fmt.Errorf("%w: %w", ErrActivation, err)
 }
 
 // saveAnchor writes the anchor at passivation and at a clean stop: from here on, a log that comes back shorter is found out.
@@ -100,7 +101,7 @@ func (g *aggregate[S]) saveAnchor() {
 // stopping refuses whoever still waits inside the actor.
 func (g *aggregate[S]) stopping() {
 	g.entry.leaving.Store(true)
-	g.abandon(errBounced)
+	g.domain.abandon(errBounced)
 }
 
 // env is all that a step may know of the world.

@@ -35,6 +35,9 @@ type transportAnswered struct {
 	err    error
 }
 
+// crashed ends the actor as the death of the process would: what it knew is gone.
+type crashed struct{ note }
+
 // bundleDue says that it is time to offer the bundle again.
 type bundleDue struct{ note }
 
@@ -97,9 +100,7 @@ func (a *conversationActor) beside(call func(context.Context) any) {
 	n.work.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), n.limits.Transport)
 		defer cancel()
-		if out := call(ctx); out != nil {
-			n.runtime.system.Root.Send(self, out)
-		}
+		n.runtime.system.Root.Send(self, call(ctx))
 	})
 }
 
@@ -140,7 +141,7 @@ func (a *conversationActor) sendBundle() {
 		})
 		// A crash here loses nothing: the successor asks who won the epoch, and offers the same bundle if nobody has.
 		if isCrash(err) {
-			return nil
+			return &crashed{}
 		}
 		out.err = err
 		return out
@@ -241,7 +242,7 @@ func (a *conversationActor) register(e conversation.RegisterGroup, failures int)
 			return err
 		})
 		if isCrash(err) {
-			return nil
+			return &crashed{}
 		}
 		return &groupRegistered{effect: e, failures: failures, err: err}
 	})
@@ -283,7 +284,7 @@ func (a *conversationActor) sendProposal(e conversation.SendProposal, failures i
 			return err
 		})
 		if isCrash(err) {
-			return nil
+			return &crashed{}
 		}
 		return &proposalSent{effect: e, failures: failures, err: err}
 	})
@@ -369,7 +370,7 @@ func (a *conversationActor) pump() {
 		messages[i] = batch[i].message
 		messages[i].Group, messages[i].Origin.Client = a.conversation, a.client
 	}
-	a.sending = true
+	a.sending, a.publishing = true, batch
 	hooks, log := a.node.hooks, a.log
 	a.beside(func(ctx context.Context) any {
 		out := &messagesSent{batch: batch}
@@ -379,7 +380,7 @@ func (a *conversationActor) pump() {
 		})
 		// A crash here loses nothing: a caller who asks again under its command id gets the first position.
 		if isCrash(err) {
-			return nil
+			return &crashed{}
 		}
 		out.err = err
 		return out
@@ -387,7 +388,7 @@ func (a *conversationActor) pump() {
 }
 
 func (a *conversationActor) messagesSent(c actor.Context, m *messagesSent) {
-	a.sending = false
+	a.sending, a.publishing = false, nil
 	var again []outgoing
 	for i, o := range m.batch {
 		err := m.err

@@ -435,7 +435,11 @@ func (s *segment) append(ctx context.Context, prepared []*events.Prepared) error
 		return errors.Join(events.ErrUnavailable, err)
 	}
 	defer release()
-	sequences, err := s.node.stores.Log.AppendBatch(ctx, requests)
+	var sequences []uint64
+	err = crossing(ctx, s.node.hooks, events.StepAppendBatch, requests[0].Log, func() (err error) {
+		sequences, err = s.node.stores.Log.AppendBatch(ctx, requests)
+		return err
+	})
 	for i, sequence := range sequences {
 		s.sequences[requests[i].Log] = sequence
 	}
