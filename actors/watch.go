@@ -50,9 +50,8 @@ func (m *members) all() (out []Identity) {
 // watchOrders wakes conversations whose group's order has grown, and clients whose inbox has. One consumer for each partition
 // serves the whole node.
 func (n *Node) watchOrders(ctx context.Context) {
-	for failures := 0; ctx.Err() == nil; failures++ {
+	for ctx.Err() == nil {
 		err := n.delivery.Watch(ctx, func(w delivery.Wake) {
-			failures = 0
 			if w.Group != "" {
 				n.wakeGroup(w.Group)
 			} else {
@@ -63,7 +62,7 @@ func (n *Node) watchOrders(ctx context.Context) {
 			return
 		}
 		n.logger.Warn("watch of the orders ended; it is begun again", "err", err)
-		n.pause(ctx, backoff(failures))
+		n.pause(ctx, time.Second)
 	}
 }
 

@@ -38,7 +38,9 @@ func codeBool(c *syntax.Coder, v *bool) {
 	if b > 1 {
 		c.Fail("boolean is neither 0 nor 1")
 	}
-	*v = b == 1
+	if c.Reading() { // writing must not touch the value: states are shared
+		*v = b == 1
+	}
 }
 
 func codeDigest(c *syntax.Coder, d *ids.Digest) { syntax.Fixed(c, d[:]) }
