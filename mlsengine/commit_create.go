@@ -122,6 +122,12 @@ func (b *committing) setPath(old *LeafNode) error {
 	if err := signed.validateAlone(s); err != nil {
 		return err
 	}
+	if b.in.NewIdentity != nil {
+		// A key that is not that of the public half would shut us out with the next epoch.
+		if err := signed.verifySignature(s, st.context.GroupID, st.committer); err != nil {
+			return err
+		}
+	}
 	st.notePath(signed)
 	st.draft.setLeaf(st.committer, signed)
 	b.commit.Path = &UpdatePath{LeafNode: *signed}

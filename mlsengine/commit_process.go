@@ -30,6 +30,9 @@ func (g *PublicGroup) receive(c *Content, proposals []*Content, env Env) (*stagi
 	if c.Epoch() != g.context.Epoch {
 		return nil, broken(WrongEpoch, "epoch %d, group is in %d", c.Epoch(), g.context.Epoch)
 	}
+	if kind := c.Sender().Type; kind != SenderTypeMember && kind != SenderTypeNewMemberCommit {
+		return nil, broken(UnknownSender, "sender type %d does not commit", kind)
+	}
 	list, err := g.resolve(c.Sender(), commit, proposals)
 	if err != nil {
 		return nil, err
@@ -115,6 +118,9 @@ func (g *Group) ownUpdate(list *proposalList, own OwnUpdates) (held nodeKeys, fr
 		key, err := g.public.suite.ParseHPKEPrivateKey(raw.Expose())
 		if err != nil {
 			return broken(OwnUpdateUnknown, "proposal %x: the key is malformed", []byte(c.ref))
+		}
+		if public, err := g.public.suite.PublicHPKEKey(key); err != nil || !bytes.Equal(public, p.LeafNode.EncryptionKey) {
+			return broken(OwnUpdateUnknown, "proposal %x: the key is that of another leaf", []byte(c.ref))
 		}
 		fresh = []nodeKey{{g.own.Node(), key}}
 		held = held.with(fresh)

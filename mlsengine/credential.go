@@ -21,6 +21,10 @@ const (
 // Code walks the two bytes.
 func (t *CredentialType) Code(c *syntax.Coder) { syntax.Uint16(c, t) }
 
+// isDefault is false for all: every client lists the credential types it
+// supports (§11.1).
+func (t CredentialType) isDefault() bool { return false }
+
 // Credential is what a member presents of its identity (§5.3). Whether to
 // believe it is for the application's authentication service to say.
 type Credential struct {

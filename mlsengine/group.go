@@ -72,7 +72,11 @@ func NewGroup(p GroupParams, env Env) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := leaf.validateInGroup(p.Extensions); err != nil {
+	asked, err := p.Extensions.requirements()
+	if err != nil {
+		return nil, err
+	}
+	if err := leaf.validateInGroup(asked); err != nil {
 		return nil, err
 	}
 	tree := newTree(s, leaf)

@@ -108,10 +108,8 @@ func (k *KeyPackage) validate(s *suite.Suite) error {
 	if err := k.LeafNode.validateAlone(s); err != nil {
 		return err
 	}
-	for i := range k.Extensions {
-		if t := k.Extensions[i].Type; !k.LeafNode.Capabilities.supportsExtension(t) {
-			return broken(KeyPackageExtension, "extension type %d", t)
-		}
+	if t, found := lacking(k.Extensions.types(), k.LeafNode.Capabilities.Extensions); found {
+		return broken(KeyPackageExtension, "extension type %d", t)
 	}
 	if err := k.Extensions.validateUnique(); err != nil {
 		return err

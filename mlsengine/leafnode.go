@@ -36,14 +36,6 @@ func (cap *Capabilities) Code(c *syntax.Coder) {
 	syntax.VectorFunc(c, &cap.Credentials, syntax.Uint16[CredentialType])
 }
 
-func (cap *Capabilities) supportsExtension(t ExtensionType) bool {
-	return t.isDefault() || slices.Contains(cap.Extensions, t)
-}
-
-func (cap *Capabilities) supportsProposal(t ProposalType) bool {
-	return t.isDefault() || slices.Contains(cap.Proposals, t)
-}
-
 func (cap *Capabilities) supportsCredential(t CredentialType) bool {
 	return slices.Contains(cap.Credentials, t)
 }
@@ -162,46 +154,10 @@ func (l *LeafNode) validateAlone(s *suite.Suite) error {
 	if !l.Capabilities.supportsCredential(l.Credential.Type()) {
 		return broken(LeafCredentialUnlisted, "credential type %d", l.Credential.Type())
 	}
-	for i := range l.Extensions {
-		if t := l.Extensions[i].Type; !l.Capabilities.supportsExtension(t) {
-			return broken(LeafExtension, "extension type %d", t)
-		}
+	if t, found := lacking(l.Extensions.types(), l.Capabilities.Extensions); found {
+		return broken(LeafExtension, "extension type %d", t)
 	}
 	return l.Extensions.validateUnique()
-}
-
-// validateInGroup checks a leaf against the group's extensions (§7.3, §13.4).
-func (l *LeafNode) validateInGroup(extensions Extensions) error {
-	for i := range extensions {
-		if t := extensions[i].Type; !l.Capabilities.supportsExtension(t) {
-			return broken(LeafGroupExtension, "extension type %d", t)
-		}
-	}
-	required, err := extensions.RequiredCapabilities()
-	if err != nil || required == nil {
-		return err
-	}
-	return l.Capabilities.satisfies(required)
-}
-
-// satisfies checks the required capabilities of §11.1.
-func (cap *Capabilities) satisfies(required *RequiredCapabilities) error {
-	for _, t := range required.ExtensionTypes {
-		if !cap.supportsExtension(t) {
-			return broken(LeafRequiredCapabilities, "extension type %d", t)
-		}
-	}
-	for _, t := range required.ProposalTypes {
-		if !cap.supportsProposal(t) {
-			return broken(LeafRequiredCapabilities, "proposal type %d", t)
-		}
-	}
-	for _, t := range required.CredentialTypes {
-		if !cap.supportsCredential(t) {
-			return broken(LeafRequiredCapabilities, "credential type %d", t)
-		}
-	}
-	return nil
 }
 
 // validateLifetime checks a published leaf against the clock (§7.2, §7.3).
@@ -247,7 +203,10 @@ func newLeaf(s *suite.Suite, p leafParams, env Env) (*LeafNode, suite.HPKEPrivat
 	if err != nil {
 		return nil, suite.HPKEPrivateKey{}, err
 	}
-	return signed, private, signed.validateAlone(s)
+	if err := signed.validateAlone(s); err != nil {
+		return nil, suite.HPKEPrivateKey{}, err
+	}
+	return signed, private, signed.verifySignature(s, nil, 0) // the identity's two halves may not fit
 }
 
 // renewed is the unsigned leaf that replaces l: with a fresh key, and an

@@ -180,11 +180,30 @@ func TestMisuseIsRefused(t *testing.T) {
 	if _, err := alice.group.Commit(CommitIntent{Framing: Framing{Encrypt: true}}, alice.env); !errors.Is(err, ErrSendBlock) {
 		t.Errorf("encrypted commit without a generation: %v", err)
 	}
+	split := SigningIdentity{Credential: alice.identity.Credential, Key: alice.identity.Key, Public: clients[1].identity.Public}
+	if _, err := alice.group.Commit(CommitIntent{NewIdentity: &split}, alice.env); !errors.Is(err, LeafSignature) {
+		t.Errorf("commit to an identity whose halves do not fit: %v", err)
+	}
+	if _, err := NewGroup(GroupParams{GroupID: GroupID("split"), Suite: 1, Identity: split}, alice.env); !errors.Is(err, LeafSignature) {
+		t.Errorf("a group of an identity whose halves do not fit: %v", err)
+	}
+	if _, err := alice.group.StageCommit(CommitInput{Commit: commitOf(t, alice, Sender{Type: SenderTypeExternal})}, alice.env); !errors.Is(err, UnknownSender) {
+		t.Errorf("a stored commit of an external sender: %v", err)
+	}
 	kp := clients[1]
 	_, err := JoinFromWelcome(&Welcome{CipherSuite: 1}, JoinInput{KeyPackage: kp.keyPackage(t), Secrets: kp.secrets, Identity: alice.identity})
 	if !errors.Is(err, ErrKeyPackageSecrets) {
 		t.Errorf("join as somebody else: %v", err)
 	}
+}
+
+// commitOf is a commit as a log could hold it, of a sender that commits nothing.
+func commitOf(t *testing.T, c *testClient, sender Sender) *Content {
+	t.Helper()
+	a := authenticatedContent{WireFormat: WireFormatPublicMessage, Content: framedContent{
+		GroupID: c.group.GroupID(), Epoch: c.group.Epoch(), Sender: sender, ContentType: ContentTypeCommit, Commit: &Commit{},
+	}}
+	return must(ParseContent(newContent(c.suite, &a, 0).Marshal()))(t)
 }
 
 func TestDamagedStoredStateIsNotAPeersFault(t *testing.T) {

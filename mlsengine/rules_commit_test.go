@@ -1,7 +1,10 @@
 package mlsengine
 
 import (
+	"bytes"
 	"testing"
+
+	"parley/internal/secret"
 )
 
 func keyPackageRuleCases() map[Rule]ruleCase {
@@ -24,6 +27,8 @@ func keyPackageRuleCases() map[Rule]ruleCase {
 			return refusedKeyPackage(t, spoiledKeyPackage(t, "dave", func(_ *testClient, k *KeyPackage) { k.InitKey = k.LeafNode.EncryptionKey }))
 		},
 		KeyPackageInitKeyInvalid: func(t *testing.T) error {
+			lowOrder := spoiledKeyPackage(t, "dave", func(_ *testClient, k *KeyPackage) { k.InitKey = make([]byte, 32) })
+			wantRule(t, KeyPackageInitKeyInvalid, refusedKeyPackage(t, lowOrder))
 			return refusedKeyPackage(t, spoiledKeyPackage(t, "dave", func(_ *testClient, k *KeyPackage) { k.InitKey = k.InitKey[1:] }))
 		},
 		KeyPackageExtension: func(t *testing.T) error {
@@ -219,6 +224,10 @@ func commitListRuleCases() map[Rule]ruleCase {
 		OwnUpdateUnknown: func(t *testing.T) error {
 			clients := newTestGroup(t, 1, "alice", "bob")
 			proposed := must(clients[1].group.Propose(&Update{}, Framing{}, clients[1].env))(t)
+			r := rogueCommit{proposals: byReference(proposed.Content), known: []*Content{proposed.Content}}
+			clients[1].updates[string(proposed.Ref)] = secret.New(bytes.Repeat([]byte{7}, 32)) // of another leaf
+			wantRule(t, OwnUpdateUnknown, r.refused(t, clients))
+			delete(clients[1].updates, string(proposed.Ref))
 			return (&rogueCommit{proposals: byReference(proposed.Content), known: []*Content{proposed.Content}}).refused(t, clients)
 		},
 		GroupEnded: func(t *testing.T) error {

@@ -54,6 +54,7 @@ func leafRuleCases() map[Rule]ruleCase {
 		LeafKey: func(t *testing.T) error {
 			wantRule(t, LeafKey, refusedPathLeaf(t, func(l *LeafNode) { l.EncryptionKey = l.EncryptionKey[1:] }))
 			wantRule(t, LeafKey, refusedUpdate(t, func(l *LeafNode) { l.SignatureKey = l.SignatureKey[1:] }))
+			wantRule(t, LeafKey, refusedUpdate(t, func(l *LeafNode) { l.EncryptionKey = make([]byte, 32) })) // nobody could encrypt to it
 			return refusedKeyPackage(t, spoiledKeyPackage(t, "dave", func(_ *testClient, k *KeyPackage) { k.LeafNode.EncryptionKey = make([]byte, 31) }))
 		},
 		LeafVersion: func(t *testing.T) error {

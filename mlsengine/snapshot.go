@@ -239,6 +239,9 @@ func (p *storedPrivate) Code(c *syntax.Coder) {
 	codeFormat(c, privateFormat)
 	syntax.Uint32(c, &p.own)
 	syntax.Uint8(c, &p.retired)
+	if p.retired > 1 {
+		c.Fail("a boolean that is neither 0 nor 1")
+	}
 	syntax.Vector(c, &p.keys)
 	p.secrets.Code(c)
 	syntax.Vector(c, &p.past)
@@ -276,7 +279,8 @@ func RestoreGroup(pub *PublicGroup, private []byte) (*Group, error) {
 	}
 	for _, k := range p.keys {
 		key, err := pub.suite.ParseHPKEPrivateKey(k.raw.Expose())
-		if err != nil || int(k.node) >= len(pub.tree.nodes) {
+		ordered := len(g.keys) == 0 || g.keys[len(g.keys)-1].node < k.node
+		if err != nil || !ordered || int(k.node) >= len(pub.tree.nodes) {
 			return nil, storedError("private state", errNodeKey)
 		}
 		g.keys = append(g.keys, nodeKey{k.node, key})

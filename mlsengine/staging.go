@@ -252,16 +252,20 @@ func (st *staging) checkMembers() error {
 // checkExtensions checks that the members support the group's extensions and
 // what they require (§12.1.7, §13.4): all of them when the extensions changed.
 func (st *staging) checkExtensions(changed []LeafIndex) error {
+	asked, err := st.context.Extensions.requirements()
+	if err != nil {
+		return err
+	}
 	if st.effects.ContextChanged {
 		for i, leaf := range st.draft.members {
-			if err := leaf.validateInGroup(st.context.Extensions); err != nil {
+			if err := leaf.validateInGroup(asked); err != nil {
 				return broken(GroupContextRequirements, "leaf %d: %v", i, err)
 			}
 		}
 		return nil
 	}
 	for _, i := range changed {
-		if err := st.draft.leaf(i).validateInGroup(st.context.Extensions); err != nil {
+		if err := st.draft.leaf(i).validateInGroup(asked); err != nil {
 			return err
 		}
 	}

@@ -43,11 +43,15 @@ func (t *RatchetTree) verifyParents() error {
 }
 
 func (t *RatchetTree) verifyLeaves(groupID GroupID, extensions Extensions) error {
+	asked, err := extensions.requirements()
+	if err != nil {
+		return err
+	}
 	for i, leaf := range t.Members {
 		if err := leaf.validateAlone(t.suite); err != nil {
 			return err
 		}
-		if err := leaf.validateInGroup(extensions); err != nil {
+		if err := leaf.validateInGroup(asked); err != nil {
 			return err
 		}
 		if err := leaf.verifySignature(t.suite, groupID, i); err != nil {

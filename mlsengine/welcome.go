@@ -121,10 +121,8 @@ func JoinFromWelcome(w *Welcome, in JoinInput) (*Group, error) {
 	if gi.GroupContext.CipherSuite != w.CipherSuite {
 		return nil, broken(WelcomeCipherSuite, "GroupInfo has cipher suite %d", gi.GroupContext.CipherSuite)
 	}
-	for i := range gi.GroupContext.Extensions {
-		if t := gi.GroupContext.Extensions[i].Type; !in.KeyPackage.LeafNode.Capabilities.supportsExtension(t) {
-			return nil, broken(GroupInfoExtension, "extension type %d", t)
-		}
+	if t, found := lacking(gi.GroupContext.Extensions.types(), in.KeyPackage.LeafNode.Capabilities.Extensions); found {
+		return nil, broken(GroupInfoExtension, "extension type %d", t)
 	}
 	public, err := NewPublicGroup(gi, in.Tree)
 	if err != nil {

@@ -133,9 +133,14 @@ func (s *Suite) PublicHPKEKey(k HPKEPrivateKey) (HPKEPublicKey, error) {
 }
 
 // ValidateHPKEPublicKey checks the length and, on the NIST curves, that the
-// point is on the curve and not at infinity.
+// point is on the curve and not at infinity. On the others it refuses points of
+// low order: nobody can encrypt to them (RFC 9180 section 7.1.4), so a member
+// with such a key would keep everybody else from updating theirs.
 func (s *Suite) ValidateHPKEPublicKey(pub HPKEPublicKey) error {
 	if _, err := s.kemScheme().UnmarshalBinaryPublicKey(pub); err != nil {
+		return ErrKey
+	}
+	if s.kem.lowOrder(pub) {
 		return ErrKey
 	}
 	return nil
