@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"parley/events"
 	"parley/internal/audit"
@@ -14,6 +15,7 @@ type verifyRow struct {
 	logName
 	Result  string      `json:"result"` // consistent, complete, bad
 	Against string      `json:"against,omitempty"`
+	Notes   []string    `json:"notes,omitempty"`
 	Version uint64      `json:"version"`
 	Digest  string      `json:"digest"`
 	Did     audit.Tally `json:"did"`
@@ -72,7 +74,7 @@ func (s *session) verified(ctx context.Context) ([]events.LogID, error) {
 }
 
 func verifyRowOf(r audit.LogReport) verifyRow {
-	row := verifyRow{logName: nameOf(r.Log), Result: string(r.Result), Against: r.Against, Version: r.Head.Version, Digest: r.Head.Digest.String(), Did: r.Tally}
+	row := verifyRow{logName: nameOf(r.Log), Result: string(r.Result), Against: r.Against, Notes: r.Notes, Version: r.Head.Version, Digest: r.Head.Digest.String(), Did: r.Tally}
 	if r.Finding != nil {
 		row.Bad = &badRow{r.Finding.Version, string(r.Finding.Check), r.Finding.Detail}
 	}
@@ -80,10 +82,14 @@ func verifyRowOf(r audit.LogReport) verifyRow {
 }
 
 func verifyNote(r verifyRow) string {
-	if r.Bad != nil {
-		return fmt.Sprintf("record %d: %s: %s", r.Bad.Version, r.Bad.Check, r.Bad.Detail)
+	notes := r.Notes
+	switch {
+	case r.Bad != nil:
+		notes = append([]string{fmt.Sprintf("record %d: %s: %s", r.Bad.Version, r.Bad.Check, r.Bad.Detail)}, notes...)
+	case r.Against != "":
+		notes = append([]string{r.Against}, notes...)
 	}
-	return r.Against
+	return strings.Join(notes, "; ")
 }
 
 // verdict is the sum of a verification.

@@ -106,10 +106,11 @@ func (h *History) catchUp(ctx context.Context, heads map[events.LogID]events.Hea
 		if !wanted(id) {
 			continue
 		}
-		audit, _, err := h.audit(ctx, id)
+		keys, err := h.keys(ctx, id)
 		if err != nil {
 			return err
 		}
+		audit := events.OpenAudit(h.source, id, keys, events.AuditOptions{})
 		if err := audit.Replay(ctx, heads[id], func(r *events.Record) error { return fn(id, r) }); err != nil {
 			return err
 		}
@@ -118,42 +119,44 @@ func (h *History) catchUp(ctx context.Context, heads map[events.LogID]events.Hea
 	return nil
 }
 
-// audit opens one log with whatever keys there are.
-func (h *History) audit(ctx context.Context, id events.LogID) (*events.Audit, events.Keys, error) {
-	keys, err := h.keys(ctx, id)
-	if errors.Is(err, errNoRing) && !h.strict {
-		keys, err = events.Keys{}, nil // what can be read without it is shown; verification says that it is gone
-	}
-	if err != nil {
-		return nil, keys, err
-	}
-	return events.OpenAudit(h.source, id, keys, events.AuditOptions{}), keys, nil
-}
-
 // errNoRing is a log whose ring is gone, though there are keys to open it with.
 var errNoRing = errors.New("the log has records and no key ring")
 
-// keys loads the ring of a log. Without keys everything but secrets and MACs can still be read.
+// keys loads the ring of a log. Without keys everything but secrets and MACs can still be read; a ring that is gone is shown like no
+// keys, and is a finding where the log is being verified.
 func (h *History) keys(ctx context.Context, id events.LogID) (events.Keys, error) {
 	if h.vault == nil || h.rings == nil {
 		return events.Keys{}, nil
 	}
 	keys, err := events.LoadKeys(ctx, h.rings, h.vault, id)
 	switch {
-	case errors.Is(err, events.ErrNotFound):
+	case errors.Is(err, events.ErrNotFound) && h.strict:
 		return events.Keys{}, errNoRing
+	case errors.Is(err, events.ErrNotFound):
+		return events.Keys{}, nil
 	case errors.Is(err, events.ErrKeyMissing):
 		return events.Keys{}, fmt.Errorf("%w: %w", ErrBadKeys, err)
 	}
 	return keys, err
 }
 
-// replay reads a whole log. It returns the version up to which an anchor vouches for it, 0 without one, and finds a log that is behind
-// its anchor or has another record there.
-func (h *History) replay(ctx context.Context, id events.LogID, fn func(*events.Record) error) (anchored uint64, err error) {
-	audit, keys, err := h.audit(ctx, id)
+// reading is what there is to say of a log beside its records.
+type reading struct {
+	anchored uint64   // version up to which an anchor vouches for it; 0 without one
+	torn     bool     // it ends in what may be the remains of a torn transaction
+	void     []uint64 // records that were declared void, and were not given
+}
+
+// replay reads a whole log, and finds one that is behind its anchor or has another record there.
+func (h *History) replay(ctx context.Context, id events.LogID, fn func(*events.Record) error) (was reading, err error) {
+	keys, err := h.keys(ctx, id)
 	if err != nil {
-		return 0, err
+		return was, err
+	}
+	void := func(r *events.Record) { was.void = append(was.void, r.Version) }
+	audit := events.OpenAudit(h.source, id, keys, events.AuditOptions{Void: void})
+	if err := h.prelude(ctx, id, keys, fn); err != nil {
+		return was, err
 	}
 	anchor, ok := keys.Anchor()
 	met := !ok
@@ -168,5 +171,41 @@ func (h *History) replay(ctx context.Context, id events.LogID, fn func(*events.R
 	if err == nil && !met && audit.Head().Version < anchor.Version {
 		err = flawed(CheckHead, "the log ends at record %d, before its anchor at %d", audit.Head().Version, anchor.Version)
 	}
-	return anchor.Version, err
+	was.anchored, was.torn = anchor.Version, audit.Torn()
+	return was, err
+}
+
+// prelude gives the records that lie before a ring's reach. A ring that was made in place of a lost one knows nothing of what was written
+// under the old one's keys: that is read without keys, and its MACs stay unchecked.
+func (h *History) prelude(ctx context.Context, id events.LogID, keys events.Keys, fn func(*events.Record) error) error {
+	if h.vault == nil {
+		return nil
+	}
+	first, err := firstVersion(ctx, events.OpenAudit(h.source, id, keys, events.AuditOptions{}))
+	if err != nil || first == 1 {
+		return err
+	}
+	open := events.OpenAudit(h.source, id, events.Keys{}, events.AuditOptions{})
+	err = open.Replay(ctx, events.Head{}, func(r *events.Record) error {
+		if first > 0 && r.Version >= first {
+			return errEnough
+		}
+		return fn(r)
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// firstVersion is the version of the first record an audit gives; 0 where it gives none.
+func firstVersion(ctx context.Context, audit *events.Audit) (first uint64, err error) {
+	err = audit.Replay(ctx, events.Head{}, func(r *events.Record) error {
+		first = r.Version
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return first, err
 }

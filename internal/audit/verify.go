@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"parley/events"
+	eventsv1 "parley/events/v1"
 )
 
 // Result is the verdict on a log or on all of them.
@@ -25,7 +26,8 @@ type LogReport struct {
 	Log     events.LogID
 	Head    events.Head
 	Result  Result
-	Against string // Complete: the head it was held against
+	Against string   // Complete: the head it was held against
+	Notes   []string // what is no fault of the history, and worth knowing: losses it tells of, transactions that were torn
 	Tally   Tally
 	Finding *Finding // Bad: the first bad record
 }
@@ -134,8 +136,9 @@ func (v *verification) log(ctx context.Context, id events.LogID) (LogReport, err
 	r := LogReport{Log: id, Result: Consistent}
 	check := v.checker(id, &r.Tally)
 	trusted := v.head == nil // the trusted head was passed
-	anchored, err := v.history.replay(ctx, id, func(rec *events.Record) error {
+	was, err := v.history.replay(ctx, id, func(rec *events.Record) error {
 		r.Tally.Records++
+		r.Notes = append(r.Notes, losses(rec)...)
 		if rec.MACChecked {
 			r.Tally.MACs.Done++
 		} else {
@@ -168,16 +171,41 @@ func (v *verification) log(ctx context.Context, id events.LogID) (LogReport, err
 	if err != nil {
 		return r, err
 	}
+	r.Notes = append(r.Notes, was.notes()...)
 	v.book.read[id] = r.Finding == nil
 	switch {
 	case r.Finding != nil:
 		r.Result = Bad
 	case v.head != nil:
 		r.Result, r.Against = Complete, fmt.Sprintf("complete up to the trusted head at record %d", v.head.Version)
-	case anchored > 0:
-		r.Result, r.Against = Complete, fmt.Sprintf("complete up to the anchor at record %d", anchored)
+	case was.anchored > 0:
+		r.Result, r.Against = Complete, fmt.Sprintf("complete up to the anchor at record %d", was.anchored)
 	}
 	return r, nil
+}
+
+// losses are what a record itself tells of: records or keys that were found missing.
+func losses(r *events.Record) (notes []string) {
+	for _, e := range r.Events {
+		switch b := e.Body.(type) {
+		case *eventsv1.LogRolledBack:
+			notes = append(notes, fmt.Sprintf("record %d tells that records %d to %d were lost", r.Version, b.GetFoundVersion()+1, b.GetAnchorVersion()))
+		case *eventsv1.SecretsLost:
+			notes = append(notes, fmt.Sprintf("record %d tells that the secrets before it were lost", r.Version))
+		}
+	}
+	return notes
+}
+
+// notes words what the reading of a log showed beside its records.
+func (w reading) notes() (notes []string) {
+	for _, version := range w.void {
+		notes = append(notes, fmt.Sprintf("record %d is void: its transaction was torn", version))
+	}
+	if w.torn {
+		notes = append(notes, "it ends in a part of a transaction that never became whole; the next node to open it declares that void")
+	}
+	return notes
 }
 
 // checker verifies the content of one log.

@@ -369,3 +369,37 @@ func TestAMissingPartOfATransactionIsNamed(t *testing.T) {
 		t.Errorf("finding %v", f)
 	}
 }
+
+// When a key ring is lost, what was written under its keys is still told and verified as far as that goes without them.
+func TestALogWhoseRingWasLostIsReadFromItsBeginning(t *testing.T) {
+	ctx := t.Context()
+	id := audittest.Member("ann")
+	h := stored(t, story(t, conversation.WirePlaintext))
+	stores := events.Stores{Log: h.source.(events.Log), Rings: h.rings}
+	if err := h.rings.Delete(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	_, reports := verifyAll(t, h)
+	if f := reports[id].Finding; f == nil || f.Check != CheckRing {
+		t.Fatalf("a ring that is gone: %v", f)
+	}
+	j, err := events.OpenJournal(ctx, stores, h.vault, id, events.JournalOptions{AcceptLoss: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Replay(ctx, events.Head{}, func(*events.Record) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	lost := events.Event{Body: &eventsv1.SecretsLost{Reason: "a test took the ring"}}
+	if _, err := j.Append(ctx, events.Draft{TimeMS: j.TimeMS(), Events: []events.Event{lost}}); err != nil {
+		t.Fatal(err)
+	}
+	report, reports := verifyAll(t, h)
+	got := reports[id]
+	if len(got.Notes) != 1 || got.Notes[0] != "record 13 tells that the secrets before it were lost" {
+		t.Errorf("notes %q", got.Notes)
+	}
+	if report.Result == Bad || got.Tally.Records != 13 || got.Tally.MACs != (Count{Done: 1, Skipped: 12}) || got.Tally.Epochs != 4 {
+		t.Errorf("%s; %+v %v", report.Summary(), got.Tally, got.Finding)
+	}
+}
