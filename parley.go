@@ -203,7 +203,7 @@ func (n *Node) openVault(ctx context.Context) (events.KeyVault, error) {
 	case n.options.KEK != "":
 		vault, err = events.NewStaticKEK(n.options.KEK)
 	case n.options.KEKFile != "":
-		vault, err = events.ReadStaticKEK(n.options.KEKFile)
+		vault, err = events.PrepareStaticKEK(ctx, n.store.Stores(), n.options.KEKFile)
 	case n.options.KeyDir != "":
 		vault, err = events.PrepareKeyDir(ctx, n.store.Stores(), n.options.KeyDir)
 	default:

@@ -68,18 +68,26 @@ func PrepareKeyDir(ctx context.Context, stores Stores, dir string) (*KeyDir, err
 	if err == nil || !errors.Is(err, ErrKeyMissing) {
 		return k, err
 	}
+	if err := needsNoKey(ctx, stores); err != nil {
+		return nil, fmt.Errorf("key directory %s: %w", dir, err)
+	}
+	return CreateKeyDir(dir)
+}
+
+// needsNoKey is ErrKeyMissing where the stores hold anything: it needs the key it was made with, and no other will do.
+func needsNoKey(ctx context.Context, stores Stores) error {
 	rings, err := stores.Rings.List(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the key rings: %w", err)
+		return fmt.Errorf("list the key rings: %w", err)
 	}
 	logs, err := stores.Log.List(ctx, "")
 	if err != nil {
-		return nil, fmt.Errorf("list the logs: %w", err)
+		return fmt.Errorf("list the logs: %w", err)
 	}
 	if len(rings)+len(logs) > 0 {
-		return nil, fmt.Errorf("key directory %s: %w: the store has %d logs and %d rings that need it", dir, ErrKeyMissing, len(logs), len(rings))
+		return fmt.Errorf("%w: the store has %d logs and %d rings that need it", ErrKeyMissing, len(logs), len(rings))
 	}
-	return CreateKeyDir(dir)
+	return nil
 }
 
 // CreateKeyDir makes the directory and its first key. A directory that has
@@ -245,28 +253,32 @@ func (k *KeyDir) NewVersion(context.Context) (string, error) {
 	}
 }
 
-// create draws a key and makes its file, whole or not at all, and never in
-// place of another.
+// create makes the file of a version, never in place of another.
 func (k *KeyDir) create(version string) error {
-	raw := make([]byte, keyBytes)
-	if _, err := rand.Read(raw); err != nil {
-		return fmt.Errorf("draw a shred key: %w", err)
-	}
-	defer clear(raw)
-	temporary, err := os.CreateTemp(k.dir, "new-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("make a shred key: %w", err)
-	}
-	defer os.Remove(temporary.Name())
-	_, err = temporary.WriteString(hex.EncodeToString(raw) + "\n")
-	err = errors.Join(err, temporary.Sync(), temporary.Close())
-	if err != nil {
-		return fmt.Errorf("write shred key %s: %w", version, err)
-	}
-	if err := os.Link(temporary.Name(), k.path(version)); err != nil {
+	if err := createKeyFile(k.path(version)); err != nil {
 		return fmt.Errorf("make shred key %s: %w", version, err)
 	}
 	return k.sync()
+}
+
+// createKeyFile draws a key and makes its file, whole or not at all, readable
+// by its owner only, and never in place of another.
+func createKeyFile(path string) error {
+	raw := make([]byte, keyBytes)
+	if _, err := rand.Read(raw); err != nil {
+		return fmt.Errorf("draw a key: %w", err)
+	}
+	defer clear(raw)
+	temporary, err := os.CreateTemp(filepath.Dir(path), "new-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("make a key file: %w", err)
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.WriteString(hex.EncodeToString(raw) + "\n")
+	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return fmt.Errorf("write a key file: %w", err)
+	}
+	return os.Link(temporary.Name(), path)
 }
 
 // Destroy implements KeyVault: the file is overwritten, synced and unlinked.
@@ -303,8 +315,10 @@ func (k *KeyDir) Destroy(ctx context.Context, version string) error {
 }
 
 // sync makes what was made or removed in the directory last.
-func (k *KeyDir) sync() error {
-	d, err := os.Open(k.dir)
+func (k *KeyDir) sync() error { return syncDir(k.dir) }
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync the key directory: %w", err)
 	}

@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"parley/internal/secret"
@@ -57,6 +60,27 @@ func ReadStaticKEK(path string) (*StaticKEK, error) {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
 	return k, nil
+}
+
+// PrepareStaticKEK reads the key from its file, and makes one if, and only if,
+// there is no file and the stores are empty: a log whose key is gone is never
+// given another one.
+func PrepareStaticKEK(ctx context.Context, stores Stores, path string) (*StaticKEK, error) {
+	k, err := ReadStaticKEK(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
+	if err := needsNoKey(ctx, stores); err != nil {
+		return nil, fmt.Errorf("key file %s: %w", path, err)
+	}
+	// Whoever loses the race for the file reads the winner's key.
+	if err := createKeyFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("make the key-encryption key: %w", err)
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	return ReadStaticKEK(path)
 }
 
 // Current implements KeyVault.
