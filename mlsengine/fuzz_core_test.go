@@ -191,7 +191,7 @@ func FuzzEpochSecrets(f *testing.F) {
 // TestDecodersAllocateInProportionToTheirInput feeds every decoder inputs made
 // to be expensive: headers that promise much, vectors of the smallest elements.
 func TestDecodersAllocateInProportionToTheirInput(t *testing.T) {
-	const size, perByte, constant = 1 << 14, 96, 1 << 14
+	const size, perByte, constant = 1 << 14, 160, 1 << 14
 	inputs := hostileInputs(size)
 	for name, decode := range map[string]decoder{
 		"message": decodeMessage, "content": decodeContent, "private application": decodePrivateContent(ContentTypeApplication),

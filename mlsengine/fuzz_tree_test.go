@@ -172,7 +172,7 @@ func FuzzMaliciousCommit(f *testing.F) {
 }
 
 func TestTreeDecodersAllocateInProportionToTheirInput(t *testing.T) {
-	const size, perByte, constant = 1 << 14, 96, 1 << 16
+	const size, perByte, constant = 1 << 14, 160, 1 << 16
 	w := newFuzzWorld(t)
 	seeds := w.treeSeeds(t)
 	for name, decode := range w.treeDecoders() {
