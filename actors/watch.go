@@ -48,32 +48,17 @@ func (m *members) all() (out []Identity) {
 }
 
 // watchOrders wakes conversations whose group's order has grown, and clients whose inbox has. One consumer for each partition
-// serves the whole node.
+// serves the whole node; the delivery service begins a watch that broke again.
 func (n *Node) watchOrders(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := n.delivery.Watch(ctx, func(w delivery.Wake) {
-			if w.Group != "" {
-				n.wakeGroup(w.Group)
-			} else {
-				n.wakeInbox(w.Client)
-			}
-		})
-		if ctx.Err() != nil {
-			return
+	err := n.delivery.Watch(ctx, func(w delivery.Wake) {
+		if w.Group != "" {
+			n.wakeGroup(w.Group)
+		} else {
+			n.wakeInbox(w.Client)
 		}
-		n.logger.Warn("watch of the orders ended; it is begun again", "err", err)
-		n.pause(ctx, time.Second)
-	}
-}
-
-// pause waits, or returns early when ctx ends.
-func (n *Node) pause(ctx context.Context, d time.Duration) {
-	due := make(chan struct{})
-	timer := n.clock.AfterFunc(d, func() { close(due) })
-	select {
-	case <-due:
-	case <-ctx.Done():
-		timer.Stop()
+	})
+	if ctx.Err() == nil {
+		n.logger.Error("watch of the orders ended", "err", err)
 	}
 }
 

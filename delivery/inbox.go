@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -187,11 +188,15 @@ func (s *Service) Watch(ctx context.Context, fn func(Wake)) error {
 	defer work.Wait()
 	watch := func(stream jetlog.Stream, wake func(jetlog.Wake) Wake) {
 		for attempt := 0; ctx.Err() == nil; attempt++ {
+			var heard atomic.Bool // by any partition's goroutine
 			_ = s.config.Store.Watch(ctx, stream, durable, func(w jetlog.Wake) error {
-				attempt = 0
+				heard.Store(true)
 				fn(wake(w))
 				return nil
 			})
+			if heard.Load() {
+				attempt = 0
+			}
 			backoff(ctx, min(attempt, 8))
 		}
 	}

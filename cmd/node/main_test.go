@@ -76,7 +76,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: up NAME ARG ...")
 	}
 	r := &running{cmd: exec.Command("node", append([]string{"run"}, args[1:]...)...)}
-	r.cmd.Dir, r.cmd.Stderr = ts.MkAbs("."), ts.Stderr()
+	r.cmd.Dir, r.cmd.Stderr = ts.MkAbs("."), os.Stderr // not the script's: the node outlives this command of it
 	out, err := r.cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(r.cmd.Start())

@@ -171,7 +171,9 @@ func readVector[T any](c *Coder, v *[]T, code func(*Coder, *T)) {
 		before := c.pos
 		if len(elements) == cap(elements) {
 			// Doubling: append's slower growth would copy long vectors oftener.
-			elements = slices.Grow(elements, max(len(elements), 4))
+			grown := make([]T, len(elements), max(2*len(elements), 4))
+			copy(grown, elements)
+			elements = grown
 		}
 		elements = append(elements, *new(T))
 		code(c, &elements[len(elements)-1])
