@@ -71,19 +71,22 @@ func verifyOnce() func() {
 // medians are compared, so that a noisy machine disturbs both alike.
 func inV(b *testing.B, operation func()) { inVTimes(b, 64, operation) }
 
-// inVTimes is inV for an operation that is repeated n times in a turn: less
-// often than the unit when it takes long.
+// inVTimes is inV for an operation that is repeated n times in a turn. The
+// turns of the unit are made as long: what else the machine does interrupts a
+// longer turn more often.
 func inVTimes(b *testing.B, n int, operation func()) {
-	const rounds, unitsPerRound = 41, 64
+	const rounds, unitsMin, unitsMax = 41, 64, 4096
 	unit := verifyOnce()
+	perTurn := int(timed(n, operation) / (timed(unitsMin, unit)/unitsMin + 1))
+	perTurn = min(max(perTurn, unitsMin), unitsMax)
 	var ours, units []time.Duration
 	for range rounds {
 		ours = append(ours, timed(n, operation))
-		units = append(units, timed(unitsPerRound, unit))
+		units = append(units, timed(perTurn, unit))
 	}
 	slices.Sort(ours)
 	slices.Sort(units)
-	perOperation, perUnit := float64(ours[rounds/2])/float64(n), float64(units[rounds/2])/unitsPerRound
+	perOperation, perUnit := float64(ours[rounds/2])/float64(n), float64(units[rounds/2])/float64(perTurn)
 	b.ReportMetric(perOperation/perUnit, "V")
 }
 
