@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -46,8 +47,9 @@ type nodesKey struct{}
 
 // running is a node in the background of a script.
 type running struct {
-	cmd  *exec.Cmd
-	said *bufio.Reader
+	cmd    *exec.Cmd
+	said   *bufio.Reader
+	logged bytes.Buffer // its log; read it when the process has ended
 }
 
 // exits runs a program and demands an exit code: exits 2 node nonsense.
@@ -76,7 +78,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: up NAME ARG ...")
 	}
 	r := &running{cmd: exec.Command("node", append([]string{"run"}, args[1:]...)...)}
-	r.cmd.Dir, r.cmd.Stderr = ts.MkAbs("."), os.Stderr // not the script's: the node outlives this command of it
+	r.cmd.Dir, r.cmd.Stderr = ts.MkAbs("."), &r.logged
 	out, err := r.cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(r.cmd.Start())
@@ -84,7 +86,9 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 	r.said = bufio.NewReader(out)
 	line, err := r.said.ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "node ready: ") {
-		ts.Fatalf("the node says %q, %v", line, err)
+		r.cmd.Process.Kill()
+		r.cmd.Wait()
+		ts.Fatalf("the node says %q, %v; its log: %s", line, err, &r.logged)
 	}
 	fmt.Fprint(ts.Stdout(), line)
 	ts.Value(nodesKey{}).(map[string]*running)[args[0]] = r
@@ -99,7 +103,9 @@ func down(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(r.cmd.Process.Signal(syscall.SIGTERM))
 	rest, err := io.ReadAll(r.said)
 	ts.Check(err)
-	ts.Check(r.cmd.Wait())
+	if err := r.cmd.Wait(); err != nil {
+		ts.Fatalf("the node ends with %v; its log: %s", err, &r.logged)
+	}
 	if string(rest) != "node draining\nnode stopped\n" {
 		ts.Fatalf("the node says %q", rest)
 	}
