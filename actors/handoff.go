@@ -33,7 +33,6 @@ func (d Delivery) after(c cursor) bool {
 type cursor struct {
 	version uint64
 	index   int
-	number  uint64 // of the newest message up to there
 }
 
 // deliveriesOf lists what a record tells the owner, in the order of its events.

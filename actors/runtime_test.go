@@ -27,9 +27,8 @@ type question struct{ text string }
 
 // toy runs a behaviour for every question.
 type toy struct {
-	e        *entry
-	behave   func(c actor.Context, e *entry, q *ask[question, string])
-	stranded []*ask[question, string]
+	e      *entry
+	behave func(c actor.Context, e *entry, q *ask[question, string])
 }
 
 func (t *toy) Receive(c actor.Context) {

@@ -152,17 +152,6 @@ func pathRequired(kind ProposalType) bool {
 	return true
 }
 
-// externalSenderMay reports whether an external sender may send such a
-// proposal (§12.1.8).
-func externalSenderMay(kind ProposalType) bool {
-	switch kind {
-	case ProposalTypeAdd, ProposalTypeRemove, ProposalTypePSK, ProposalTypeReInit,
-		ProposalTypeGroupContextExtensions:
-		return true
-	}
-	return false
-}
-
 // proposalOrRefType is the tag of §12.4.
 type proposalOrRefType uint8
 
