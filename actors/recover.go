@@ -10,6 +10,7 @@ import (
 	"parley/conversation"
 	"parley/delivery"
 	"parley/events"
+	"parley/mlsengine"
 )
 
 // recover brings the conversation to where its log and its group's order are: snapshot, records after it, unsealed with the live
@@ -67,7 +68,8 @@ func (a *conversationActor) readLog(ctx context.Context, c actor.Context) error 
 	case errors.Is(err, events.ErrRolledBack):
 		anchor := a.journal.Anchor()
 		return a.mark(c, conversation.MarkRolledBack{
-			AnchorVersion: anchor.Version, FoundVersion: a.journal.Head().Version, Reason: "the log ends before its anchor",
+			AnchorVersion: anchor.Version, FoundVersion: a.journal.Head().Version, Epoch: mlsengine.Epoch(anchor.Epoch),
+			Reason: "the log ends before its anchor",
 		})
 	}
 	return err
@@ -111,7 +113,7 @@ func (a *conversationActor) loadSnapshot(ctx context.Context) (events.Head, erro
 // compareOrder asks the delivery service for the newest own message: one that our log has not reserved means that the log has lost
 // its end, whatever the anchor says.
 func (a *conversationActor) compareOrder(ctx context.Context, c actor.Context) error {
-	if !a.follows() || a.state.Lifecycle != conversation.Active {
+	if !a.follows() {
 		return nil
 	}
 	if a.node.delivery == nil {
@@ -124,9 +126,11 @@ func (a *conversationActor) compareOrder(ctx context.Context, c actor.Context) e
 	if err != nil {
 		return fmt.Errorf("newest own message of group %s: %w", a.conversation, err)
 	}
-	if last.Kind == delivery.KindApplication && last.Epoch == uint64(a.state.Epoch()) && last.Generation >= a.state.Reserved.Application {
+	// Of an epoch that our log has not reached we cannot have said anything either.
+	epoch := uint64(a.state.Epoch())
+	if last.Kind == delivery.KindApplication && (last.Epoch > epoch || last.Epoch == epoch && last.Generation >= a.state.Reserved.Application) {
 		return a.mark(c, conversation.MarkRolledBack{
-			AnchorVersion: a.journal.Anchor().Version, FoundVersion: a.journal.Head().Version,
+			AnchorVersion: a.journal.Anchor().Version, FoundVersion: a.journal.Head().Version, Epoch: mlsengine.Epoch(last.Epoch),
 			Reason: fmt.Sprintf("generation %d of epoch %d was sent and is not reserved", last.Generation, last.Epoch),
 		})
 	}

@@ -18,7 +18,7 @@ type openBatch struct {
 	own           uint32 // own messages seen in the group's order
 	ownGeneration uint32 // own generations of this epoch below this were seen there
 	position      uint64
-	consumed      bool // something was consumed since the step began
+	consumed      bool // something was consumed or reserved since the step began
 }
 
 // follow notes a position of the group's order that is part of the state.
@@ -102,7 +102,7 @@ func (e Entry) size() int {
 // entry takes one entry. A commit comes with the committer's own proposals
 // before it and possibly a message of the new epoch behind it.
 func (w *work) entry(e Entry) error {
-	in := incoming{bytes: e.Message, position: e.Number, ordered: true}
+	in := incoming{bytes: e.Message, position: e.Number, ordered: true, sender: e.Sender}
 	switch e.Kind {
 	case EntryApplication:
 		in.content = mlsengine.ContentTypeApplication
@@ -127,7 +127,7 @@ func (w *work) entry(e Entry) error {
 
 func (w *work) commitEntry(e Entry, in incoming) error {
 	for _, p := range e.Proposals {
-		if err := w.take(incoming{bytes: p, position: e.Number, ordered: true, content: mlsengine.ContentTypeProposal}); err != nil {
+		if err := w.take(incoming{bytes: p, position: e.Number, ordered: true, sender: e.Sender, content: mlsengine.ContentTypeProposal}); err != nil {
 			return err
 		}
 	}
@@ -138,5 +138,5 @@ func (w *work) commitEntry(e Entry, in incoming) error {
 	if len(e.EncryptedMessage) == 0 || w.s.Lifecycle != Active {
 		return nil
 	}
-	return w.take(incoming{bytes: e.EncryptedMessage, position: e.Number, ordered: true, content: mlsengine.ContentTypeApplication})
+	return w.take(incoming{bytes: e.EncryptedMessage, position: e.Number, ordered: true, sender: e.Sender, content: mlsengine.ContentTypeApplication})
 }

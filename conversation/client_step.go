@@ -94,8 +94,11 @@ func (w *clientWork) create() error {
 // recall answers a command whose id is known with its first outcome.
 func (w *clientWork) recall(in ClientInput) (known bool, err error) {
 	command, ok := in.(ClientCommand)
-	if !ok || command.Meta().ID == "" {
+	if !ok {
 		return false, nil
+	}
+	if err := command.Meta().validate(); err != nil || command.Meta().ID == "" {
+		return false, err
 	}
 	first, err := admit(w.s.Commands, refOf(command), w.now())
 	if first == nil || err != nil {

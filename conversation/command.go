@@ -1,6 +1,8 @@
 package conversation
 
 import (
+	"unicode/utf8"
+
 	v1 "parley/events/v1"
 	"parley/internal/syntax"
 	"parley/mlsengine"
@@ -39,12 +41,35 @@ func refOf(c named) CommandRef {
 	return CommandRef{ID: m.ID, Principal: m.Principal, Name: c.Name(), IssuedMs: m.IssuedMs, RequestDigest: m.RequestDigest}
 }
 
+// The bounds of what is remembered of a command, or stands in a record as its cause.
+const (
+	commandIDBytesMax = 256
+	principalBytesMax = 1024
+)
+
+// validate refuses an id or a principal that the log could not hold.
+func (m CommandMeta) validate() error {
+	switch {
+	case len(m.ID) > commandIDBytesMax:
+		return refuse(InvalidCommand, GiveUp, "a command id of %d bytes is longer than %d", len(m.ID), commandIDBytesMax)
+	case len(m.Principal) > principalBytesMax || !utf8.ValidString(m.Principal):
+		return refuse(InvalidCommand, GiveUp, "the principal is longer than %d bytes, or no text", principalBytesMax)
+	}
+	return nil
+}
+
 // recall answers a command whose id is known with its first outcome, and
 // refuses ids that the window does not cover. An encryption is never known: a
 // retry draws a new generation.
 func (w *work) recall(in Input) (known bool, err error) {
 	command, ok := in.(Command)
-	if !ok || command.Meta().ID == "" || command.Name() == (Encrypt{}).Name() {
+	if !ok {
+		return false, nil
+	}
+	if err := command.Meta().validate(); err != nil {
+		return false, err
+	}
+	if command.Meta().ID == "" || command.Name() == (Encrypt{}).Name() {
 		return false, nil
 	}
 	ref := refOf(command)
@@ -61,7 +86,7 @@ func (w *work) recall(in Input) (known bool, err error) {
 
 // admit finds the first outcome of a command, or checks that its id may run.
 func admit(remembered []RememberedCommand, ref CommandRef, nowMs uint64) (*RememberedCommand, error) {
-	if ref.IssuedMs+Window < nowMs {
+	if later(ref.IssuedMs, Window) < nowMs {
 		return nil, refuse(CommandExpired, GiveUp, "issued %d ms ago", nowMs-ref.IssuedMs)
 	}
 	live := 0
@@ -70,7 +95,7 @@ func admit(remembered []RememberedCommand, ref CommandRef, nowMs uint64) (*Remem
 		if r.same(ref) {
 			return r, r.matches(ref)
 		}
-		if r.IssuedMs+Window >= nowMs {
+		if later(r.IssuedMs, Window) >= nowMs {
 			live++
 		}
 	}
@@ -123,6 +148,9 @@ func (w *work) repeat(command Command, first RememberedCommand) error {
 		// The secret itself was never stored. It can be derived again as long as the epoch lasts.
 		if w.s.Epoch() != outcome.epoch {
 			return refuse(OutcomeExpired, GiveUp, "the secret was of epoch %d", outcome.epoch)
+		}
+		if !w.env.LeaseValid {
+			return refuse(LeaseLost, Retry, "this node may no longer hold the conversation")
 		}
 		return w.derive(in)
 	}

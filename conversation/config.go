@@ -1,6 +1,8 @@
 package conversation
 
 import (
+	"unicode/utf8"
+
 	v1 "parley/events/v1"
 	"parley/mlsengine"
 	"parley/mlsengine/suite"
@@ -71,6 +73,14 @@ const (
 	dayMs    = 24 * hourMs
 )
 
+// The bounds of a configuration: what one message of a member may cost the
+// others in keys that are kept, and in keys that are derived.
+const (
+	outOfOrderToleranceMax = 1 << 14
+	forwardDistanceMax     = 1 << 20
+	credentialBytesMax     = 1024
+)
+
 // validate refuses a configuration that names something unknown.
 func (c Config) validate() *CommandError {
 	if _, err := suite.Get(c.CipherSuite); err != nil {
@@ -81,6 +91,12 @@ func (c Config) validate() *CommandError {
 	}
 	if c.Transport != TransportBuiltIn && c.Transport != TransportForeign {
 		return refuse(InvalidConfiguration, GiveUp, "transport %d is unknown", c.Transport)
+	}
+	if !utf8.ValidString(c.Credential) || len(c.Credential) > credentialBytesMax {
+		return refuse(InvalidConfiguration, GiveUp, "the credential's name is too long, or no text")
+	}
+	if c.OutOfOrderTolerance > outOfOrderToleranceMax || c.MaximumForwardDistance > forwardDistanceMax {
+		return refuse(InvalidConfiguration, GiveUp, "an out-of-order tolerance is at most %d, a forward distance %d", outOfOrderToleranceMax, forwardDistanceMax)
 	}
 	if c.PaddingBlock > mlsengine.PaddingMax {
 		return refuse(InvalidConfiguration, GiveUp, "padding block of %d bytes is above %d", c.PaddingBlock, mlsengine.PaddingMax)

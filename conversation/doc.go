@@ -39,8 +39,8 @@
 //	Wipe                  -       yes      yes     yes      yes         yes          yes          yes      -      yes
 //
 // "staged" is Active with an own commit at the transport, "pending" Active with
-// proposals. RolledBack becomes Active with the next epoch of the group: its
-// ratchets are fresh. A step that merges a commit ends the proposals of the
+// proposals. RolledBack becomes Active with the first epoch of the group that
+// the lost records cannot have reached: its ratchets are fresh. A step that merges a commit ends the proposals of the
 // epoch, a rival's commit ends our staged one.
 //
 // Where to look: step.go command.go (dispatch, command ids), lifecycle.go

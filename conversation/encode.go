@@ -9,7 +9,7 @@ import (
 
 // The formats of the encodings below. Another one is refused.
 const (
-	publicFormat  = 1
+	publicFormat  = 2
 	privateFormat = 1
 )
 
@@ -89,6 +89,7 @@ func (p *Public) Code(c *syntax.Coder) {
 	syntax.Uint64(c, &p.Position)
 	syntax.Uint32(c, &p.Reserved.Application)
 	syntax.Uint32(c, &p.Reserved.Handshake)
+	syntax.Uint64(c, &p.Muted)
 	syntax.Uint32(c, &p.OwnOrdered)
 	p.Spool.code(c)
 	syntax.Vector(c, &p.Commands)

@@ -3,6 +3,7 @@ package conversation
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"parley/mlsengine"
 )
@@ -51,11 +52,13 @@ const (
 	CommandExpired    Code = "Expired"
 	CommandFromFuture Code = "CommandFromFuture"
 	CommandMismatch   Code = "CommandMismatch" // the id was used for another request
+	InvalidCommand    Code = "InvalidCommand"  // its id or principal is too long, or the principal is no text
 	OutcomeExpired    Code = "OutcomeExpired"
 	Busy              Code = "Busy"
 
 	// About a message or an entry of the group's order.
-	OrderGap               Code = "OrderGap" // entries are missing in between
+	OrderGap               Code = "OrderGap"   // entries are missing in between
+	NotInOrder             Code = "NotInOrder" // a handshake from elsewhere, in a group that has an order
 	MalformedMessage       Code = "MalformedMessage"
 	WrongGroup             Code = "WrongGroup"
 	WrongEpoch             Code = "WrongEpoch" // of a later epoch
@@ -132,9 +135,11 @@ func refuseRule(code Code, err error) *CommandError {
 // detailBytesMax bounds the text of an error that goes into the log.
 const detailBytesMax = 256
 
+// bounded makes text of anybody's fit for the log: short, and text at all, for
+// a record with a string that is not UTF-8 has no encoding.
 func bounded(text string) string {
 	if len(text) > detailBytesMax {
-		return text[:detailBytesMax]
+		text = text[:detailBytesMax]
 	}
-	return text
+	return strings.ToValidUTF8(text, "\uFFFD")
 }

@@ -38,6 +38,7 @@ func (p *Public) begin(timeMs uint64) {
 func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 	switch e := body.(type) {
 	case *v1.ConversationCreated:
+		p.Position = 0 // the order of the new group begins
 		return p.enter(e.GetConfig(), group, mlsengine.LeafIndex(e.GetOwnLeaf()), e.GetFacts())
 	case *v1.ConversationJoined:
 		p.Position = e.GetPosition()
@@ -95,7 +96,7 @@ func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, o
 // has not acknowledged yet stays.
 func (p *Public) leaveGroup() {
 	p.Group, p.Fingerprint, p.Past, p.Pending, p.Staged = nil, nil, nil, nil, nil
-	p.Reserved, p.OwnOrdered, p.Consumed, p.SealedMs = Reserved{}, 0, 0, 0
+	p.Reserved, p.Muted, p.OwnOrdered, p.Consumed, p.SealedMs = Reserved{}, 0, 0, 0, 0
 }
 
 // advance enters the next epoch. Every proposal of the old one is void: those
@@ -113,8 +114,8 @@ func (p *Public) advance(e *v1.EpochAdvanced, group *mlsengine.PublicGroup) {
 	p.Consumed, p.SealedMs = 0, p.TimeMs
 	p.note(e.GetMessageDigest())
 	p.follow(e.GetPosition(), 0)
-	if p.Lifecycle == RolledBack {
-		p.Lifecycle = Active // every ratchet of the new epoch is fresh, so nothing that was lost can be used twice
+	if p.Lifecycle == RolledBack && group.Epoch() > p.Muted {
+		p.Lifecycle, p.Muted = Active, 0 // nothing that was lost knew this epoch, so none of its keys can be used twice
 	}
 }
 
@@ -167,6 +168,11 @@ func (p *Public) evolveProposals(body events.Body) {
 		}
 		p.note(e.GetMessageDigest())
 	case *v1.ProposalCleared:
+		// Should it stand in the order after all, it is no duplicate: others may commit it.
+		if i := p.pendingIndex(e.GetRef()); i >= 0 {
+			digest := p.Pending[i].Digest
+			p.Recent = slices.DeleteFunc(slices.Clone(p.Recent), func(d ids.Digest) bool { return d == digest })
+		}
 		p.Pending = slices.DeleteFunc(slices.Clone(p.Pending), func(q PendingProposal) bool { return bytes.Equal(q.Ref, e.GetRef()) })
 	}
 }
@@ -246,6 +252,7 @@ func (p *Public) reserve(e *v1.GenerationsReserved) {
 	switch mlsengine.ContentType(e.GetContentType()) {
 	case mlsengine.ContentTypeApplication:
 		p.Reserved.Application = max(p.Reserved.Application, end)
+		p.Consumed += e.GetCount() // what was sent with them stays readable with the private state of before
 	default:
 		p.Reserved.Handshake = max(p.Reserved.Handshake, end)
 	}
@@ -282,6 +289,7 @@ func (p *Public) evolveLifecycle(body events.Body) {
 		p.follow(e.GetPosition(), 0)
 	case *v1.LogRolledBack:
 		p.Lifecycle = RolledBack
+		p.Muted = max(p.Muted, p.Epoch(), mlsengine.Epoch(e.GetEpoch()))
 		p.Staged = nil
 	case *v1.SecretsLost:
 		p.Lifecycle = SecretsLost

@@ -199,6 +199,7 @@ type Burn struct {
 type MarkRolledBack struct {
 	AnchorVersion uint64
 	FoundVersion  uint64
+	Epoch         mlsengine.Epoch // the newest in which what is lost may have spoken: the anchor's
 	Reason        string
 }
 

@@ -23,7 +23,16 @@ const (
 
 func lifetimeFrom(nowMs, seconds uint64) mlsengine.Lifetime {
 	now := nowMs / 1000
-	return mlsengine.Lifetime{NotBefore: now - min(now, lifetimeMargin), NotAfter: now + seconds}
+	return mlsengine.Lifetime{NotBefore: now - min(now, lifetimeMargin), NotAfter: later(now, seconds)}
+}
+
+// later is a time after another one, at the latest the end of time: an age of
+// "for ever" must not come round to the past.
+func later(t, age uint64) uint64 {
+	if end := t + age; end >= t {
+		return end
+	}
+	return ^uint64(0)
 }
 
 // capabilities are what our leaves state: both credential types, so that
@@ -281,7 +290,7 @@ func (w *work) exportSecret(in ExportSecret) error {
 	if err := w.derive(in); err != nil {
 		return err
 	}
-	body := &v1.SecretExported{Length: uint32(in.Length), Label: in.label(), Epoch: uint64(w.s.Epoch())}
+	body := &v1.SecretExported{Length: uint32(in.Length), Label: bounded(in.label()), Epoch: uint64(w.s.Epoch())}
 	if err := w.emit(event{body: body}); err != nil {
 		return err
 	}
@@ -313,13 +322,17 @@ func (w *work) derive(in ExportSecret) error {
 const exportMax = 1<<16 - 1
 
 // markRolledBack says that the log lost its end. Which generations were used
-// is no longer known, so nothing is sent in this epoch.
+// is no longer known, so nothing is sent in this epoch, nor in later ones that
+// the lost records had reached: following the order leads into them again,
+// with the same keys.
 func (w *work) markRolledBack(in MarkRolledBack) error {
-	if w.s.Lifecycle != Active {
+	if w.s.Lifecycle != Active && (w.s.Lifecycle != RolledBack || in.Epoch <= w.s.Muted) {
 		return nil
 	}
 	staged := w.s.Staged
-	body := &v1.LogRolledBack{AnchorVersion: in.AnchorVersion, FoundVersion: in.FoundVersion, Reason: bounded(in.Reason)}
+	body := &v1.LogRolledBack{
+		AnchorVersion: in.AnchorVersion, FoundVersion: in.FoundVersion, Epoch: uint64(in.Epoch), Reason: bounded(in.Reason),
+	}
 	if err := w.emit(event{body: body}); err != nil {
 		return err
 	}
@@ -419,6 +432,7 @@ func (w *work) reserve(ct mlsengine.ContentType, n uint32) (*mlsengine.SendBlock
 		return nil, refuse(UpdateRequired, Retry, "no generations are left in epoch %d", w.s.Epoch())
 	}
 	w.s.Private = w.s.Private.withGroup(group)
+	w.batch.consumed = true
 	body := &v1.GenerationsReserved{Epoch: uint64(w.s.Epoch()), ContentType: uint32(ct), From: uint32(from), Count: n}
 	return block, w.emit(event{body: body})
 }

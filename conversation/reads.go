@@ -43,7 +43,7 @@ func (p Public) CheckpointDue(nowMs uint64) bool {
 	if !p.Exists() {
 		return false
 	}
-	if p.Consumed >= CheckpointEvery || p.Consumed > 0 && nowMs >= p.SealedMs+CheckpointAfterMs {
+	if p.Consumed >= CheckpointEvery || p.Consumed > 0 && nowMs >= later(p.SealedMs, CheckpointAfterMs) {
 		return true
 	}
 	return len(p.agedEpochs(nowMs)) > 0
@@ -60,7 +60,7 @@ func (p Public) CheckpointAt() uint64 {
 		at = p.SealedMs + CheckpointAfterMs
 	}
 	if n := len(p.Past); n > 0 && p.Config.PastEpochAgeMs > 0 {
-		if aged := p.Past[n-1].EndedMs + p.Config.PastEpochAgeMs; at == 0 || aged < at {
+		if aged := later(p.Past[n-1].EndedMs, p.Config.PastEpochAgeMs); at == 0 || aged < at {
 			at = aged
 		}
 	}
@@ -71,7 +71,7 @@ func (p Public) CheckpointAt() uint64 {
 func (p Public) agedEpochs(nowMs uint64) []mlsengine.Epoch {
 	var aged []mlsengine.Epoch
 	for _, past := range p.Past {
-		if p.Config.PastEpochAgeMs > 0 && nowMs >= past.EndedMs+p.Config.PastEpochAgeMs {
+		if p.Config.PastEpochAgeMs > 0 && nowMs >= later(past.EndedMs, p.Config.PastEpochAgeMs) {
 			aged = append(aged, past.Group.Epoch())
 		}
 	}
@@ -101,7 +101,7 @@ func (p Public) SpoolExpiry() uint64 {
 	if p.Config.SpoolAgeMs == 0 || len(p.Spool.Marks) == 0 {
 		return 0
 	}
-	return p.Spool.Marks[0].LastMs + p.Config.SpoolAgeMs
+	return later(p.Spool.Marks[0].LastMs, p.Config.SpoolAgeMs)
 }
 
 // SpoolVersion is the version of the oldest record that may hold a message
@@ -114,12 +114,19 @@ func (p Public) SpoolVersion() uint64 {
 	return p.Spool.Marks[0].Version
 }
 
-// Anchor is what the ring has to know of the state.
+// Anchor is what the ring has to know of the state. While we are muted it keeps
+// saying so: should the log lose its end once more, then the reason with it.
 func (p Public) Anchor() events.Anchor {
+	if p.Lifecycle == RolledBack {
+		return events.Anchor{Epoch: uint64(p.Muted), ApplicationReserved: everyGeneration, HandshakeReserved: everyGeneration}
+	}
 	return events.Anchor{
 		Epoch: uint64(p.Epoch()), ApplicationReserved: p.Reserved.Application, HandshakeReserved: p.Reserved.Handshake,
 	}
 }
+
+// everyGeneration stands for not knowing which ones are left.
+const everyGeneration = ^uint32(0)
 
 // EpochAuthenticator is the epoch authenticator (§8.7), nil without secrets.
 func (s State) EpochAuthenticator() []byte {

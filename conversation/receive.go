@@ -15,7 +15,8 @@ import (
 type incoming struct {
 	bytes    []byte
 	position uint64
-	ordered  bool // it stands in the group's order: what was accepted there binds us
+	ordered  bool         // it stands in the group's order: what was accepted there binds us
+	sender   ids.ClientID // who the order says sent it; empty: it does not say
 	content  mlsengine.ContentType
 	message  *mlsengine.Message
 	digest   ids.Digest
@@ -73,6 +74,9 @@ func (w *work) take(in incoming) error {
 	case mlsengine.ContentTypeApplication:
 		return w.takeApplication(in)
 	case mlsengine.ContentTypeProposal, mlsengine.ContentTypeCommit:
+		if !in.ordered && w.s.Config.Transport == TransportBuiltIn {
+			return w.refuseMessage(in, NotInOrder, nil) // one commit per epoch: the order's
+		}
 		return w.takeHandshake(in)
 	}
 	return w.refuseMessage(in, MalformedMessage, nil)
@@ -130,11 +134,18 @@ func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine
 }
 
 // ownApplication counts an own message that the order has: it is not consumed,
-// for its key was gone when it was sent.
+// for its key was gone when it was sent. For the same reason nothing proves it:
+// every member can put our leaf and any generation into the sender data. So it
+// counts only if we are who sent it, and under a generation that we reserved;
+// else somebody could keep us from seeing how far ahead of the order we are.
 func (w *work) ownApplication(in incoming, group *mlsengine.Group) error {
 	_, generation, err := group.SenderOf(in.message)
 	if err != nil {
 		return w.refuseMessage(in, messageCode(err), err)
+	}
+	forged := in.sender != "" && in.sender != w.s.Client
+	if forged || w.s.Lifecycle == Active && group.Epoch() == w.s.Epoch() && uint32(generation) >= w.s.Reserved.Application {
+		return w.refuseMessage(in, OwnMessage, nil)
 	}
 	w.batch.own++
 	if group.Epoch() == w.s.Epoch() {
@@ -261,7 +272,8 @@ func (w *work) takeProposal(in incoming, o opened) error {
 	if w.s.pendingIndex(o.content.ProposalRef()) >= 0 {
 		return w.refuseMessage(in, DuplicateMessage, nil)
 	}
-	if len(w.s.Pending) >= PendingMax {
+	// The order has bounds of its own. Refusing what it holds would leave us behind with the next commit.
+	if n := len(w.s.Pending); n >= PendingOrderedMax || n >= PendingMax && !in.ordered {
 		return w.refuseMessage(in, TooManyProposals, nil)
 	}
 	if err := w.flush(); err != nil {

@@ -1,6 +1,8 @@
 package conversation
 
 import (
+	"slices"
+
 	"parley/mlsengine"
 )
 
@@ -19,8 +21,9 @@ func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []m
 	if err != nil {
 		return nil, nil, err
 	}
+	group := w.s.Private.Group
 	check := func(list []*mlsengine.Content) error {
-		return w.s.Private.Group.CheckProposals(list, inline, w.env.PSKs, w.env.engine())
+		return group.CheckProposals(list, inline, w.env.PSKs, w.env.engine())
 	}
 	if check(refs) == nil {
 		return refs, inline, nil
@@ -28,23 +31,40 @@ func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []m
 	if err := check(nil); err != nil {
 		return nil, nil, commitFault(err)
 	}
-	return admissible(nil, refs, check), inline, nil
+	refs = slices.DeleteFunc(slices.Clone(refs), func(c *mlsengine.Content) bool {
+		return group.CheckProposal(c, w.env.engine()) != nil
+	})
+	a := admission{check: check, effort: effortMax}
+	return a.admit(nil, refs), inline, nil
 }
 
-// admissible adds to a list whatever the check lets in, halving what it
-// refuses: few bad ones cost few checks.
-func admissible(list, more []*mlsengine.Content, check func([]*mlsengine.Content) error) []*mlsengine.Content {
-	if len(more) == 0 {
+// effortMax is how many proposals are looked at, each as often as it is, to
+// find out which of them go together.
+const effortMax = 8 * PendingMax
+
+// admission adds to a list whatever the check lets in.
+type admission struct {
+	check  func([]*mlsengine.Content) error
+	effort int // what is left of effortMax
+}
+
+// admit halves what the check refuses: few bad ones cost few checks. Many of
+// them, made to be bad only together, cost no more than the effort; what was
+// not looked at by then stays out.
+func (a *admission) admit(list, more []*mlsengine.Content) []*mlsengine.Content {
+	if len(more) == 0 || a.effort <= 0 {
 		return list
 	}
-	if all := append(list[:len(list):len(list)], more...); check(all) == nil {
+	all := append(list[:len(list):len(list)], more...)
+	a.effort -= len(all)
+	if a.check(all) == nil {
 		return all
 	}
 	if len(more) == 1 {
 		return list
 	}
 	half := len(more) / 2
-	return admissible(admissible(list, more[:half], check), more[half:], check)
+	return a.admit(a.admit(list, more[:half]), more[half:])
 }
 
 // pendingContents reads the pending proposals.

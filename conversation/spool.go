@@ -76,7 +76,7 @@ func (w *work) expireSpool() error {
 	}
 	through := w.s.Spool.Acknowledged
 	for _, m := range w.s.Spool.Marks {
-		if m.LastMs+age <= w.now() {
+		if later(m.LastMs, age) <= w.now() {
 			through = max(through, m.Last)
 		}
 	}

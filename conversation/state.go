@@ -17,7 +17,7 @@ const (
 	Wiped                        // destroyed on request
 	Evicted                      // a commit removed us
 	Unreachable                  // an accepted commit cannot be followed; rejoin
-	RolledBack                   // the log lost its end; no sending in this epoch
+	RolledBack                   // the log lost its end; no sending in the epochs it may have reached
 	SecretsLost                  // the key ring is gone; rejoin
 	Closed                       // an operator restarted the group under another id
 )
@@ -34,7 +34,8 @@ func (l Lifecycle) String() string {
 
 // The bounds of a state. Overflow is a typed outcome.
 const (
-	PendingMax        = 1024      // proposals of an epoch
+	PendingMax        = 1024      // proposals of an epoch that we make or are handed
+	PendingOrderedMax = 1 << 14   // those that the group's order holds: what it lets in, commits may refer to
 	CommandsMax       = 4096      // remembered commands
 	RecentMax         = 64        // digests of handshake messages, to know duplicates
 	SpoolMarksMax     = 256       // spool marks; neighbours merge above it
@@ -74,11 +75,12 @@ type Public struct {
 	Staged       *StagedCommit          // own commit that waits for the transport
 	Position     uint64                 // newest entry of the group's order (or foreign position) that is part of the state
 	Reserved     Reserved               // own generations of this epoch that are spoken for
+	Muted        mlsengine.Epoch        // RolledBack: through this epoch generations may be used of which the log does not know
 	OwnOrdered   uint32                 // own application generations of this epoch below this were seen in the order
 	Spool        Spool
 	Commands     []RememberedCommand // by time of completion
 	Recent       []ids.Digest        // handshake messages that took effect, oldest first
-	Consumed     uint32              // messages consumed since the private state was last sealed
+	Consumed     uint32              // messages consumed and own generations reserved since the private state was last sealed
 	SealedMs     uint64              // when that was
 	Parent       ids.ConversationID
 	Successor    ids.ConversationID // Closed: where the group goes on

@@ -93,7 +93,8 @@ func (w *work) add(e event) error {
 	w.s.Private = w.s.Private.without(e.body)
 	w.s.Live = w.s.Live.after(e.body)
 	switch e.body.(type) {
-	case *v1.GenerationsReserved, *v1.CommitStaged, *v1.ProposalCreated, *v1.EpochAdvanced, *v1.ConversationCreated, *v1.ConversationJoined:
+	case *v1.GenerationsReserved, *v1.CommitStaged, *v1.ProposalCreated, *v1.EpochAdvanced, *v1.ConversationCreated, *v1.ConversationJoined,
+		*v1.LogRolledBack:
 		w.anchored = true
 	}
 	w.events = append(w.events, events.Event{Body: e.body, Secrets: e.secrets, Forget: e.forget})

@@ -351,7 +351,7 @@ func (g *Group) propose(p Proposal, how Framing, env Env) (*Proposed, error) {
 	if err := g.checkSending(env.Identity); err != nil {
 		return nil, err
 	}
-	if err := g.checkProposal(p, env); err != nil {
+	if err := g.checkAlone(committed{proposal: p, sender: MemberSender(g.own)}, env); err != nil {
 		return nil, err
 	}
 	content, err := g.frame(framedContent{ContentType: ContentTypeProposal, Proposal: p}, how, env)
@@ -377,15 +377,15 @@ func (g *Group) checkSending(identity *SigningIdentity) error {
 	return g.checkIdentity(identity)
 }
 
-// checkProposal checks what we propose by the rules a commit would apply, as
-// far as they concern this proposal alone.
-func (g *Group) checkProposal(p Proposal, env Env) error {
-	list := &proposalList{group: g.public, hasPath: true, all: []committed{{proposal: p, sender: MemberSender(g.own)}}}
+// checkAlone checks a proposal by the rules a commit would apply, as far as
+// they concern this proposal alone.
+func (g *Group) checkAlone(c committed, env Env) error {
+	list := &proposalList{group: g.public, hasPath: true, all: []committed{c}}
 	list.committer = Sender{Type: SenderTypeExternal} // somebody else will commit it
 	if err := list.validate(); err != nil {
 		return err
 	}
-	if add, isAdd := p.(*Add); isAdd {
+	if add, isAdd := c.proposal.(*Add); isAdd {
 		return add.KeyPackage.LeafNode.validateLifetime(env)
 	}
 	return nil

@@ -22,6 +22,18 @@ func (g *Group) SenderOf(m *Message) (LeafIndex, Generation, error) {
 	return data.Leaf, data.Generation, nil
 }
 
+// CheckProposal says whether any commit of ours may hold a proposal by
+// reference, as far as that does not depend on the others in it (§12.1).
+func (g *Group) CheckProposal(c *Content, env Env) error {
+	if c.Proposal() == nil {
+		return broken(MalformedContent, "not a proposal")
+	}
+	if err := g.public.checkPlace(c.GroupID(), c.Epoch()); err != nil {
+		return err
+	}
+	return g.checkAlone(committed{c.Proposal(), c.Sender(), c.ProposalRef()}, env)
+}
+
 // CheckProposals says whether a commit of ours may hold these proposals, by
 // reference and by value, as far as that does not depend on its path. It makes
 // nothing: so a committer finds out which proposals of others to leave out.

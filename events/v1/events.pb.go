@@ -4173,6 +4173,7 @@ type LogRolledBack struct {
 	AnchorVersion uint64                 `protobuf:"varint,1,opt,name=anchor_version,json=anchorVersion,proto3" json:"anchor_version,omitempty"`
 	FoundVersion  uint64                 `protobuf:"varint,2,opt,name=found_version,json=foundVersion,proto3" json:"found_version,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4226,6 +4227,13 @@ func (x *LogRolledBack) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *LogRolledBack) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 type SecretsLost struct {
@@ -6289,11 +6297,12 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\rOrderFollowed\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12!\n" +
 	"\fown_messages\x18\x02 \x01(\rR\vownMessages\x12%\n" +
-	"\x0eown_generation\x18\x03 \x01(\rR\rownGeneration\"s\n" +
+	"\x0eown_generation\x18\x03 \x01(\rR\rownGeneration\"\x89\x01\n" +
 	"\rLogRolledBack\x12%\n" +
 	"\x0eanchor_version\x18\x01 \x01(\x04R\ranchorVersion\x12#\n" +
 	"\rfound_version\x18\x02 \x01(\x04R\ffoundVersion\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"%\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"%\n" +
 	"\vSecretsLost\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xa6\x01\n" +
 	"\x10CommandCompleted\x12\x12\n" +
