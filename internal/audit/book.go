@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"fmt"
 
 	"parley/events"
 	eventsv1 "parley/events/v1"
@@ -12,6 +13,7 @@ import (
 type book struct {
 	epochs  map[groupEpoch]epochSeen
 	orders  map[ids.ConversationID]*orderSeen
+	follows []follow
 	batches map[batchKey]*batchSeen
 	read    map[events.LogID]bool // logs that were read to their end
 }
@@ -41,8 +43,7 @@ type batchKey struct {
 type batchSeen struct {
 	info *events.BatchInfo
 	seen map[events.LogID]bool
-	by   events.LogID // the first log that told of it, and where
-	at   uint64
+	by   events.LogID // the first log that told of it
 }
 
 func newBook() *book {
@@ -77,23 +78,46 @@ func sameFingerprint(a, b *eventsv1.EpochFacts) bool {
 	return len(a.GetAuthenticatorFingerprint()) == 0 || bytes.Equal(a.GetAuthenticatorFingerprint(), b.GetAuthenticatorFingerprint())
 }
 
-// commit holds the commit that a member followed against the group's order, where that was read and still has the place.
-func (b *book) commit(group ids.ConversationID, position uint64, digest []byte) error {
-	order := b.orders[group]
-	if order == nil || position < order.first || len(digest) == 0 {
-		return nil
+// follow is a commit as a member met it in the group's order.
+type follow struct {
+	by       events.LogID
+	version  uint64
+	position uint64
+	digest   []byte
+}
+
+// followed notes the commit that a member followed, to be compared with the order when that was read.
+func (b *book) followed(f follow) {
+	if f.position > 0 && len(f.digest) > 0 {
+		b.follows = append(b.follows, f)
 	}
-	if position > order.last {
-		return flawed(CheckOrder, "it follows the order to position %d, which ends at %d", position, order.last)
+}
+
+// strayed are the members that followed another commit than the one that stands in the order, each with the first one.
+func (b *book) strayed() []*Finding {
+	var found []*Finding
+	known := map[events.LogID]bool{}
+	for _, f := range b.follows {
+		order := b.orders[f.by.Conversation]
+		if known[f.by] || order == nil || f.position < order.first || !b.read[events.OrderLog(f.by.Conversation)] {
+			continue
+		}
+		var detail string
+		digest, ok := order.commits[f.position]
+		switch {
+		case f.position > order.last:
+			detail = fmt.Sprintf("it follows the order to position %d, which ends at %d", f.position, order.last)
+		case !ok:
+			detail = fmt.Sprintf("the order has no commit at position %d", f.position)
+		case !bytes.Equal(digest[:], f.digest):
+			detail = fmt.Sprintf("the order has another commit at position %d", f.position)
+		default:
+			continue
+		}
+		known[f.by] = true
+		found = append(found, &Finding{f.by, f.version, CheckOrder, detail})
 	}
-	want, ok := order.commits[position]
-	if !ok {
-		return flawed(CheckOrder, "the order has no commit at position %d", position)
-	}
-	if !bytes.Equal(want[:], digest) {
-		return flawed(CheckOrder, "the order has another commit at position %d", position)
-	}
-	return nil
+	return found
 }
 
 // batch notes a record that is one part of a transaction.
@@ -114,7 +138,7 @@ func (b *book) batch(r *events.Record) error {
 	key := batchKey{info.Transaction, info.Segment, info.Participants[0]}
 	seen := b.batches[key]
 	if seen == nil {
-		seen = &batchSeen{info: info, seen: map[events.LogID]bool{}, by: r.Log, at: r.Version}
+		seen = &batchSeen{info: info, seen: map[events.LogID]bool{}, by: r.Log}
 		b.batches[key] = seen
 	}
 	seen.seen[r.Log] = true
@@ -124,15 +148,15 @@ func (b *book) batch(r *events.Record) error {
 	return nil
 }
 
-// tornBatches are the transactions of which a participant's log was read to its end without its record.
-func (b *book) tornBatches() []*Finding {
-	var torn []*Finding
+// missing are the parts of transactions that were not met in logs that were read to their end.
+func (b *book) missing() []*Finding {
+	var missing []*Finding
 	for _, batch := range b.batches {
 		for _, p := range batch.info.Participants {
 			if !batch.seen[p.Log] && b.read[p.Log] {
-				torn = append(torn, &Finding{p.Log, p.Version, CheckBatch, "it is missing from a transaction that log " + batch.by.String() + " has part of"})
+				missing = append(missing, &Finding{p.Log, p.Version, CheckBatch, "it is missing from a transaction that log " + batch.by.String() + " has part of"})
 			}
 		}
 	}
-	return torn
+	return missing
 }

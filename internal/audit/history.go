@@ -175,6 +175,16 @@ func (h *History) replay(ctx context.Context, id events.LogID, fn func(*events.R
 	return was, err
 }
 
+// has tells whether a log has a record of that version by now.
+func (h *History) has(ctx context.Context, id events.LogID, version uint64) (bool, error) {
+	err := h.Records(ctx, id, AtVersion(version), func(*events.Record) error { return nil })
+	var missing *NotThereError
+	if errors.As(err, &missing) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // prelude gives the records that lie before a ring's reach. A ring that was made in place of a lost one knows nothing of what was written
 // under the old one's keys: that is read without keys, and its MACs stay unchecked.
 func (h *History) prelude(ctx context.Context, id events.LogID, keys events.Keys, fn func(*events.Record) error) error {

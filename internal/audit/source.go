@@ -139,7 +139,7 @@ func (h *History) connect(ctx context.Context, url string, o jetlog.ConnectOptio
 	return nil
 }
 
-// Logs are the logs of the source: orders first, for members are held against them, then clients and their conversations.
+// Logs are the logs of the source: those of the delivery service first, then clients with their conversations.
 func (h *History) Logs(ctx context.Context) ([]events.LogID, error) {
 	logs, err := h.list(ctx)
 	if err != nil {

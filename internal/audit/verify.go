@@ -78,8 +78,8 @@ func unchecked(c Count) string {
 	return fmt.Sprintf(" (%d unchecked)", c.Skipped)
 }
 
-// Verify checks logs one after another and reports on each. Orders should come before the members that followed them, as Logs has it. A
-// bad history is in the report; an error is a store that could not be read.
+// Verify checks logs one after another, then what they say of each other, and reports on each. A bad history is in the report; an error
+// is a store that could not be read. A log that is being written to is verified as far as it had come.
 func (h *History) Verify(ctx context.Context, logs []events.LogID, head *TrustedHead, each func(LogReport) error) (Report, error) {
 	strict := *h
 	strict.strict = true
@@ -92,18 +92,25 @@ func (h *History) Verify(ctx context.Context, logs []events.LogID, head *Trusted
 	} else if err != nil {
 		v.damage = err
 	}
-	reports := make([]LogReport, 0, len(logs))
-	for _, id := range logs {
-		r, err := v.log(ctx, id)
-		if err != nil {
-			return v.report, fmt.Errorf("log %s: %w", id, err)
+	reports := make([]LogReport, len(logs))
+	// Orders come last: a member follows only what stands in its group's order already, so an order read later has all of it.
+	for _, orders := range []bool{false, true} {
+		for i, id := range logs {
+			if (id.Kind == events.KindOrder) != orders {
+				continue
+			}
+			var err error
+			if reports[i], err = v.log(ctx, id); err != nil {
+				return v.report, fmt.Errorf("log %s: %w", id, err)
+			}
 		}
-		reports = append(reports, r)
 	}
 	if err := v.wrongKeys(len(reports)); err != nil {
 		return v.report, err
 	}
-	v.transactions(reports)
+	if err := v.together(ctx, reports); err != nil {
+		return v.report, err
+	}
 	for _, r := range reports {
 		v.sum(r)
 		if err := each(r); err != nil {
@@ -224,15 +231,29 @@ func (v *verification) checker(id events.LogID, t *Tally) checker {
 	return newMemberCheck(id, v.book, t)
 }
 
-// transactions adds what only shows when all logs were read: parts of transactions that are missing.
-func (v *verification) transactions(reports []LogReport) {
-	for _, torn := range v.book.tornBatches() {
+// together adds what only shows when all logs were read: members that followed another order than the one that stands, and parts of
+// transactions that are missing. Of a log's findings the first record's stays.
+func (v *verification) together(ctx context.Context, reports []LogReport) error {
+	found := v.book.strayed()
+	for _, f := range v.book.missing() {
+		// The log may have been read before the transaction was written; its other parts were found later.
+		there, err := v.history.has(ctx, f.Log, f.Version)
+		if err != nil {
+			return err
+		}
+		if !there {
+			found = append(found, f)
+		}
+	}
+	for _, f := range found {
 		for i := range reports {
-			if reports[i].Log == torn.Log && reports[i].Finding == nil {
-				reports[i].Result, reports[i].Against, reports[i].Finding = Bad, "", torn
+			r := &reports[i]
+			if r.Log == f.Log && (r.Finding == nil || f.Version < r.Finding.Version) {
+				r.Result, r.Against, r.Finding = Bad, "", f
 			}
 		}
 	}
+	return nil
 }
 
 func (v *verification) sum(r LogReport) {

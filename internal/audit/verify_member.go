@@ -19,6 +19,7 @@ type memberCheck struct {
 	book      *book
 	tally     *Tally
 	state     conversation.State
+	version   uint64 // of the record at hand
 	ownLeaf   uint32
 	group     *mlsengine.PublicGroup        // nil before the conversation begins
 	proposals map[string]*mlsengine.Content // of the current epoch, by reference; nil where the signed bytes cannot be read
@@ -30,6 +31,7 @@ func newMemberCheck(id events.LogID, b *book, t *Tally) *memberCheck {
 
 // record checks what the next record says and then folds it.
 func (m *memberCheck) record(r *events.Record) error {
+	m.version = r.Version
 	for _, e := range r.Events {
 		if err := m.event(e); err != nil {
 			return err
@@ -208,9 +210,7 @@ func (m *memberCheck) advanced(e events.Event, b *eventsv1.EpochAdvanced) error 
 	if err != nil {
 		return err
 	}
-	if err := m.book.commit(m.id.Conversation, b.GetPosition(), b.GetMessageDigest()); err != nil {
-		return err
-	}
+	m.book.followed(follow{m.id, m.version, b.GetPosition(), b.GetMessageDigest()})
 	if err := m.enter(next, b.GetFacts(), nil); err != nil {
 		return err
 	}
