@@ -38,7 +38,7 @@ vectors:
 
 # bench prints every figure next to its unit: V, one Ed25519 verification, or F, one fsynced 1 KiB publish, measured in the same run.
 bench:
-	$(GO) test -run '^$$' -bench . -benchtime 1s ./mlsengine ./conversation ./events/jetlog .
+	$(GO) test -run '^$$' -bench . -benchtime 1s -timeout 60m ./mlsengine ./events ./events/jetlog ./delivery .
 
 # fuzz gives every fuzz target FUZZTIME.
 fuzz:
