@@ -114,7 +114,7 @@ func (w *work) entry(e Entry) error {
 		return w.commitEntry(e, in)
 	case EntryRestarted:
 		staged := w.s.Staged
-		if err := w.emit(event{body: &v1.GroupRestarted{Successor: e.Message, Reason: "by an operator"}}); err != nil {
+		if err := w.emitSealed(event{body: &v1.GroupRestarted{Successor: e.Message, Reason: "by an operator"}}, nil); err != nil {
 			return err
 		}
 		return w.abandon(staged, refuse(GroupEnded, GiveUp, "the group goes on as %s", ids.ConversationID(e.Message)))

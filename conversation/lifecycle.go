@@ -366,7 +366,7 @@ func (w *work) markBehind(in MarkBehind) error {
 		Epoch: uint64(w.s.Epoch()), Position: w.s.Position, Rule: "behind",
 		Detail: fmt.Sprintf("the order begins at %d, next would be %d", in.First, w.s.Position+1),
 	}
-	if err := w.emit(event{body: body}); err != nil {
+	if err := w.emitSealed(event{body: body}, nil); err != nil {
 		return err
 	}
 	return w.abandon(staged, refuse(ConversationUnreachable, Rejoin, "the group's order was purged past us"))

@@ -101,11 +101,9 @@ func (p *Private) without(body events.Body) *Private {
 		next.contents = withoutRef(p.contents, e.GetRef())
 	case *v1.CommitAccepted, *v1.CommitRejected, *v1.LogRolledBack:
 		next.staged = secret.Bytes{}
-	case *v1.EpochUnreachable, *v1.GroupRestarted:
-		next.staged, next.updates, next.contents = secret.Bytes{}, nil, nil
 	case *v1.EpochKeysShredded:
 		next.Past = slices.DeleteFunc(slices.Clone(p.Past), func(g *mlsengine.Group) bool { return uint64(g.Epoch()) == e.GetEpoch() })
-	case *v1.ConversationWiped, *v1.MemberEvicted, *v1.SecretsLost:
+	case *v1.ConversationWiped, *v1.MemberEvicted, *v1.SecretsLost, *v1.EpochUnreachable, *v1.GroupRestarted:
 		return nil
 	default:
 		return p

@@ -114,7 +114,7 @@ func (w *work) unreachable(in incoming, cause error) error {
 		body.Rule = rule.Rule.Code()
 	}
 	staged := w.s.Staged
-	if err := w.emit(event{body: body}); err != nil {
+	if err := w.emitSealed(event{body: body}, nil); err != nil { // what is of no use any more must not be kept until the rejoin
 		return err
 	}
 	w.note(Outcome{
