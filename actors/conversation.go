@@ -194,6 +194,8 @@ func (a *conversationActor) reply(c actor.Context, d finished[conversation.State
 	switch {
 	case d.work.Send && d.result.refusal() == nil && len(d.result.Conversation.Ciphertext) > 0:
 		a.outgoing = append(a.outgoing, newOutgoing(d))
+	case d.work.Send && d.caller != nil && d.result.refusal() != nil && a.follows() && a.node.delivery != nil:
+		a.askIfSent(d)
 	case d.caller == nil:
 	case d.inFlight:
 		meta, _ := d.work.meta()

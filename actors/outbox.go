@@ -417,3 +417,20 @@ func (a *conversationActor) messagesSent(c actor.Context, m *messagesSent) {
 	a.sending = true // until the pause is over
 	a.later(backoff(again[0].tries), &messagesSent{})
 }
+
+// askIfSent looks whether a refused send was carried out when it was asked for first: then it has its first outcome, whatever the
+// conversation has come to since. The caller is answered from beside the actor, which has nothing to do with it any more.
+func (a *conversationActor) askIfSent(d finished[conversation.State]) {
+	n, group, send := a.node, a.conversation, newOutgoing(d)
+	origin := send.message.Origin
+	origin.Client = a.client
+	n.work.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), n.limits.Transport)
+		defer cancel()
+		position, known, err := n.delivery.Known(ctx, group, origin)
+		if known {
+			send.result = result{Position: position}
+		}
+		send.answer(send.result, err)
+	})
+}

@@ -88,6 +88,16 @@ func (s *Service) SubmitMessages(ctx context.Context, ms []Message) ([]Receipt, 
 	return receipts, nil
 }
 
+// Known tells where a group's order has what a client sent under a command id; false where it does not know the id. A message without
+// bytes asks: no sequencer takes one, and a known command is answered before anything else is looked at.
+func (s *Service) Known(ctx context.Context, g GroupID, o Origin) (uint64, bool, error) {
+	position, err := s.position(ctx, &Message{Group: g, Origin: o})
+	if err == nil || passing(err) || errors.Is(err, CommandReused) {
+		return position, err == nil, err
+	}
+	return 0, false, nil
+}
+
 // Transport returns the built-in transport: submissions with the repetitions its contract promises.
 func (s *Service) Transport() Transport { return transport{s} }
 
