@@ -60,7 +60,11 @@ func (a *clientActor) active(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *ask[look, conversation.ClientState]:
 		a.commit(c) // what came before the question is part of the answer
-		m.answer(a.state, nil)
+		if a.gone == nil {
+			m.answer(a.state, nil)
+		} else {
+			m.refuse(errBounced)
+		}
 	case *passivate:
 		a.passivate(c, m)
 	case *actor.Stopping:

@@ -71,6 +71,10 @@ func (a *conversationActor) recovering(c actor.Context) {
 func (a *conversationActor) active(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *ask[look, conversation.State]:
+		if a.copy != nil && a.copy.sealed != nil {
+			a.hold(m) // what is being decided may be durable already: nobody sees the state before it any more
+			return
+		}
 		a.commit(c) // what came before the question is part of the answer
 		if a.gone == nil {
 			m.answer(a.state, nil)

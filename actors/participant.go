@@ -213,8 +213,12 @@ func (g *aggregate[S]) txOutcome(c actor.Context, m *ask[txOutcome, struct{}]) {
 	case txStale, txUnknown:
 		g.leave(c, errBounced) // the successor reads what became of the segment; its first append fences off what is not there yet
 	}
-	if g.gone == nil && q.Release {
+	switch {
+	case g.gone != nil:
+	case q.Release:
 		g.unlock(c)
+	default:
+		g.release(c) // questions that waited for the decision; commands are held again
 	}
 	m.answer(struct{}{}, nil)
 }
