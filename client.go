@@ -180,6 +180,9 @@ func (c *Client) ImportKeyPackage(ctx context.Context, kp KeyPackageImport) erro
 		CommandMeta: c.meta(ctx, "import_key_package", kp.KeyPackage), KeyPackage: kp.KeyPackage,
 		InitKey: secret.New(kp.InitKey), LeafKey: secret.New(kp.LeafKey), SignatureKey: secret.New(kp.SignatureKey),
 	})
+	if err == nil && c.node.delivery != nil {
+		err = c.register(ctx)
+	}
 	return wrap("import key package", err)
 }
 

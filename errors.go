@@ -27,6 +27,7 @@ type Code = conversation.Code
 const (
 	ConversationAlreadyExists = conversation.ConversationAlreadyExists
 	ConversationNotFound      = conversation.ConversationNotFound
+	CredentialRefused         = conversation.CredentialRefused
 	PendingCommit             = conversation.PendingCommit
 	PendingProposals          = conversation.PendingProposals
 	CommitSuperseded          = conversation.CommitSuperseded
@@ -34,6 +35,9 @@ const (
 	OrphanWelcome             = conversation.OrphanWelcome
 	NothingToCommit           = conversation.NothingToCommit
 )
+
+// UnknownIdentity is what an AuthenticationService answers for who it does not know.
+const UnknownIdentity = delivery.UnknownIdentity
 
 // Errors that are no refusals.
 var (

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"parley/conversation"
+	"parley/delivery"
 	"parley/mlsengine"
 )
 
@@ -65,4 +66,13 @@ func KeyPackageLifetime(keyPackage []byte) (notBefore, notAfter uint64, err erro
 		return 0, 0, wrap("key package", err)
 	}
 	return kp.LeafNode.Lifetime.NotBefore, kp.LeafNode.Lifetime.NotAfter, nil
+}
+
+// KeyPackageIdentity reads who a key package claims to be: what an authentication service is asked about. It verifies nothing.
+func KeyPackageIdentity(keyPackage []byte) (Identity, error) {
+	kp, err := mlsengine.ParseKeyPackage(keyPackage)
+	if err != nil {
+		return Identity{}, wrap("key package", err)
+	}
+	return delivery.IdentityOf(kp), nil
 }

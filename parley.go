@@ -48,6 +48,12 @@ type (
 	Config = conversation.Config
 	// Transport carries messages for conversations that a foreign delivery service orders.
 	Transport = delivery.Transport
+	// AuthenticationService decides whether a signature key speaks for a client (RFC 9750).
+	AuthenticationService = delivery.AuthenticationService
+	// Identity is what a credential claims: this client, with this signature key.
+	Identity = delivery.Identity
+	// Registry is the built-in AuthenticationService: the signature keys that were registered for each client.
+	Registry = delivery.Registry
 	// Hooks run before and after every durable step.
 	Hooks = events.Hooks
 	// Step names a durable step; Steps lists them.
@@ -99,7 +105,11 @@ type Options struct {
 	Shares     []uint32
 	ShareCount uint32
 
-	Config            Config    // of conversations joined by being added; zero: DefaultConfig
+	Config Config // of conversations joined by being added; zero: DefaultConfig
+	// Auth says whose credentials are accepted; nil: the built-in registry, which knows the clients that were taken at nodes of this
+	// deployment and whoever was registered (see Node.Registry). An isolated node without Auth believes every credential.
+	Auth AuthenticationService
+
 	Foreign           Transport // for conversations of a foreign delivery service
 	Isolated          bool      // no delivery service: the owner hands every message on himself
 	Clock             Clock
@@ -230,16 +240,27 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	if !n.options.Isolated {
 		n.delivery, err = delivery.Open(ctx, delivery.Config{
-			Store: n.store, Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks, Trust: delivery.TrustRegistered,
+			Store: n.store, Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks, Auth: n.options.Auth,
 			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },
 		})
 		if err != nil {
 			return err
 		}
 		config.Delivery = n.delivery
+		config.Auth = func() actors.Verdicts { return n.delivery.Verdicts() }
+	} else if n.options.Auth != nil {
+		config.Auth = func() actors.Verdicts { return delivery.NewVerdicts(n.options.Auth, n.options.Clock.Now) }
 	}
 	n.actors, err = actors.New(config)
 	return err
+}
+
+// Registry is the built-in authentication service; nil where Options.Auth names another one, or the node is isolated.
+func (n *Node) Registry() *Registry {
+	if n.delivery == nil {
+		return nil
+	}
+	return n.delivery.Registry()
 }
 
 // gather says which stream a member's log lives in: appends of one stream may travel as one batch.

@@ -20,6 +20,7 @@ type conversationActor struct {
 	client       ids.ClientID
 	conversation ids.ConversationID
 	keys         conversation.ClientState // the client's credentials and pre-shared keys
+	verdicts     Verdicts                 // nil: every credential is believed
 	snapshotted  uint64                   // version of the newest public snapshot
 
 	flight     *flight                                // the own commit that is with the transport
@@ -41,6 +42,9 @@ func newConversationActor(n *Node, e *entry) *conversationActor {
 	}
 	a.aggregate = aggregate[conversation.State]{
 		domain: a, node: n, entry: e, log: e.identity.log(), state: conversation.NewState(a.client, a.conversation),
+	}
+	if n.auth != nil {
+		a.verdicts = n.auth()
 	}
 	a.receive = a.recovering
 	return a
@@ -114,7 +118,7 @@ func (a *conversationActor) active(c actor.Context) {
 }
 
 func (a *conversationActor) step(s conversation.State, w work, nowMS uint64) (stepped[conversation.State], error) {
-	t, err := conversation.Step(s, w.Conversation, a.env(s, w.Conversation, nowMS))
+	t, err := a.judged(s, w.Conversation, a.env(s, w.Conversation, nowMS))
 	return stepped[conversation.State]{
 		next: t.Next, timeMS: t.Next.TimeMs, events: t.Events, outbox: t.Outbox, anchor: t.Anchor, inFlight: t.Reply.InFlight,
 		reserved: reserves(s, t.Next), result: result{Conversation: t.Reply},

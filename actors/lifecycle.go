@@ -106,5 +106,5 @@ func (g *aggregate[S]) stopping() {
 
 // env is all that a step may know of the world.
 func (n *Node) env(nowMS uint64, identity *mlsengine.SigningIdentity) conversation.Env {
-	return conversation.Env{NowMs: nowMS, Entropy: n.entropy, Identity: identity, Auth: n.auth, LeaseValid: true}
+	return conversation.Env{NowMs: nowMS, Entropy: n.entropy, Identity: identity, LeaseValid: true}
 }

@@ -31,7 +31,7 @@ type Config struct {
 	Placement Placement          // nil: this node owns everything
 	Clock     Clock              // nil: the system's
 	Entropy   Entropy            // nil: the operating system's
-	Auth      conversation.Authenticator
+	Auth      func() Verdicts    // makes one conversation's table; nil: every credential is believed
 	Limits    Limits
 	Hooks     events.Hooks
 	Logger    *slog.Logger
@@ -54,7 +54,7 @@ type Node struct {
 	placement  Placement
 	clock      Clock
 	entropy    Entropy
-	auth       conversation.Authenticator
+	auth       func() Verdicts
 	limits     Limits
 	hooks      events.Hooks
 	logger     *slog.Logger

@@ -17,6 +17,9 @@ type Identity struct {
 	SignatureKey   []byte
 }
 
+// IdentityOf is who a key package claims to be.
+func IdentityOf(kp *mlsengine.KeyPackage) Identity { return identityOf(&kp.LeafNode) }
+
 // AuthenticationService decides whether a signature key speaks for a client (RFC 9750, the AS). No credential is accepted without it.
 //
 // Its verdict binds where a credential is first accepted: when key packages are published, when a member is about to be added, when somebody

@@ -3,16 +3,20 @@ package delivery
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"parley/internal/ids"
 	"parley/mlsengine"
 )
 
-// Verdicts are answers of the authentication service that were had before: the table in which a conversation's Step, which waits for
+// Verdicts are answers of an authentication service that were had before: the table in which a conversation's Step, which waits for
 // nothing, looks up whom to believe. A step that met somebody the table does not know is repeated after Load. It belongs to one goroutine.
 type Verdicts struct {
-	service *Service
+	auth    AuthenticationService
+	clock   func() time.Time
 	known   map[verdictKey]verdict
 	missing []Identity
 }
@@ -28,19 +32,24 @@ type verdict struct {
 }
 
 const (
-	verdictsMax = 4096
-	verdictAge  = time.Minute // so soon a revoked key is refused
+	verdictsKept    = 4096 // beside those that the last step asked for
+	verdictsMax     = 4 * verdictsKept
+	verdictAge      = time.Minute // so soon a revoked key is refused
+	verdictsAtATime = 16
 )
 
-// Verdicts returns an empty table.
-func (s *Service) Verdicts() *Verdicts {
-	return &Verdicts{service: s, known: map[verdictKey]verdict{}}
+// NewVerdicts returns an empty table of a service's verdicts.
+func NewVerdicts(auth AuthenticationService, clock func() time.Time) *Verdicts {
+	return &Verdicts{auth: auth, clock: clock, known: map[verdictKey]verdict{}}
 }
+
+// Verdicts returns an empty table.
+func (s *Service) Verdicts() *Verdicts { return NewVerdicts(s.auth, s.config.Clock) }
 
 // Authenticate implements conversation.Authenticator.
 func (v *Verdicts) Authenticate(c ids.ClientID, credential mlsengine.Credential, signatureKey []byte) bool {
 	found, ok := v.known[verdictKey{c, string(signatureKey)}]
-	if !ok || v.service.config.Clock().Sub(found.from) > verdictAge {
+	if !ok || v.stale(found) {
 		v.missing = append(v.missing, Identity{
 			Client: c, CredentialType: uint16(credential.Type()), Credential: credential, SignatureKey: signatureKey,
 		})
@@ -49,24 +58,49 @@ func (v *Verdicts) Authenticate(c ids.ClientID, credential mlsengine.Credential,
 	return found.ok
 }
 
+func (v *Verdicts) stale(found verdict) bool {
+	age := v.clock().Sub(found.from)
+	return age > verdictAge || age < -verdictAge
+}
+
 // Load asks the authentication service about everybody the last step met for the first time. When it has learnt something that step is to
-// be repeated; its outcome counts for nothing. An error says that a verdict could not be had.
+// be repeated; its outcome counts for nothing. An error says that a verdict could not be had, and that the outcome doubted who deserves none.
 func (v *Verdicts) Load(ctx context.Context) (again bool, err error) {
 	missing := v.missing
 	v.missing = nil
-	if len(v.known)+len(missing) > verdictsMax {
-		clear(v.known)
+	if len(missing) == 0 {
+		return false, nil
 	}
+	if len(v.known) > verdictsKept+len(missing) {
+		for key, found := range v.known {
+			if v.stale(found) {
+				delete(v.known, key)
+			}
+		}
+		if len(v.known) > verdictsMax {
+			clear(v.known)
+		}
+	}
+	asked := map[verdictKey]bool{}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(verdictsAtATime)
 	for _, id := range missing {
 		key := verdictKey{id.Client, string(id.SignatureKey)}
-		if _, ok := v.known[key]; ok && v.service.config.Clock().Sub(v.known[key].from) <= verdictAge {
+		if asked[key] {
 			continue
 		}
-		err := v.service.auth.Authenticate(ctx, id)
-		if err != nil && !errors.Is(err, UnknownIdentity) {
-			return false, err
-		}
-		v.known[key] = verdict{ok: err == nil, from: v.service.config.Clock()}
+		asked[key] = true
+		g.Go(func() error {
+			err := v.auth.Authenticate(ctx, id)
+			if err != nil && !errors.Is(err, UnknownIdentity) {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			v.known[key] = verdict{ok: err == nil, from: v.clock()}
+			return nil
+		})
 	}
-	return len(missing) > 0, nil
+	return true, g.Wait()
 }
