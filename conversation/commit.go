@@ -164,11 +164,30 @@ func (w *work) framing(ct mlsengine.ContentType) (private *Private, block *mlsen
 	if !w.s.Config.encryptsHandshakes() {
 		return w.s.Private, nil, 0, nil
 	}
+	if next, limit := w.s.Reserved.Handshake, w.s.Config.MaximumForwardDistance; next > limit && next-w.s.handshakesOrdered() > limit {
+		return nil, nil, 0, refuse(UpdateRequired, Retry, "%d handshakes of epoch %d never reached the others", next, w.s.Epoch())
+	}
 	generation, group, block, err := w.s.Private.Group.Reserve(ct, 1)
 	if err != nil {
 		return nil, nil, 0, refuse(UpdateRequired, Retry, "no generations are left in epoch %d", w.s.Epoch())
 	}
 	return w.s.Private.withGroup(group), block, uint32(generation), nil
+}
+
+// handshakesOrdered is below which own handshake generation of this epoch the
+// others have read us: commits that were refused and proposals that got lost
+// count toward what they can skip.
+func (s State) handshakesOrdered() uint32 {
+	ordered := uint32(0)
+	for _, q := range s.Pending {
+		if !q.Own || !q.Encrypted || q.Position == 0 {
+			continue
+		}
+		if _, generation, ok := s.PeekSender(q.Message); ok {
+			ordered = max(ordered, generation+1)
+		}
+	}
+	return ordered
 }
 
 // stagedBody is the event of a commit that was made.

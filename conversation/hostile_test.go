@@ -354,3 +354,28 @@ func (w *world) propose(m *member, p mlsengine.Proposal) {
 	}
 	w.append(Entry{Kind: EntryProposal, Message: out.Message, Sender: ids.ClientID(m.name)})
 }
+
+// TestRefusedHandshakesDoNotRunAwayFromTheOthers has commits refused until the
+// others could no longer read the next one, which would be accepted.
+func TestRefusedHandshakesDoNotRunAwayFromTheOthers(t *testing.T) {
+	config := DefaultConfig()
+	config.WirePolicy, config.MaximumForwardDistance = WireCiphertext, 8
+	w, ada, bob := pair(t, config)
+	w.step(ada, ProposeUpdate{CommandMeta: w.meta(ada)})
+	w.everybody()
+	for range 8 {
+		s := mustStep(t, w, ada, ada.state, CommitPending{}).Next
+		tr := mustStep(t, w, ada, s, TransportAnswered{Bundle: s.Staged.Digest, Outcome: TransportAbort})
+		ada.state = tr.Next
+	}
+	w.step(ada, ProposeUpdate{CommandMeta: w.meta(ada)}) // eight are skipped: just in reach
+	w.followAll(bob)
+	if n := len(bob.state.Pending); n != 2 {
+		t.Fatalf("bob has %d proposals", n)
+	}
+	w.refused(ada, ProposeUpdate{}, UpdateRequired) // the second proposal is not known to be in the order yet
+	w.followAll(ada)
+	if tr := mustStep(t, w, ada, ada.state, CommitPending{}); !tr.Reply.InFlight {
+		t.Errorf("once it is: %+v", tr.Reply)
+	}
+}

@@ -262,3 +262,25 @@ func TestSameDrawsGiveTheSameBytes(t *testing.T) {
 		wantBytes(t, id.String(), runs[1], runs[0])
 	}
 }
+
+// TestTheOnlyMemberJoinsAgain removes the last member by the external commit of
+// its own return: between the two the tree is empty.
+func TestTheOnlyMemberJoinsAgain(t *testing.T) {
+	alice := newTestGroup(t, 1, "alice")[0]
+	before := alice.group.Public()
+	gi := must(alice.group.GroupInfo(WithTree, alice.env))(t)
+	back := newTestClient(t, 1, "alice again")
+	back.identity, back.env.Identity = alice.identity, &alice.identity
+	leaf := alice.group.OwnLeaf()
+	message := (&externalJoin{groupInfo: gi, removed: &leaf}).create(t, back)
+	content := alice.open(t, message)
+	if staged := alice.stage(t, content, nil); !staged.Removed || staged.Next != nil {
+		t.Errorf("the old self: %+v", staged)
+	}
+	outside := must(before.StageCommit(content, nil, alice.env))(t)
+	wantBytes(t, "the epoch an outsider sees", outside.Next.Marshal(), back.group.Public().Marshal())
+	wantBytes(t, "the epoch by its delta", must(before.ApplyDelta(outside.Delta))(t).Marshal(), outside.Next.Marshal())
+	if back.group.OwnLeaf() != 0 || len(outside.Next.Members()) != 1 {
+		t.Errorf("leaf %d of %d members", back.group.OwnLeaf(), len(outside.Next.Members()))
+	}
+}
