@@ -159,6 +159,7 @@ func Open(ctx context.Context, o Options) (node *Node, err error) {
 	if err := n.store.Damage(ctx); err != nil {
 		n.options.Logger.Error("the store reports lost data; every log is checked against its anchor when it is activated", "err", err)
 	}
+	n.eraseRings(ctx)
 	return n, n.start(ctx)
 }
 
@@ -309,6 +310,16 @@ func (n *Node) Drain(ctx context.Context) error { return wrap("drain", n.actors.
 // Close drains the node and stops it, and its embedded server.
 func (n *Node) Close(ctx context.Context) error { return wrap("close", n.closeAll(ctx)) }
 
+// eraseRings erases the rings that a crash, or a burst, left behind their successors. Where it cannot, the next start does.
+func (n *Node) eraseRings(ctx context.Context) {
+	if n.store == nil {
+		return
+	}
+	if _, err := n.store.Rings().Sweep(ctx); err != nil {
+		n.options.Logger.Warn("replaced key rings not erased yet", "err", err)
+	}
+}
+
 func (n *Node) closeAll(ctx context.Context) error {
 	var all []error
 	if n.actors != nil {
@@ -317,6 +328,7 @@ func (n *Node) closeAll(ctx context.Context) error {
 	if n.delivery != nil {
 		all = append(all, n.delivery.Close(ctx))
 	}
+	n.eraseRings(ctx)
 	if n.conn != nil {
 		n.conn.Close()
 	}
