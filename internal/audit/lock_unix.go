@@ -28,5 +28,9 @@ func holdStill(path string) (release func(), err error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// A process that is being started holds a copy of f for a moment: the lock is given back by word, not by closing f.
+		syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		f.Close()
+	}, nil
 }

@@ -65,12 +65,12 @@ func start(opts *server.Options) (*Server, error) {
 		return nil, err
 	}
 	if err := forgetIndexes(opts.StoreDir); err != nil {
-		lock.Close()
+		unlockDir(lock)
 		return nil, err
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		lock.Close()
+		unlockDir(lock)
 		return nil, fmt.Errorf("natsd: %w", err)
 	}
 	if opts.LogFile != "" {
@@ -191,5 +191,5 @@ func (s *Server) URL() string {
 func (s *Server) Shutdown() {
 	s.srv.Shutdown()
 	s.srv.WaitForShutdown()
-	s.lock.Close()
+	unlockDir(s.lock)
 }

@@ -28,6 +28,13 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// unlockDir gives a lock back. Closing the file alone would not do: a process that is being started at this moment holds a copy of it until
+// it runs its own program, and the lock with it.
+func unlockDir(f *os.File) {
+	syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	f.Close()
+}
+
 // limitFileSize bounds every file this process writes, as `ulimit -f` does; a write beyond it fails.
 func limitFileSize(bytes uint64) error {
 	limit := syscall.Rlimit{Cur: bytes, Max: bytes}
