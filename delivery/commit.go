@@ -50,6 +50,10 @@ type candidate struct {
 }
 
 func (c *candidate) judge(m *mlsengine.Message) *Error {
+	// Every member holds what travels with a commit beside what is pending.
+	if n := len(c.bundle.Proposals); n > c.s.limits.Pending {
+		return refuse(TooLarge, "%d proposals travel with a commit, at most %d may", n, c.s.limits.Pending)
+	}
 	if m.WireFormat() == mlsengine.WireFormatPrivateMessage {
 		return c.judgeSealed()
 	}

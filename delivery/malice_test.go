@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,6 +68,7 @@ func TestInvalidCommitsOfMembersAreRefused(t *testing.T) {
 		"no welcome for somebody":      {welcoming, func(b *Bundle) { b.Welcome = nil }, "welcome-wrong"},
 		"welcome for somebody else":    {welcoming, func(b *Bundle) { b.Welcome = elsewhere.Welcome }, "welcome-wrong"},
 		"a commit as the welcome":      {welcoming, func(b *Bundle) { b.Welcome = b.Commit }, "welcome-wrong"},
+		"too many proposals":           {good, func(b *Bundle) { b.Proposals = slices.Repeat([][]byte{proposal}, 1025) }, "too-large"},
 		"a proposal nothing refers to": {good, func(b *Bundle) { b.Proposals = [][]byte{proposal} }, "malformed"},
 		"an epoch to come":             {early, func(*Bundle) {}, "wrong-epoch"},
 	}
