@@ -74,11 +74,7 @@ func (p *Prepared) Commit(ctx context.Context, sequence uint64) (*Record, error)
 	if len(j.ring.killed) == 0 && p.anchor == nil && !j.mustSync && j.ring.spares() >= spareKeysLow {
 		return p.record, nil
 	}
-	step := StepAnchor
-	if len(j.ring.killed) > 0 {
-		step = StepKeyDeath
-	}
-	if err := j.writeRing(ctx, step, spareKeys); err != nil {
+	if err := j.secure(ctx); err != nil {
 		// Why is for people only: what the ring write ran into must not be taken for what became of the record.
 		return p.record, fmt.Errorf("after record %d of log %s: %w: %v", p.record.Version, j.id, ErrRingBehind, err)
 	}

@@ -21,13 +21,9 @@ type Keys struct {
 // LoadKeys reads the ring of a log and unwraps it. It writes nothing:
 // ErrNotFound where the log has no ring.
 func LoadKeys(ctx context.Context, rings RingStore, vault KeyVault, id LogID) (Keys, error) {
-	data, _, err := rings.Load(ctx, id)
+	r, err := loadRing(ctx, rings, vault, id)
 	if err != nil {
 		return Keys{}, fmt.Errorf("read the key ring of %s: %w", id, err)
-	}
-	r, err := decodeRing(ctx, vault, id, data)
-	if err != nil {
-		return Keys{}, err
 	}
 	return Keys{mac: r.mac(), ring: r, anchor: r.anchor, life: r.incarnation}, nil
 }

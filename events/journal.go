@@ -77,16 +77,7 @@ func OpenJournal(ctx context.Context, stores Stores, vault KeyVault, id LogID, o
 }
 
 func (j *Journal) loadRing(ctx context.Context) (*ring, error) {
-	data, revision, err := j.stores.Rings.Load(ctx, j.id)
-	if err != nil {
-		return nil, err
-	}
-	r, err := decodeRing(ctx, j.vault, j.id, data)
-	if err != nil {
-		return nil, err
-	}
-	r.revision = revision
-	return r, nil
+	return loadRing(ctx, j.stores.Rings, j.vault, j.id)
 }
 
 // createRing makes the ring that must exist before the first record.
@@ -241,6 +232,7 @@ func (j *Journal) writeRing(ctx context.Context, step Step, spares int) error {
 		if j.head.Version > 0 && j.reached { // while the log is behind its anchor the anchor is the evidence
 			next.anchor.Version, next.anchor.Digest, next.incarnation = j.head.Version, j.head.Digest, j.head.Incarnation
 		}
+		next.asOf = j.head.Version
 		if err := next.addSpares(j.options.Random, spares); err != nil {
 			return err
 		}
@@ -334,7 +326,7 @@ func (j *Journal) adoptTheirs(ctx context.Context) error {
 		return fmt.Errorf("read the key ring of %s again: %w", j.id, err)
 	}
 	merged := j.ring.clone()
-	merged.number, merged.revision = theirs.number, theirs.revision
+	merged.number, merged.revision, merged.asOf, merged.note = theirs.number, theirs.revision, theirs.asOf, theirs.note
 	if theirs.shredVersion != merged.shredVersion {
 		for i := range merged.keys {
 			merged.keys[i].wrapped = nil // wrapped anew by whatever is current now
@@ -378,44 +370,4 @@ func (j *Journal) makeKeys(ctx context.Context, missing int) error {
 		return fmt.Errorf("log %s: %w: %d keys, %d more needed", j.id, ErrRingFull, len(j.ring.keys), missing)
 	}
 	return j.writeRing(ctx, StepRingKeys, want+spareKeys/2)
-}
-
-// WriteAnchor writes the anchor: the head as it is, and what of an epoch is
-// spoken for. It follows durable records and never leads them. What is sent
-// under reserved generations waits for it.
-func (j *Journal) WriteAnchor(ctx context.Context, a Anchor) error {
-	if err := j.usable(); err != nil {
-		return err
-	}
-	j.reserve(a)
-	return j.writeRing(ctx, StepAnchor, spareKeys)
-}
-
-// reserve notes what of an epoch is spoken for. Within an epoch it only grows.
-func (j *Journal) reserve(a Anchor) {
-	anchor := &j.ring.anchor
-	if a.Epoch == anchor.Epoch {
-		a.ApplicationReserved = max(a.ApplicationReserved, anchor.ApplicationReserved)
-		a.HandshakeReserved = max(a.HandshakeReserved, anchor.HandshakeReserved)
-	}
-	anchor.Epoch, anchor.ApplicationReserved, anchor.HandshakeReserved = a.Epoch, a.ApplicationReserved, a.HandshakeReserved
-}
-
-// Sweep kills keys whose time is over and writes the ring if it lags behind
-// the log: what a crash or an unreachable store left undone.
-func (j *Journal) Sweep(ctx context.Context, nowMS uint64) error {
-	if err := j.usable(); err != nil {
-		return err
-	}
-	if j.open == nil { // a record on its way may use a key that looks idle
-		j.ring.sweep(nowMS)
-	}
-	if len(j.ring.killed) == 0 && j.ring.anchor.Version == j.head.Version && !j.mustSync && j.ring.spares() >= spareKeysLow {
-		return nil
-	}
-	step := StepAnchor
-	if len(j.ring.killed) > 0 {
-		step = StepKeyDeath
-	}
-	return j.writeRing(ctx, step, spareKeys)
 }

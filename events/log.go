@@ -48,14 +48,26 @@ type Log interface {
 	Damage(ctx context.Context) error
 }
 
-// RingStore keeps one ring for each log.
+// AnchorWrite is an anchor for one log, sealed by its journal.
+type AnchorWrite struct {
+	Log    LogID
+	Data   []byte
+	Expect uint64 // revision of the anchor it replaces; 0: there is none
+}
+
+// RingStore keeps one ring for each log, and beside it the newest anchor that was stored alone.
 type RingStore interface {
 	// Load reads the ring and its revision from the leader; ErrNotFound.
 	Load(ctx context.Context, id LogID) (data []byte, revision uint64, err error)
 	// Store replaces the ring if its revision is still the expected one (0: there is none), then erases the one before as far
 	// as the store can. ErrConflict where the revision is another. After any other error the outcome is unknown.
 	Store(ctx context.Context, id LogID, data []byte, expect uint64) (revision uint64, err error)
-	// Delete removes the ring.
+	// LoadAnchor reads the anchor beside the ring, and its revision, from the leader; ErrNotFound.
+	LoadAnchor(ctx context.Context, id LogID) (data []byte, revision uint64, err error)
+	// StoreAnchors replaces the anchors of several logs, all or none of them, if each still has the expected revision. ErrConflict
+	// where one has not. After any other error the outcome is unknown. An anchor holds no key: nothing need be erased.
+	StoreAnchors(ctx context.Context, as []AnchorWrite) (revisions []uint64, err error)
+	// Delete removes the ring, and the anchor beside it.
 	Delete(ctx context.Context, id LogID) error
 	// List names every log that has a ring.
 	List(ctx context.Context) ([]LogID, error)

@@ -22,7 +22,7 @@ func (j *Journal) Replay(ctx context.Context, from Head, fn func(*Record) error)
 	if j.unwell != nil {
 		return errors.Join(ErrDead, j.unwell)
 	}
-	watch := &anchorWatch{anchor: j.ring.anchor, life: j.ring.incarnation}
+	watch := &anchorWatch{anchor: j.ring.anchor, asOf: j.ring.asOf, life: j.ring.incarnation}
 	if j.replayed {
 		if from != j.head {
 			return badDraft("log %s was replayed to %v and cannot go on from %v", j.id, j.head, from)
@@ -31,7 +31,7 @@ func (j *Journal) Replay(ctx context.Context, from Head, fn func(*Record) error)
 			return err
 		}
 		// The ring in memory is as of the head, whatever its stored anchor says.
-		watch.anchor.Version, watch.anchor.Digest = j.head.Version, j.head.Digest
+		watch.anchor.Version, watch.anchor.Digest, watch.asOf = j.head.Version, j.head.Digest, j.head.Version
 		if j.head.Version > 0 {
 			watch.life = j.head.Incarnation
 		}
@@ -74,6 +74,7 @@ func (j *Journal) Replay(ctx context.Context, from Head, fn func(*Record) error)
 // anchorWatch compares the records that pass with the anchor of the ring.
 type anchorWatch struct {
 	anchor   Anchor
+	asOf     uint64 // records up to this version were in the ring when it was stored
 	life     Incarnation
 	met      bool // a record of the anchor's incarnation has passed
 	matched  bool // the anchored record itself, or the walk began after it
@@ -112,11 +113,10 @@ func (w *anchorWatch) reached() bool {
 	return w.anchor.Version == 0 || w.outlived || w.matched && !w.undone
 }
 
-// accounted: the ring is as of its anchor and knows what records up to there
-// did to its keys.
+// accounted: the ring knows what the record did to its keys, for it was stored after it.
 func (w *anchorWatch) accounted(head Head) bool {
 	if head.Incarnation == w.life {
-		return head.Version <= w.anchor.Version
+		return head.Version <= w.asOf
 	}
 	return !w.outlived
 }

@@ -43,7 +43,7 @@ type ringKey struct {
 	proven bool
 }
 
-// ring is the key ring of one log, as of a place in that log: its anchor.
+// ring is the key ring of one log, as of a place in that log.
 type ring struct {
 	log          LogID
 	number       uint64 // counts the writes
@@ -51,7 +51,9 @@ type ring struct {
 	shredVersion string
 	incarnation  Incarnation
 	anchor       Anchor
-	origin       Head // where it takes over from a ring that was lost; zero: from the beginning
+	asOf         uint64 // the stored keys are as of the record of this version
+	note         uint64 // revision of the anchor that is stored beside the ring
+	origin       Head   // where it takes over from a ring that was lost; zero: from the beginning
 	keys         []ringKey
 	killed       []deadKey // since the last write
 	recent       int       // where find found something last
@@ -184,7 +186,7 @@ func (r *ring) encode(ctx context.Context, vault KeyVault) ([]byte, error) {
 	}
 	message := &v1.Ring{
 		Format: ringFormat, Client: []byte(r.log.Client), Conversation: []byte(r.log.Conversation), Kind: uint32(r.log.Kind),
-		Revision: r.number + 1, ShredVersion: version, Incarnation: r.incarnation[:], Anchor: anchorMessage(r.anchor),
+		Revision: r.number + 1, ShredVersion: version, Incarnation: r.incarnation[:], Anchor: anchorMessage(r.anchor), AsOf: r.asOf,
 	}
 	if r.origin.Version > 0 {
 		message.Origin = &v1.Origin{Version: r.origin.Version, Digest: r.origin.Digest[:], Sequence: r.origin.Sequence}
@@ -285,6 +287,9 @@ func decodeRing(ctx context.Context, vault KeyVault, log LogID, data []byte) (*r
 		return nil, fmt.Errorf("%w: it is the ring of %s", ErrRingCorrupt, ringLog(message))
 	}
 	r := &ring{log: log, number: message.Revision, shredVersion: message.ShredVersion, anchor: anchorOf(message.Anchor)}
+	if r.asOf = message.AsOf; r.asOf == 0 {
+		r.asOf = r.anchor.Version
+	}
 	copy(r.incarnation[:], message.Incarnation)
 	if o := message.Origin; o != nil {
 		r.origin = Head{Version: o.Version, Sequence: o.Sequence}

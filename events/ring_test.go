@@ -354,6 +354,9 @@ func TestFencedWriterDoesNotTouchTheRing(t *testing.T) {
 	owner, _ := w.replay(conversation)
 	w.append(owner, advanced(1, "p1"))
 	before, revision, _ := w.stores.Rings.Load(t.Context(), conversation)
+	if _, err := stale.Append(t.Context(), events.Draft{Events: []events.Event{advanced(1, "x")}, Anchor: &events.Anchor{Epoch: 1}}); !errors.Is(err, events.ErrFenced) {
+		t.Fatalf("the stale writer's record: %v", err)
+	}
 	if err := stale.WriteAnchor(t.Context(), events.Anchor{Epoch: 0, ApplicationReserved: 99}); !errors.Is(err, events.ErrFenced) {
 		t.Fatalf("the stale writer's anchor: %v", err)
 	}
@@ -401,6 +404,13 @@ func (b *brokenRings) Store(ctx ctx, id events.LogID, data []byte, expect uint64
 		return 0, b.err
 	}
 	return b.RingStore.Store(ctx, id, data, expect)
+}
+
+func (b *brokenRings) StoreAnchors(ctx ctx, as []events.AnchorWrite) ([]uint64, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
+	return b.RingStore.StoreAnchors(ctx, as)
 }
 
 func (b *brokenRings) Load(ctx ctx, id events.LogID) ([]byte, uint64, error) {

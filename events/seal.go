@@ -97,6 +97,7 @@ func wrapAAD(log LogID, id keyID, version string) []byte {
 const (
 	macRecord   = "parley record 0"
 	macRing     = "parley ring 0"
+	macAnchor   = "parley anchor 0"
 	macSnapshot = "parley snapshot 0"
 )
 

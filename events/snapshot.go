@@ -63,7 +63,7 @@ func (j *Journal) SaveSnapshot(ctx context.Context, state []byte) error {
 	if j.head.Version == 0 || !j.reached {
 		return badDraft("a snapshot of log %s at version %d", j.id, j.head.Version)
 	}
-	if j.ring.anchor.Version != j.head.Version || len(j.ring.killed) > 0 {
+	if j.ring.asOf != j.head.Version || len(j.ring.killed) > 0 {
 		if err := j.writeRing(ctx, StepAnchor, spareKeys); err != nil {
 			return err
 		}

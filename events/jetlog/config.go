@@ -56,7 +56,7 @@ const streamBytesMin = 64 << 10
 
 // share is a stream's part of the bytes, in percent: what grows with every message gets most.
 func (s Stream) share() int64 {
-	return [streamCount]int64{StreamLog: 40, StreamOrder: 25, StreamDirectory: 5, StreamInbox: 10, StreamKeys: 8, StreamSnapshots: 12}[s]
+	return [streamCount]int64{StreamLog: 40, StreamOrder: 25, StreamDirectory: 5, StreamInbox: 10, StreamKeys: 8, StreamSnapshots: 10, StreamAnchors: 2}[s]
 }
 
 // maxBytes is the limit of one stream.
@@ -110,6 +110,10 @@ func (c Config) stream(s Stream, partition int) jetstream.StreamConfig {
 		config.DenyPurge = true
 	case StreamSnapshots:
 		config.AllowAtomicPublish = true
+	case StreamAnchors:
+		// The newest one of each log is all that is needed, and it holds no key. No direct gets: it is read from the leader only.
+		config.MaxMsgsPerSubject = 1
+		config.DenyPurge, config.AllowAtomicPublish = true, true
 	}
 	return config
 }

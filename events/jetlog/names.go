@@ -25,22 +25,23 @@ const (
 	StreamInbox                   // NS_IN: inboxes
 	StreamKeys                    // NS_KEYS: rings
 	StreamSnapshots               // NS_SNAP: snapshots
+	StreamAnchors                 // NS_ANCHORS: anchors beside the rings
 
-	streamCount = int(StreamSnapshots) + 1
+	streamCount = int(StreamAnchors) + 1
 )
 
 // suffix and word are how a stream and its subjects are named.
 func (s Stream) suffix() string {
-	return [streamCount]string{"LOG", "DS", "KP", "IN", "KEYS", "SNAP"}[s]
+	return [streamCount]string{"LOG", "DS", "KP", "IN", "KEYS", "SNAP", "ANCHORS"}[s]
 }
 
 func (s Stream) word() string {
-	return [streamCount]string{"log", "ds", "kp", "in", "keys", "snap"}[s]
+	return [streamCount]string{"log", "ds", "kp", "in", "keys", "snap", "anchors"}[s]
 }
 
 // tokens is how many tokens follow the word in a subject of the stream.
 func (s Stream) tokens() int {
-	return [streamCount]int{2, 1, 1, 1, 2, 2}[s]
+	return [streamCount]int{2, 1, 1, 1, 2, 2, 2}[s]
 }
 
 const (
@@ -132,7 +133,7 @@ func (n Names) log(id events.LogID) (place, error) {
 	return place{}, fmt.Errorf("%w: %s", events.ErrBadLog, id.Kind)
 }
 
-// beside is where a log's ring or snapshot is kept.
+// beside is where a log's ring, anchor or snapshot is kept.
 func (n Names) beside(s Stream, id events.LogID) (place, error) {
 	if err := id.Validate(); err != nil {
 		return place{}, err
@@ -157,7 +158,7 @@ func (n Names) place(s Stream, id events.LogID, tokens string) place {
 	return p
 }
 
-// pair is the two tokens by which logs of all kinds share the streams of rings and snapshots.
+// pair is the two tokens by which logs of all kinds share the streams of rings, anchors and snapshots.
 func pair(id events.LogID) string {
 	client, conversation := none, none
 	if id.Client != "" {

@@ -43,7 +43,7 @@ func TestNamesAreFrozen(t *testing.T) {
 		}
 		for _, id := range exampleLogs() {
 			fmt.Fprintf(&out, "%s log of client %q, conversation %q\n", id.Kind, string(id.Client), string(id.Conversation))
-			for _, find := range []func(events.LogID) (string, string, error){n.Subject, n.RingSubject, n.SnapshotSubject} {
+			for _, find := range []func(events.LogID) (string, string, error){n.Subject, n.RingSubject, n.SnapshotSubject, n.AnchorSubject} {
 				stream, subject, err := find(id)
 				if err != nil {
 					t.Fatal(err)

@@ -72,12 +72,16 @@ func (r *Rings) replace(ctx context.Context, msg *nats.Msg, stream string) (uint
 	return r.s.publish(ctx, msg, stream)
 }
 
-// Delete erases a ring; one that does not exist is no error.
+// Delete erases a ring, and removes the anchor beside it first; what does not exist is no error.
 func (r *Rings) Delete(ctx context.Context, id events.LogID) error {
 	at, err := r.s.names.beside(StreamKeys, id)
 	if err != nil {
 		return err
 	}
+	if err := r.deleteAnchor(ctx, id); err != nil {
+		return err
+	}
+	// A crash here leaves a ring without the newest anchor; the next Delete finishes.
 	for {
 		m, _, err := r.s.last(ctx, at)
 		if errors.Is(err, events.ErrNotFound) {

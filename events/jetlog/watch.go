@@ -100,6 +100,12 @@ func (n Names) RingSubject(id events.LogID) (stream, subject string, err error) 
 	return at.stream, at.subject, err
 }
 
+// AnchorSubject is where the anchor beside a log's ring is kept.
+func (n Names) AnchorSubject(id events.LogID) (stream, subject string, err error) {
+	at, err := n.beside(StreamAnchors, id)
+	return at.stream, at.subject, err
+}
+
 // SnapshotSubject is where the snapshot of a log is kept.
 func (n Names) SnapshotSubject(id events.LogID) (stream, subject string, err error) {
 	at, err := n.beside(StreamSnapshots, id)

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		{"misuse is refused", misuse},
 		{"an ended context stores nothing", endedContext},
 		{"a ring changes by compare and set", ringCompareAndSet},
+		{"anchors change by compare and set, all or none", anchorsCompareAndSet},
 		{"a snapshot replaces the one before", snapshots},
 	} {
 		t.Run(c.name, func(t *testing.T) {

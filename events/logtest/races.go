@@ -141,6 +141,46 @@ func ringCompareAndSet(t *testing.T, ctx context.Context, open Open) {
 	}
 }
 
+func anchorsCompareAndSet(t *testing.T, ctx context.Context, open Open) {
+	rings := open(t).Rings
+	room, hall := events.ConversationLog(Client(t, "a"), "room"), events.ConversationLog(Client(t, "a"), "hall")
+	write := func(id events.LogID, text string, expect uint64) events.AnchorWrite {
+		return events.AnchorWrite{Log: id, Data: []byte(text), Expect: expect}
+	}
+	if _, _, err := rings.LoadAnchor(ctx, room); !errors.Is(err, events.ErrNotFound) {
+		t.Fatalf("an anchor that does not exist: %v", err)
+	}
+	first, err := rings.StoreAnchors(ctx, []events.AnchorWrite{write(room, "room 1", 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := open(t).Rings.StoreAnchors(ctx, []events.AnchorWrite{write(hall, "hall 1", 0), write(room, "room 2", first[0])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stale := range [][]events.AnchorWrite{
+		{write(room, "stale", first[0])}, {write(room, "stale", 0)}, {write(hall, "fresh", both[0]), write(room, "stale", first[0])},
+	} {
+		if _, err := rings.StoreAnchors(ctx, stale); !errors.Is(err, events.ErrConflict) {
+			t.Errorf("stale revisions %+v: %v", stale, err)
+		}
+	}
+	for id, want := range map[events.LogID]string{room: "room 2", hall: "hall 1"} {
+		if data, _, err := rings.LoadAnchor(ctx, id); err != nil || string(data) != want {
+			t.Errorf("%v: anchor %q, %v", id, data, err)
+		}
+	}
+	if err := rings.Delete(ctx, room); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := rings.LoadAnchor(ctx, room); !errors.Is(err, events.ErrNotFound) {
+		t.Errorf("a deleted anchor: %v", err)
+	}
+	if _, err := rings.StoreAnchors(ctx, []events.AnchorWrite{write(room, "again", 0)}); err != nil {
+		t.Errorf("after deletion: %v", err)
+	}
+}
+
 func snapshots(t *testing.T, ctx context.Context, open Open) {
 	store := open(t).Snapshots
 	id := events.ConversationLog(Client(t, "a"), "room")

@@ -26,6 +26,7 @@ type Store struct {
 	sequence  uint64
 	logs      map[events.LogID][]events.Message
 	rings     map[events.LogID]entry
+	anchors   map[events.LogID]entry
 	snapshots map[events.LogID][]byte
 	revision  uint64
 }
@@ -250,11 +251,44 @@ func (r Rings) Store(_ context.Context, id events.LogID, data []byte, expect uin
 	return r.store.revision, nil
 }
 
+// LoadAnchor implements events.RingStore.
+func (r Rings) LoadAnchor(_ context.Context, id events.LogID) ([]byte, uint64, error) {
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	e, ok := r.store.anchors[id]
+	if !ok {
+		return nil, 0, fmt.Errorf("anchor of %s: %w", id, events.ErrNotFound)
+	}
+	return slices.Clone(e.data), e.revision, nil
+}
+
+// StoreAnchors implements events.RingStore.
+func (r Rings) StoreAnchors(_ context.Context, as []events.AnchorWrite) ([]uint64, error) {
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	for _, a := range as {
+		if have := r.store.anchors[a.Log].revision; have != a.Expect {
+			return nil, fmt.Errorf("anchor of %s: %w: revision %d, not %d", a.Log, events.ErrConflict, have, a.Expect)
+		}
+	}
+	if r.store.anchors == nil {
+		r.store.anchors = map[events.LogID]entry{}
+	}
+	revisions := make([]uint64, len(as))
+	for i, a := range as {
+		r.store.revision++
+		r.store.anchors[a.Log] = entry{slices.Clone(a.Data), r.store.revision}
+		revisions[i] = r.store.revision
+	}
+	return revisions, nil
+}
+
 // Delete implements events.RingStore.
 func (r Rings) Delete(_ context.Context, id events.LogID) error {
 	r.store.mu.Lock()
 	defer r.store.mu.Unlock()
 	delete(r.store.rings, id)
+	delete(r.store.anchors, id)
 	return nil
 }
 

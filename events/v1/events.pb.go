@@ -5490,7 +5490,8 @@ type Ring struct {
 	Incarnation   []byte                 `protobuf:"bytes,8,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Mac           []byte                 `protobuf:"bytes,9,opt,name=mac,proto3" json:"mac,omitempty"` // HMAC under the log's MAC key over the encoding before this field
 	Kind          uint32                 `protobuf:"varint,11,opt,name=kind,proto3" json:"kind,omitempty"`
-	Origin        *Origin                `protobuf:"bytes,10,opt,name=origin,proto3" json:"origin,omitempty"` // present when the ring before it was lost
+	Origin        *Origin                `protobuf:"bytes,10,opt,name=origin,proto3" json:"origin,omitempty"`          // present when the ring before it was lost
+	AsOf          uint64                 `protobuf:"varint,12,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"` // the keys are as of the record of this version; 0: of the anchor's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5602,6 +5603,106 @@ func (x *Ring) GetOrigin() *Origin {
 	return nil
 }
 
+func (x *Ring) GetAsOf() uint64 {
+	if x != nil {
+		return x.AsOf
+	}
+	return 0
+}
+
+// AnchorNote is an anchor by itself, one message per log on the anchors stream. Of the ring's anchor and this one the later counts.
+type AnchorNote struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
+	Client        []byte                 `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"`
+	Conversation  []byte                 `protobuf:"bytes,3,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	Incarnation   []byte                 `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Anchor        *Anchor                `protobuf:"bytes,6,opt,name=anchor,proto3" json:"anchor,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,9,opt,name=mac,proto3" json:"mac,omitempty"` // HMAC under the log's MAC key over the encoding before this field
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnchorNote) Reset() {
+	*x = AnchorNote{}
+	mi := &file_events_v1_events_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnchorNote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnchorNote) ProtoMessage() {}
+
+func (x *AnchorNote) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
+func (*AnchorNote) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *AnchorNote) GetFormat() uint32 {
+	if x != nil {
+		return x.Format
+	}
+	return 0
+}
+
+func (x *AnchorNote) GetClient() []byte {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+func (x *AnchorNote) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *AnchorNote) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *AnchorNote) GetIncarnation() []byte {
+	if x != nil {
+		return x.Incarnation
+	}
+	return nil
+}
+
+func (x *AnchorNote) GetAnchor() *Anchor {
+	if x != nil {
+		return x.Anchor
+	}
+	return nil
+}
+
+func (x *AnchorNote) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
 // Origin is where a ring takes over a log whose ring was lost: what lies before cannot be verified with its keys.
 type Origin struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5614,7 +5715,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5626,7 +5727,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5639,7 +5740,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -5681,7 +5782,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5693,7 +5794,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5706,7 +5807,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -5792,7 +5893,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5804,7 +5905,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5817,7 +5918,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -5874,7 +5975,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5886,7 +5987,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5899,7 +6000,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -6401,7 +6502,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\aclaimer\x18\x02 \x01(\fR\aclaimer\x12\x1d\n" +
 	"\n" +
 	"command_id\x18\x03 \x01(\fR\tcommandId\x12\x17\n" +
-	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"\xf9\x02\n" +
+	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"\x8e\x03\n" +
 	"\x04Ring\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\fR\x06client\x12\"\n" +
@@ -6414,7 +6515,17 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x03mac\x18\t \x01(\fR\x03mac\x12\x12\n" +
 	"\x04kind\x18\v \x01(\rR\x04kind\x120\n" +
 	"\x06origin\x18\n" +
-	" \x01(\v2\x18.parley.events.v1.OriginR\x06origin\"V\n" +
+	" \x01(\v2\x18.parley.events.v1.OriginR\x06origin\x12\x13\n" +
+	"\x05as_of\x18\f \x01(\x04R\x04asOf\"\xda\x01\n" +
+	"\n" +
+	"AnchorNote\x12\x16\n" +
+	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
+	"\x06client\x18\x02 \x01(\fR\x06client\x12\"\n" +
+	"\fconversation\x18\x03 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\rR\x04kind\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\fR\vincarnation\x120\n" +
+	"\x06anchor\x18\x06 \x01(\v2\x18.parley.events.v1.AnchorR\x06anchor\x12\x10\n" +
+	"\x03mac\x18\t \x01(\fR\x03mac\"V\n" +
 	"\x06Origin\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x1a\n" +
@@ -6477,7 +6588,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -6547,10 +6658,11 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*KeyPackagePublished)(nil),        // 65: parley.events.v1.KeyPackagePublished
 	(*KeyPackageClaimed)(nil),          // 66: parley.events.v1.KeyPackageClaimed
 	(*Ring)(nil),                       // 67: parley.events.v1.Ring
-	(*Origin)(nil),                     // 68: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 69: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 70: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 71: parley.events.v1.Snapshot
+	(*AnchorNote)(nil),                 // 68: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 69: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 70: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 71: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 72: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,  // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -6637,14 +6749,15 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	10, // 81: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
 	10, // 82: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
 	56, // 83: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	69, // 84: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	70, // 85: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	68, // 86: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	87, // [87:87] is the sub-list for method output_type
-	87, // [87:87] is the sub-list for method input_type
-	87, // [87:87] is the sub-list for extension type_name
-	87, // [87:87] is the sub-list for extension extendee
-	0,  // [0:87] is the sub-list for field type_name
+	70, // 84: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	71, // 85: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	69, // 86: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	71, // 87: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	88, // [88:88] is the sub-list for method output_type
+	88, // [88:88] is the sub-list for method input_type
+	88, // [88:88] is the sub-list for extension type_name
+	88, // [88:88] is the sub-list for extension extendee
+	0,  // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -6712,7 +6825,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   70,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
