@@ -379,3 +379,23 @@ func TestRefusedHandshakesDoNotRunAwayFromTheOthers(t *testing.T) {
 		t.Errorf("once it is: %+v", tr.Reply)
 	}
 }
+
+// TestRemovalIsNotLostAmongBadProposals hides a proposed removal behind more
+// proposals that go with nothing than anybody looks at.
+func TestRemovalIsNotLostAmongBadProposals(t *testing.T) {
+	w, ada, bob := pair(t, DefaultConfig())
+	for range PendingMax - 1 {
+		w.propose(bob, &mlsengine.PreSharedKey{PSK: mlsengine.PreSharedKeyID{
+			Type: mlsengine.PSKTypeExternal, ID: []byte("nobody has it"), Nonce: bob.entropy.Draw("nonce", 32),
+		}})
+	}
+	w.propose(bob, &mlsengine.Remove{Removed: bob.state.OwnLeaf})
+	s := ada.state
+	for int(s.Position) < len(w.order) {
+		s = mustStep(t, w, ada, s, Entries{Entries: w.order[s.Position:]}).Next
+	}
+	b := mustStep(t, w, ada, s, RemoveMembers{Clients: []ids.ClientID{"bob"}}).Outbox[0].(SendBundle)
+	if len(b.Removed) != 1 || b.Removed[0].Client != "bob" {
+		t.Errorf("the commit removes %v", b.Removed)
+	}
+}

@@ -16,7 +16,7 @@ func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []m
 	if err != nil {
 		return nil, nil, err
 	}
-	c := chooser{own: w.s.OwnLeaf, removed: map[mlsengine.LeafIndex]bool{}}
+	c := newChooser(w.s.OwnLeaf)
 	refs, inline, err := c.choose(pending, wanted)
 	if err != nil {
 		return nil, nil, err
@@ -27,6 +27,12 @@ func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []m
 	}
 	if check(refs) == nil {
 		return refs, inline, nil
+	}
+	// Something has to stay out. What we were asked for must not be among it, so it goes in by value whoever else proposed it.
+	c = newChooser(w.s.OwnLeaf)
+	c.insist(wanted)
+	if refs, inline, err = c.choose(pending, wanted); err != nil {
+		return nil, nil, err
 	}
 	if err := check(nil); err != nil {
 		return nil, nil, commitFault(err)
@@ -88,6 +94,21 @@ func (w *work) pendingContents() ([]*mlsengine.Content, error) {
 type chooser struct {
 	own     mlsengine.LeafIndex
 	removed map[mlsengine.LeafIndex]bool // leaves that the commit removes
+	insists bool
+}
+
+func newChooser(own mlsengine.LeafIndex) chooser {
+	return chooser{own: own, removed: map[mlsengine.LeafIndex]bool{}}
+}
+
+// insist prefers our own removals to those that others proposed.
+func (c *chooser) insist(wanted []mlsengine.Proposal) {
+	c.insists = true
+	for _, p := range wanted {
+		if r, ok := p.(*mlsengine.Remove); ok {
+			c.removed[r.Removed] = true
+		}
+	}
 }
 
 func (c *chooser) choose(pending []*mlsengine.Content, wanted []mlsengine.Proposal) ([]*mlsengine.Content, []mlsengine.Proposal, error) {
@@ -98,7 +119,7 @@ func (c *chooser) choose(pending []*mlsengine.Content, wanted []mlsengine.Propos
 	inline := make([]mlsengine.Proposal, 0, len(wanted))
 	for _, p := range wanted {
 		if r, ok := p.(*mlsengine.Remove); ok {
-			if c.removed[r.Removed] {
+			if c.removed[r.Removed] && !c.insists {
 				continue // somebody proposed it already
 			}
 			c.removed[r.Removed] = true
