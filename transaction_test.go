@@ -184,6 +184,11 @@ func killCoordinator(t *testing.T, step parley.Step, before bool) {
 	if err := tx.Finish(ctx); err == nil {
 		t.Fatal("a dead coordinator said that all was well")
 	}
+	for _, c := range []*parley.Conversation{tea, cake} {
+		// A command waits until the conversation has found out what became of the transaction.
+		_, err := c.ExportSecret(ctx, "", nil, 16)
+		ok(t, err)
+	}
 	one, other := pending(t, tea), pending(t, cake)
 	if one != other {
 		t.Fatalf("tea has %d proposals, cake %d", one, other)

@@ -200,8 +200,16 @@ func inputName(w work) string {
 		return "expire_spool"
 	case conversation.Checkpoint:
 		return "checkpoint"
-	case conversation.MarkRolledBack, conversation.MarkSecretsLost:
+	case conversation.MarkRolledBack, conversation.MarkSecretsLost, conversation.MarkBehind:
 		return "recover"
+	case conversation.Burn:
+		return "burn"
 	}
-	return "client"
+	switch w.Client.(type) {
+	case conversation.ListConversation:
+		return "list_conversation"
+	case conversation.ExpireKeyPackages:
+		return "expire_key_packages"
+	}
+	return "input"
 }

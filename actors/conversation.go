@@ -21,6 +21,7 @@ type conversationActor struct {
 	conversation ids.ConversationID
 	keys         conversation.ClientState // the client's credentials and pre-shared keys
 	verdicts     Verdicts                 // nil: every credential is believed
+	signer       signer                   // of the own leaf, as the keys have it
 	snapshotted  uint64                   // version of the newest public snapshot
 
 	flight     *flight                                // the own commit that is with the transport
@@ -33,6 +34,13 @@ type conversationActor struct {
 	timer      Timer                                  // wakes the actor for what time makes due
 	fresh      deliveries                             // for the owner, not acknowledged
 	updating   mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
+}
+
+// signer is a parsed signing identity.
+type signer struct {
+	credential string
+	suite      mlsengine.CipherSuite
+	identity   *mlsengine.SigningIdentity
 }
 
 func newConversationActor(n *Node, e *entry) *conversationActor {
@@ -88,6 +96,9 @@ func (a *conversationActor) active(c actor.Context) {
 	case *ask[undelivered, handOff]:
 		a.handOff(m)
 	case *wake:
+		a.woken(c)
+	case *followDue:
+		a.follow.timer = nil
 		a.followOrder(c)
 	case *transportAnswered:
 		a.answered(c, m)
@@ -104,7 +115,7 @@ func (a *conversationActor) active(c actor.Context) {
 	case *timeDue:
 		a.timeDue(c)
 	case *clientChanged:
-		a.keys = m.State
+		a.keys, a.signer = m.State, signer{}
 	case *crashed:
 		a.leave(c, ErrUnknownOutcome)
 	case *passivate:
@@ -140,8 +151,11 @@ func (a *conversationActor) env(s conversation.State, in conversation.Input, now
 	case conversation.Join:
 		credential, suite = in.Config.Credential, in.Config.CipherSuite
 	}
-	identity, _, _ := a.keys.Identity(credential, suite)
-	env := a.node.env(nowMS, identity)
+	if a.signer.credential != credential || a.signer.suite != suite || a.signer.identity == nil {
+		identity, _, _ := a.keys.Identity(credential, suite) // parses the key: as much work as a signature
+		a.signer = signer{credential, suite, identity}
+	}
+	env := a.node.env(nowMS, a.signer.identity)
 	env.PSKs = a.keys
 	env.LeaseValid = a.node.owns(a.entry.identity)
 	return env

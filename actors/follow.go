@@ -14,11 +14,18 @@ import (
 
 // follower is where the group's order is to be followed to, and when to look again.
 type follower struct {
-	through uint64 // an entry that must come: our own commit stands there
-	missed  bool   // a wake came at a time when the order could not be followed
-	failed  int    // looks in a row that did not go as they should
+	through uint64        // an entry that must come: our own commit stands there
+	missed  bool          // a wake came at a time when the order could not be followed
+	failed  int           // looks in a row that did not go as they should
+	quiet   time.Duration // how long a wake may wait: the last entries were nothing but our own messages
 	timer   Timer
 }
+
+// followDue says that it is time to look at the group's order.
+type followDue struct{ note }
+
+// quietMax bounds how long a wake waits in a conversation that talks a lot and hears nothing.
+const quietMax = 300 * time.Millisecond
 
 func (f *follower) stop() {
 	if f.timer != nil {
@@ -37,6 +44,28 @@ func (a *conversationActor) follows() bool {
 func (a *conversationActor) followThrough(c actor.Context, number uint64) {
 	a.follow.through = max(a.follow.through, number)
 	c.Send(c.Self(), &wake{})
+}
+
+// woken follows the order, at once or, while we hear but ourselves, in a moment: what has gathered by then is one record.
+func (a *conversationActor) woken(c actor.Context) {
+	if a.follow.quiet == 0 || a.flight != nil || a.follow.through > a.current().Position {
+		a.followOrder(c)
+		return
+	}
+	if a.follow.timer == nil {
+		a.follow.timer = a.later(a.follow.quiet, &followDue{})
+	}
+}
+
+// heard adjusts the pause to what the newest entries were.
+func (a *conversationActor) heard(entries []delivery.Entry) {
+	for i := range entries {
+		if entries[i].Sender != a.client || entries[i].Kind != delivery.KindApplication {
+			a.follow.quiet = 0
+			return
+		}
+	}
+	a.follow.quiet = min(max(2*a.follow.quiet, 10*time.Millisecond), quietMax)
 }
 
 // followOrder pulls what the group's order has beyond the own position, record by record, until there is no more. The position
@@ -94,6 +123,7 @@ func (a *conversationActor) followOnce(c actor.Context) (more bool, err error) {
 	for i := range found {
 		in.Entries[i] = entryOf(&found[i])
 	}
+	a.heard(found)
 	before := a.current().Position
 	t, err := a.absorb(c, work{Conversation: in})
 	if err != nil {
@@ -121,8 +151,7 @@ func entryOf(e *delivery.Entry) conversation.Entry {
 func (a *conversationActor) lookAgain() {
 	a.follow.stop()
 	a.follow.failed++
-	self := a.self
-	a.follow.timer = a.node.clock.AfterFunc(backoff(a.follow.failed), func() { a.node.runtime.system.Root.Send(self, &wake{}) })
+	a.follow.timer = a.later(backoff(a.follow.failed), &followDue{})
 }
 
 // backoff grows from 20 ms to 5 s.

@@ -38,10 +38,8 @@ func (w work) meta() (conversation.CommandMeta, string) {
 	if c, ok := w.Conversation.(conversation.Command); ok {
 		return c.Meta(), c.Name()
 	}
-	if c, ok := w.Client.(interface {
-		Meta() conversation.CommandMeta
-	}); ok {
-		return c.Meta(), "client"
+	if c, ok := w.Client.(conversation.ClientCommand); ok {
+		return c.Meta(), c.Name()
 	}
 	return conversation.CommandMeta{}, ""
 }

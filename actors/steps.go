@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 
+	"parley/delivery"
 	"parley/events"
 )
 
@@ -22,7 +23,8 @@ const (
 
 // Steps lists every step of the node, the log's included: demo, simulation and crash tests kill before and after each.
 func Steps() []events.Step {
-	return append(events.Steps(), StepSendBundle, StepSendProposal, StepSendMessages, StepRegister, StepReply, StepSwap,
+	steps := append(events.Steps(), delivery.Steps()...)
+	return append(steps, StepSendBundle, StepSendProposal, StepSendMessages, StepRegister, StepReply, StepSwap,
 		StepCollect, StepDecide, StepSpread)
 }
 
