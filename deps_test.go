@@ -22,6 +22,7 @@ mlsengine               : internal/secret internal/syntax mlsengine/suite mlseng
 events/v1               :
 events                  : events/v1 internal/ids internal/secret
 events/memlog           : events internal/ids
+events/gather           : events
 events/logtest          : events events/v1 internal/ids internal/natsd internal/secret events/jetlog
 events/jetlog           : events internal/ids
 internal/natsd          :
@@ -32,7 +33,7 @@ delivery                : conversation delivery/v1 events events/jetlog events/v
 actors                  : conversation delivery events events/jetlog events/v1 internal/ids internal/secret mlsengine
 projections             : events events/v1 internal/ids
 internal/audit          : delivery/v1 conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine mlsengine/suite projections
-                        : actors conversation delivery events events/jetlog internal/ids internal/natsd internal/secret mlsengine
+                        : actors conversation delivery events events/gather events/jetlog internal/ids internal/natsd internal/secret mlsengine
 internal/audit/audittest : conversation events events/jetlog events/v1 internal/ids internal/natsd mlsengine mlsengine/suite
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections
 cmd/node                : * internal/audit internal/natsd events

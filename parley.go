@@ -31,6 +31,7 @@ import (
 	"parley/conversation"
 	"parley/delivery"
 	"parley/events"
+	"parley/events/gather"
 	"parley/events/jetlog"
 	"parley/internal/ids"
 	"parley/internal/natsd"
@@ -126,6 +127,7 @@ type Node struct {
 	server    *natsd.Server // nil with a URL
 	conn      *nats.Conn
 	store     *jetlog.Store
+	gathered  *gather.Gatherer // the store, as all writers of this node see it
 	vault     events.KeyVault
 	placement *actors.Static
 	delivery  *delivery.Service // nil when isolated
@@ -153,6 +155,7 @@ func Open(ctx context.Context, o Options) (node *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	n.gathered = gather.New(n.store.Stores(), n.options.Clock.Now, n.lane)
 	if n.vault, err = n.openVault(ctx); err != nil {
 		return nil, err
 	}
@@ -233,15 +236,15 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.placement = actors.NewStatic(n.options.ShareCount, shares...)
 	config := actors.Config{
-		Name: n.options.Name, Stores: n.store.Stores(), Vault: n.vault, Foreign: n.options.Foreign, Placement: n.placement, Clock: n.options.Clock,
-		Limits: n.options.Limits, Hooks: n.options.Hooks, Logger: n.options.Logger, JoinConfig: n.options.Config, Gather: n.gather,
+		Name: n.options.Name, Stores: n.gathered.Stores(), Vault: n.vault, Foreign: n.options.Foreign, Placement: n.placement, Clock: n.options.Clock,
+		Limits: n.options.Limits, Hooks: n.options.Hooks, Logger: n.options.Logger, JoinConfig: n.options.Config,
 	}
 	if n.options.Entropy != nil {
 		config.Entropy = n.options.Entropy
 	}
 	if !n.options.Isolated {
 		n.delivery, err = delivery.Open(ctx, delivery.Config{
-			Store: n.store, Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks, Auth: n.options.Auth,
+			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks, Auth: n.options.Auth,
 			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },
 		})
 		if err != nil {
@@ -264,9 +267,13 @@ func (n *Node) Registry() *Registry {
 	return n.delivery.Registry()
 }
 
-// gather says which stream a member's log lives in: appends of one stream may travel as one batch.
-func (n *Node) gather(id events.LogID) (int, bool) {
-	return n.store.Names().Partition(string(id.Client)), id.Kind == events.KindMember
+// lane says which stream a log lives in: appends of one stream may travel as one batch.
+func (n *Node) lane(id events.LogID) (int, bool) {
+	names := n.store.Names()
+	if id.Kind == events.KindOrder {
+		return names.Partition(string(id.Conversation)), true
+	}
+	return names.Partition(string(id.Client)), true
 }
 
 // URL is where other processes of this machine reach the embedded server; empty without Listen.
@@ -327,6 +334,9 @@ func (n *Node) closeAll(ctx context.Context) error {
 	}
 	if n.delivery != nil {
 		all = append(all, n.delivery.Close(ctx))
+	}
+	if n.gathered != nil {
+		n.gathered.Wait()
 	}
 	n.eraseRings(ctx)
 	if n.conn != nil {

@@ -37,8 +37,6 @@ type Config struct {
 	Logger    *slog.Logger
 	// JoinConfig is what conversations get that are joined by a Welcome from the inbox; zero: the default.
 	JoinConfig conversation.Config
-	// Gather says which stream a log lives in, where appends of several logs may share an atomic batch; nil: each goes alone.
-	Gather func(events.LogID) (stream int, ok bool)
 }
 
 // Node runs the actors of one process. It is safe for concurrent use.
@@ -58,7 +56,6 @@ type Node struct {
 	limits     Limits
 	hooks      events.Hooks
 	logger     *slog.Logger
-	writer     *writer
 	hub        *hub
 	members    *members
 	inboxes    inboxes
@@ -89,10 +86,6 @@ func New(c Config) (*Node, error) {
 	}
 	if n.logger == nil {
 		n.logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Gather != nil {
-		n.writer = newWriter(c.Stores.Log, n.clock, c.Gather)
-		n.stores.Log = n.writer
 	}
 	n.intake = intake{perActor: int64(n.limits.WaitingPerActor), perNode: int64(n.limits.WaitingPerNode)}
 	n.recovery = make(chan struct{}, n.limits.Recoveries)
@@ -242,9 +235,6 @@ func (n *Node) Close(ctx context.Context) error {
 	n.stop()
 	n.hub.close()
 	n.work.Wait()
-	if n.writer != nil {
-		n.writer.wait()
-	}
 	err = errors.Join(err, n.runtime.system.Root.StopFuture(n.directory.director).Wait())
 	n.runtime.system.Shutdown()
 	return err

@@ -16,7 +16,8 @@ import (
 // Config is what a node gives its delivery service.
 type Config struct {
 	Store     *jetlog.Store
-	Conn      *nats.Conn // for submissions between nodes; nil: the store's
+	Stores    events.Stores // the store as the node's writers share it; zero: as it is
+	Conn      *nats.Conn    // for submissions between nodes; nil: the store's
 	Vault     events.KeyVault
 	Namespace string                                 // of the subjects between nodes; empty: the store's
 	Node      string                                 // this node's name: in envelopes, and of its durable consumer
@@ -82,7 +83,10 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 		c.Trust = TrustRegistered
 	}
 	c.Limits = c.Limits.withDefaults()
-	s := &Service{config: c, stores: c.Store.Stores(), held: map[uint32]*heldShare{}}
+	if c.Stores.Log == nil {
+		c.Stores = c.Store.Stores()
+	}
+	s := &Service{config: c, stores: c.Stores, held: map[uint32]*heldShare{}}
 	s.remote = &remote{nc: c.Conn, namespace: c.Namespace, node: c.Node, timeout: c.Limits.RemoteTimeout}
 	s.directories = newDirectories(s)
 	s.readers = newReaders(s)
