@@ -47,7 +47,7 @@ func ParseKeyPackage(b []byte) (*KeyPackage, error) {
 			return k, nil
 		}
 	}
-	k, err := syntax.Decode[KeyPackage](b)
+	k, err := parse[KeyPackage](b)
 	if err != nil {
 		return nil, err
 	}

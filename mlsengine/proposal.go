@@ -135,7 +135,7 @@ func MarshalProposal(p Proposal) []byte { return syntax.Encode(&codedProposal{p}
 
 // ParseProposal reads a proposal. It has not been validated.
 func ParseProposal(b []byte) (Proposal, error) {
-	p, err := syntax.Decode[codedProposal](b)
+	p, err := parse[codedProposal](b)
 	if err != nil {
 		return nil, err
 	}

@@ -220,7 +220,7 @@ func ParseRatchetTree(id CipherSuite, b []byte) (*RatchetTree, error) {
 	if err != nil {
 		return nil, broken(UnsupportedCipherSuite, "%d", id)
 	}
-	w, err := syntax.Decode[wireTree](b)
+	w, err := parse[wireTree](b)
 	if err != nil {
 		return nil, err
 	}

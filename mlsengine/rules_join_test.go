@@ -1,6 +1,8 @@
 package mlsengine
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -225,5 +227,37 @@ func heirRuleCases() map[Rule]ruleCase {
 			h.joiner = mallory
 			return h.join(t)
 		},
+	}
+}
+
+// TestWhateverAWelcomeHoldsIsAPeersFault damages the tree inside a Welcome, and
+// the GroupInfo around it, in every byte: an inviter can do all of that and
+// sign it, so each outcome must be a rule.
+func TestWhateverAWelcomeHoldsIsAPeersFault(t *testing.T) {
+	refuse := func(name string, change func(*GroupInfo)) {
+		err := refusedWelcome(t, rogueWelcome{spoil: func(_ *newcomer, gi *GroupInfo) {
+			gi.Extensions, gi.GroupContext.Extensions = slices.Clone(gi.Extensions), slices.Clone(gi.GroupContext.Extensions)
+			change(gi)
+		}})
+		var rule *RuleError
+		if err != nil && !errors.As(err, &rule) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for i := range 40 {
+		refuse(fmt.Sprintf("tree cut at %d", i), func(gi *GroupInfo) {
+			data := gi.Extensions[0].Data
+			gi.Extensions[0].Data = data[:i*len(data)/40]
+		})
+		refuse(fmt.Sprintf("tree with another byte %d", i), func(gi *GroupInfo) {
+			data := slices.Clone(gi.Extensions[0].Data)
+			data[i*len(data)/40] ^= 0x55
+			gi.Extensions[0].Data = data
+		})
+	}
+	for kind := range ExtensionTypeLastResort + 1 {
+		odd := Extension{Type: kind, Data: []byte{0xff}}
+		refuse("odd group extension", func(gi *GroupInfo) { gi.GroupContext.Extensions = append(gi.GroupContext.Extensions, odd) })
+		refuse("odd extension", func(gi *GroupInfo) { gi.Extensions = append(Extensions{odd}, gi.Extensions...) })
 	}
 }
