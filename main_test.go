@@ -16,6 +16,7 @@ import (
 // tests.
 func TestMain(m *testing.M) {
 	natsd.ChildMain()
+	talkerMain()
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {

@@ -80,7 +80,7 @@ func (g *aggregate[S]) diagnose(err error) error {
 	if _, ok := errors.AsType[*CorruptError](err); ok {
 		return err
 	}
-	if _, ok := errors.AsType[*events.ErrCorrupt](err); ok {
+	if _, ok := errors.AsType[*events.ErrCorrupt](err); ok || errors.Is(err, events.ErrRingCorrupt) {
 		return &CorruptError{Log: g.log.String(), Err: err}
 	}
 	return fmt.Errorf("%w: %w", ErrActivation, err)

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -190,6 +191,9 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 		f.failures++
 		a.node.logger.Warn("outcome of a commit unknown; it is offered again", "log", a.log.String(), "err", m.err)
 		f.timer = a.later(backoff(f.failures), &bundleDue{})
+		if delivery.CodeOf(m.err) == delivery.Damaged {
+			a.despair(fmt.Errorf("the order of group %s: %w", a.conversation, m.err))
+		}
 		a.followOrder(c)
 		return
 	}
@@ -225,6 +229,25 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 		if through := t.result.Conversation.FollowThrough; through > 0 {
 			a.followThrough(c, through)
 		}
+	}
+}
+
+// despair answers those who wait for the own commit, and behind it, where nothing will come of it before an operator has helped. The
+// commit stays staged, and is offered now and then.
+func (a *conversationActor) despair(err error) {
+	for id, callers := range a.waiters {
+		for _, caller := range callers {
+			caller.refuse(err)
+		}
+		delete(a.waiters, id)
+	}
+	for _, m := range a.held {
+		m.refuse(err)
+	}
+	a.held = nil
+	if a.copy != nil && a.copy.await != nil {
+		a.copy.await.refuse(err)
+		a.copy.await = nil
 	}
 }
 

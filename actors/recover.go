@@ -123,6 +123,9 @@ func (a *conversationActor) compareOrder(ctx context.Context, c actor.Context) e
 	if errors.Is(err, delivery.UnknownGroup) || err == nil && !ok {
 		return nil
 	}
+	if delivery.CodeOf(err) == delivery.Damaged {
+		return &CorruptError{Log: events.OrderLog(a.conversation).String(), Err: err}
+	}
 	if err != nil {
 		return fmt.Errorf("newest own message of group %s: %w", a.conversation, err)
 	}

@@ -104,7 +104,7 @@ func (n *Node) emptyInbox(client ids.ClientID) {
 		ctx, cancel := context.WithTimeout(context.Background(), n.limits.Recover)
 		err := n.acceptWelcomes(ctx, client)
 		cancel()
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrDraining) {
 			n.logger.Warn("inbox not emptied", "client", client.String(), "err", err)
 		}
 		n.inboxes.mu.Lock()
@@ -192,7 +192,7 @@ func (n *Node) patrol(ctx context.Context) {
 			visit, cancel := context.WithTimeout(ctx, n.limits.Recover)
 			_, err := request[look, conversation.State](visit, n, id, look{})
 			cancel()
-			if err != nil && ctx.Err() == nil {
+			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrDraining) {
 				n.logger.Warn("conversation not visited", "identity", id.String(), "err", err)
 			}
 		}

@@ -107,7 +107,8 @@ func coded(err error) *Error {
 		code = TooLarge
 	case errors.Is(err, events.ErrNotFound):
 		code = NotFound
-	case errors.Is(err, events.ErrRolledBack), errors.Is(err, events.ErrSecretsLost), errors.Is(err, events.ErrDamaged), errors.Is(err, events.ErrKeyMissing):
+	case errors.Is(err, events.ErrRolledBack), errors.Is(err, events.ErrSecretsLost), errors.Is(err, events.ErrDamaged),
+		errors.Is(err, events.ErrKeyMissing), errors.Is(err, events.ErrRingCorrupt):
 		code = Damaged
 	}
 	if _, ok := errors.AsType[*events.ErrCorrupt](err); ok {

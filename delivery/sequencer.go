@@ -153,7 +153,7 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 		}
 	}
 	if len(bodies) == 0 {
-		return outcomes, nil
+		return q.vouch(ctx, outcomes)
 	}
 	record, err := q.journal.Append(ctx, events.Draft{TimeMS: now, Cause: causeOf(batch[0]), Events: bodies})
 	if err != nil && !errors.Is(err, events.ErrRingBehind) {
@@ -169,6 +169,27 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 	q.taken(record)
 	q.service.orderGrew(ctx, q.group, record)
 	return outcomes, nil
+}
+
+// vouch sees to it that answers which append nothing, and which no fence has judged therefore, rest on the newest state: another node
+// that believes to hold the share may have gone on with the order. What a retry is told of its first outcome is final anyway, and
+// whoever submits too often is told so at no cost.
+func (q *Sequencer) vouch(ctx context.Context, outcomes []Outcome) ([]Outcome, error) {
+	final := true
+	for _, o := range outcomes {
+		_, accepted := o.Answer.(Success)
+		final = final && (accepted || o.Position > 0 || errors.Is(o.Err, Busy))
+	}
+	if final {
+		return outcomes, nil
+	}
+	err := q.journal.CheckHead(ctx)
+	if err != nil {
+		for i := range outcomes {
+			outcomes[i] = Outcome{Err: coded(err)}
+		}
+	}
+	return outcomes, err
 }
 
 // decide judges one submission, with what it needs of the world: the clock, the member's allowance, a verdict on an external joiner.
