@@ -10,10 +10,12 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"parley"
+	"parley/events"
 )
 
 // nodeVariable makes the test binary a node that ada talks on until it is killed.
@@ -155,10 +157,11 @@ func TestTwoNodesThatServeEverything(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	d := deploy(t)
-	one, two := d.node(t, parley.Options{Name: "one"}), d.node(t, parley.Options{Name: "two"})
+	one := d.node(t, parley.Options{Name: "one"})
 	defer closeNode(t, one)
-	defer closeNode(t, two)
 	c := newCouple(t, one)
+	two := d.node(t, parley.Options{Name: "two"})
+	defer closeNode(t, two)
 	const words, updates = 12, 2
 	var work sync.WaitGroup
 	for _, node := range []*parley.Node{one, two} {
@@ -278,4 +281,35 @@ func (c *couple) meetGarbage(t *testing.T, node *parley.Node, harmless, unnotice
 	}))
 	c.bob.await(t, "a message in the other conversation", text("still there"))
 	agree(t, cake, node.Bare("bob").Conversation("cake"))
+}
+
+// TestConversationThatEndedInTheMiddleComesBack lets the conversation of a client whom nobody addresses end in the middle of taking a
+// message in, before and after its record is durable. Its owner gets the message all the same, without any further traffic.
+func TestConversationThatEndedInTheMiddleComesBack(t *testing.T) {
+	t.Parallel()
+	for _, before := range []bool{true, false} {
+		t.Run(fmt.Sprintf("before=%v", before), func(t *testing.T) {
+			t.Parallel()
+			var armed atomic.Bool
+			hook := func(_ context.Context, step parley.Step, log events.LogID) error {
+				if step == "events.append" && log == events.ConversationLog("bob", "tea") && armed.CompareAndSwap(true, false) {
+					return errors.New("crash")
+				}
+				return nil
+			}
+			hooks := parley.Hooks{After: hook}
+			if before {
+				hooks = parley.Hooks{Before: hook}
+			}
+			node := openNode(t, parley.Options{Hooks: hooks})
+			defer closeNode(t, node)
+			c := newCouple(t, node)
+			armed.Store(true)
+			ok(t, c.say("hello")(t.Context()))
+			c.bob.await(t, "hello", text("hello"))
+			if armed.Load() {
+				t.Error("the conversation did not end")
+			}
+		})
+	}
 }

@@ -314,6 +314,7 @@ func (a *conversationActor) passivate(c actor.Context, m *passivate) {
 	}
 	a.saveAnchor()
 	a.stopTimers()
+	a.entry.rest.Store(true)
 	a.leave(c, errBounced)
 }
 

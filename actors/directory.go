@@ -16,7 +16,16 @@ type entry struct {
 	waiting  atomic.Int64 // requests admitted and not yet answered
 	used     atomic.Int64 // unix nanoseconds of the last request or wake
 	leaving  atomic.Bool  // set by the actor before it stops: ask the director for a successor
+	rest     atomic.Bool  // set by the actor when it has nothing left to do: no successor is needed until somebody asks
+	failed   atomic.Bool  // it could not be activated
 }
+
+// A conversation that ended in the middle of something gets a successor after a while, though nobody has asked for it: it may have
+// messages to hand over, a commit to settle, an order to follow.
+const (
+	reviveAfter       = time.Second
+	reviveAfterFailed = 5 * time.Second
+)
 
 // directory maps identities to activations. Callers read it; only the director writes it.
 type directory struct {
@@ -35,6 +44,12 @@ type activation struct{ Identity Identity }
 
 // sweep makes the director passivate what has been idle.
 type sweep struct{ note }
+
+// revive makes the director activate what has ended in the middle of something.
+type revive struct {
+	note
+	Identity Identity
+}
 
 // evict makes the director passivate everything that is not owned here any more.
 type evict struct{ note }
@@ -94,6 +109,8 @@ func (w *director) Receive(c actor.Context) {
 		w.terminated(c, m.Who)
 	case *sweep:
 		w.sweep(c)
+	case *revive:
+		w.revive(c, m.Identity)
 	case *evict:
 		for _, e := range w.byPID {
 			if !w.d.owns(e.identity) {
@@ -159,7 +176,21 @@ func (w *director) terminated(c actor.Context, who *actor.PID) {
 	for _, m := range waiting {
 		m.refuse(ErrDraining)
 	}
+	if e.identity.Kind == KindConversation && !e.rest.Load() && w.draining == nil {
+		self, id, wait := c.Self(), e.identity, reviveAfter
+		if e.failed.Load() {
+			wait = reviveAfterFailed
+		}
+		w.d.clock.AfterFunc(wait, func() { w.d.runtime.system.Root.Send(self, &revive{Identity: id}) })
+	}
 	w.drained()
+}
+
+// revive brings a conversation back that is still served here and that nobody has asked for since.
+func (w *director) revive(c actor.Context, id Identity) {
+	if w.draining == nil && w.d.owns(id) {
+		w.activate(c, newAsk[activation, *entry](activation{id}, time.Time{}))
+	}
 }
 
 // sweep passivates what nobody has asked for longer than the idle time.

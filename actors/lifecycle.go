@@ -63,6 +63,7 @@ func (g *aggregate[S]) stopped(c actor.Context, err error) func(actor.Context) {
 	}
 	g.node.logger.Error("activation failed", "log", g.log.String(), "err", err)
 	if !corrupt {
+		g.entry.failed.Store(true)
 		c.Send(c.Self(), &passivate{now: true}) // behind what waits now
 	}
 	return func(c actor.Context) {
@@ -70,6 +71,7 @@ func (g *aggregate[S]) stopped(c actor.Context, err error) func(actor.Context) {
 		case mail:
 			m.refuse(err)
 		case *passivate:
+			g.entry.rest.Store(corrupt)
 			g.leave(c, errBounced)
 		}
 	}

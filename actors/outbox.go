@@ -181,6 +181,9 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 		return
 	}
 	f.calling = false
+	if code := delivery.CodeOf(m.err); code == delivery.TooLarge || code == delivery.Malformed {
+		m.answer, m.err = delivery.Abort{Reason: m.err.Error()}, nil // nothing was done, and nothing ever will be
+	}
 	if a.copy != nil && a.copy.sealed != nil {
 		f.calling = true
 		f.timer = a.later(backoff(0), m) // the segment is being decided: in a moment

@@ -220,9 +220,6 @@ func (s *Service) RegisterGroup(ctx context.Context, r Registration) (uint64, er
 // SubmitBundle offers a bundle once. An error matching Unknown or Unavailable leaves it open whether it was accepted: the same bundle again
 // tells.
 func (s *Service) SubmitBundle(ctx context.Context, b Bundle) (Answer, error) {
-	if err := checkShape(&b, &s.config.Limits); err != nil {
-		return Abort{Reason: err.Error()}, nil // as its sequencer would say
-	}
 	outcome, err := s.submitOne(ctx, &b)
 	if err != nil {
 		return nil, err
