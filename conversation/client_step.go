@@ -154,6 +154,9 @@ func (w *clientWork) addCredential(in AddCredential) error {
 	if in.Credential != nil {
 		credential = *in.Credential
 	}
+	if !presentable(credential) {
+		return refuse(CredentialRefused, GiveUp, "it is neither a basic nor an X.509 credential")
+	}
 	if credential.Type() == mlsengine.CredentialTypeBasic && ids.ClientID(credential.Identity()) != w.s.Client {
 		return refuse(CredentialRefused, GiveUp, "it names %s, the client is %s", ids.ClientID(credential.Identity()), w.s.Client)
 	}

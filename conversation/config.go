@@ -79,12 +79,29 @@ const (
 	outOfOrderToleranceMax = 1 << 14
 	forwardDistanceMax     = 1 << 20
 	credentialBytesMax     = 1024
+	externalSendersMax     = 256
 )
+
+// presentable reports whether a credential is one at all: a zero one has no
+// encoding.
+func presentable(c mlsengine.Credential) bool {
+	return c.Type() == mlsengine.CredentialTypeBasic || c.Type() == mlsengine.CredentialTypeX509
+}
 
 // validate refuses a configuration that names something unknown.
 func (c Config) validate() *CommandError {
-	if _, err := suite.Get(c.CipherSuite); err != nil {
+	primitives, err := suite.Get(c.CipherSuite)
+	if err != nil {
 		return refuse(InvalidConfiguration, GiveUp, "cipher suite %d is not supported", c.CipherSuite)
+	}
+	if len(c.ExternalSenders) > externalSendersMax {
+		return refuse(InvalidConfiguration, GiveUp, "%d external senders are more than %d", len(c.ExternalSenders), externalSendersMax)
+	}
+	for i := range c.ExternalSenders {
+		s := &c.ExternalSenders[i]
+		if !presentable(s.Credential) || primitives.ValidateSignaturePublicKey(s.SignatureKey) != nil {
+			return refuse(InvalidConfiguration, GiveUp, "external sender %d has no credential, or no key of cipher suite %d", i, c.CipherSuite)
+		}
 	}
 	if c.WirePolicy < WirePlaintext || c.WirePolicy > WireMixed {
 		return refuse(InvalidConfiguration, GiveUp, "wire policy %d is unknown", c.WirePolicy)

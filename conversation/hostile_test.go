@@ -294,12 +294,20 @@ func TestConfigurationsAreBounded(t *testing.T) {
 	for _, spoil := range []func(*Config){
 		func(c *Config) { c.MaximumForwardDistance = math.MaxUint32 },
 		func(c *Config) { c.OutOfOrderTolerance = math.MaxUint32 },
+		func(c *Config) { c.ExternalSenders = make([]mlsengine.ExternalSender, 1) },
+		func(c *Config) { c.ExternalSenders = make([]mlsengine.ExternalSender, externalSendersMax+1) },
+		func(c *Config) {
+			c.ExternalSenders = []mlsengine.ExternalSender{{SignatureKey: []byte("short"), Credential: mlsengine.BasicCredential([]byte("service"))}}
+		},
 	} {
 		config := DefaultConfig()
 		spoil(&config)
-		if refused := config.validate(); !errors.Is(refused, InvalidConfiguration) {
-			t.Errorf("%+v: %v", config, refused)
-		}
+		w := newWorld(t, 1, config)
+		w.refused(w.newMember("ada"), Create{Config: config}, InvalidConfiguration)
+	}
+	tr, err := StepClient(NewClientState("ada"), AddCredential{CipherSuite: 1, Credential: &mlsengine.Credential{}}, Env{Entropy: newSeeded(1)})
+	if err != nil || !errors.Is(tr.Reply.Err, CredentialRefused) {
+		t.Errorf("a credential that is none: %v %v", tr.Reply.Err, err)
 	}
 }
 
