@@ -163,7 +163,10 @@ func (n *Node) acceptWelcome(ctx context.Context, client ids.ClientID, notice de
 	return err
 }
 
-// patrol visits every conversation that this node has come to own, one after another: what time or a crash made due is found by
+// patrolsAtOnce is how many conversations are visited at the same time. The permits to replay bound it too.
+const patrolsAtOnce = 16
+
+// patrol visits every conversation that this node has come to own, some at a time: what time or a crash made due is found by
 // activating it. It ends when all were visited.
 func (n *Node) patrol(ctx context.Context) {
 	logs, err := n.stores.Log.List(ctx, "")
@@ -184,17 +187,28 @@ func (n *Node) patrol(ctx context.Context) {
 	for client := range clients {
 		n.wakeInbox(client)
 	}
+	var visits sync.WaitGroup
+	permits := make(chan struct{}, patrolsAtOnce)
 	for _, id := range n.members.all() {
 		if ctx.Err() != nil {
-			return
+			break
 		}
 		if n.owns(id) {
-			visit, cancel := context.WithTimeout(ctx, n.limits.Recover)
-			_, err := request[look, conversation.State](visit, n, id, look{})
-			cancel()
-			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrDraining) {
-				n.logger.Warn("conversation not visited", "identity", id.String(), "err", err)
-			}
+			permits <- struct{}{}
+			visits.Go(func() {
+				n.visit(ctx, id)
+				<-permits
+			})
 		}
+	}
+	visits.Wait()
+}
+
+func (n *Node) visit(ctx context.Context, id Identity) {
+	visit, cancel := context.WithTimeout(ctx, n.limits.Recover)
+	defer cancel()
+	_, err := request[look, conversation.State](visit, n, id, look{})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrDraining) {
+		n.logger.Warn("conversation not visited", "identity", id.String(), "err", err)
 	}
 }

@@ -50,6 +50,32 @@ type orderReader struct {
 	bytes  int
 }
 
+// grew gives followers on this node a record that its sequencer has just made durable, where their reader stands right before it: nobody
+// needs to read back and verify what was written here. A reader that is busy, or stands elsewhere, reads it from the log.
+func (rs *readers) grew(g GroupID, rec *events.Record) {
+	rs.mu.Lock()
+	r := rs.open[g]
+	rs.mu.Unlock()
+	if r == nil || !r.mu.TryLock() {
+		return
+	}
+	defer r.mu.Unlock()
+	if r.head.Version == 0 || rec.Version != r.head.Version+1 || rec.Previous != r.head.Digest || rec.Incarnation != r.head.Incarnation {
+		return
+	}
+	entries := entriesOf(g, rec)
+	for i, e := range entries {
+		if e.Number != r.next+uint64(i) {
+			return
+		}
+	}
+	for _, e := range entries {
+		r.push(e, rec.Sequence)
+	}
+	r.head = rec.Head
+	r.trim(r.next)
+}
+
 // placed is an entry and the stream sequence of its record.
 type placed struct {
 	entry    Entry

@@ -145,6 +145,7 @@ func (n *noticer) wake(ctx context.Context, g GroupID, sequence uint64) error {
 
 // orderGrew is called by a sequencer for each record it has made durable.
 func (s *Service) orderGrew(ctx context.Context, g GroupID, r *events.Record) {
+	s.readers.grew(g, r)
 	// Failing here delays the notices until the consumer comes to the record.
 	_ = s.noticer.record(ctx, g, r)
 }
