@@ -35,7 +35,12 @@ func (l *proposalList) oneExternalInit() error {
 	if n := l.count(ProposalTypeExternalInit); n != 1 {
 		return broken(ExternalInitCount, "%d external_init proposals", n)
 	}
-	return nil
+	return eachProposal(l, func(p *ExternalInit, _ committed) error {
+		if l.group.suite.ValidateHPKEPublicKey(p.KEMOutput) != nil {
+			return broken(ExternalInitKEM, "%d bytes", len(p.KEMOutput))
+		}
+		return nil
+	})
 }
 
 func (l *proposalList) onlyExternalTypes() error {

@@ -332,6 +332,14 @@ func pathRuleCases() map[Rule]ruleCase {
 			wantRule(t, PathSecret, (&rogueCommit{beforeSeal: func(b *committing) {
 				b.path.first = pathSecret{secret.New([]byte("too short"))}
 			}}).refused(t, newTestGroup(t, 1, "alice", "bob")))
+			// What is not even the form of a ciphertext is refused by those it is not for as well.
+			for _, spoil := range []func(*HPKECiphertext){
+				func(c *HPKECiphertext) { c.KEMOutput = c.KEMOutput[1:] },
+				func(c *HPKECiphertext) { c.KEMOutput = make([]byte, 32) },
+				func(c *HPKECiphertext) { c.Ciphertext = c.Ciphertext[1:] },
+			} {
+				wantRule(t, PathSecret, refusedPath(t, func(b *committing) { spoil(&b.commit.Path.Nodes[0].EncryptedPathSecret[0]) }))
+			}
 			return refusedPath(t, func(b *committing) {
 				sealed := &b.commit.Path.Nodes[1].EncryptedPathSecret
 				for i := range *sealed {

@@ -139,12 +139,28 @@ func (d *treeDraft) mergePath(committer LeafIndex, path *UpdatePath, added []Lea
 		if got := len(path.Nodes[i].EncryptedPathSecret); got != len(resolution) {
 			return broken(PathCiphertexts, "node %d: %d ciphertexts for a resolution of %d", step.node, got, len(resolution))
 		}
+		if err := path.Nodes[i].checkCiphertexts(d.suite, step.node); err != nil {
+			return err
+		}
 	}
 	above := d.setPath(committer, steps, keys)
 	if !bytes.Equal(above, path.LeafNode.ParentHash) {
 		return broken(PathParentHash, "leaf %d", committer)
 	}
 	d.setLeaf(committer, &path.LeafNode)
+	return nil
+}
+
+// checkCiphertexts checks what everybody can see of a path secret's
+// ciphertexts: a committer must not shut a few members out by what an outsider
+// could have refused.
+func (n *UpdatePathNode) checkCiphertexts(s *suite.Suite, x treemath.NodeIndex) error {
+	for i := range n.EncryptedPathSecret {
+		sealed := &n.EncryptedPathSecret[i]
+		if len(sealed.Ciphertext) != s.HashSize()+s.AEADOverhead() || s.ValidateHPKEPublicKey(sealed.KEMOutput) != nil {
+			return broken(PathSecret, "ciphertext %d of node %d is none of a path secret", i, x)
+		}
+	}
 	return nil
 }
 
