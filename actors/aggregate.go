@@ -71,6 +71,7 @@ type aggregate[S any] struct {
 	flushed bool                 // a flush is in the mailbox
 	held    []mail               // waits for a transaction or for the commit under way
 	copy    *txCopy[S]           // the transaction that has the lock
+	anchor  Timer                // runs while the anchor may lag behind the log
 
 	gone error // the actor is leaving, and why
 }
@@ -123,6 +124,7 @@ func (g *aggregate[S]) judge(next S, err error) (fate, error) {
 		if err != nil {
 			return fateUnknown, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 		}
+		g.anchorSoon()
 		return fateStored, nil
 	case errors.Is(err, events.ErrFenced), errors.Is(err, events.ErrDead):
 		return fateLost, err
@@ -161,6 +163,9 @@ func (g *aggregate[S]) leave(c actor.Context, why error) {
 	}
 	g.gone = why
 	g.entry.leaving.Store(true)
+	if g.anchor != nil {
+		g.anchor.Stop()
+	}
 	g.domain.abandon(why)
 	c.Stop(c.Self())
 }

@@ -24,6 +24,8 @@ func (g *aggregate[S]) common(c actor.Context) {
 		g.gather(c, m)
 	case *flush:
 		g.commit(c)
+	case *anchorDue:
+		g.anchorNow()
 	case *ask[txWork, txWorked]:
 		g.txWork(c, m)
 	case *ask[txSeal, *events.Prepared]:
@@ -86,6 +88,32 @@ func (g *aggregate[S]) diagnose(err error) error {
 		return &CorruptError{Log: g.log.String(), Err: err}
 	}
 	return fmt.Errorf("%w: %w", ErrActivation, err)
+}
+
+// anchorDue says that the anchor has lagged behind the log for long enough.
+type anchorDue struct{ note }
+
+// anchorSoon sees to it that the anchor follows an append within a moment, so that so much at most can be lost without being found.
+func (g *aggregate[S]) anchorSoon() {
+	if g.anchor != nil || g.journal.Anchor().Version == g.journal.Head().Version {
+		return
+	}
+	self, runtime := g.self, g.node.runtime
+	g.anchor = g.node.clock.AfterFunc(g.node.limits.AnchorDelay, func() { runtime.system.Root.Send(self, &anchorDue{}) })
+}
+
+// anchorNow writes the anchor, and lets keys die whose time is over. A store that does not take it now is asked again.
+func (g *aggregate[S]) anchorNow() {
+	g.anchor = nil
+	if g.gone != nil || g.journal.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
+	defer cancel()
+	if err := g.journal.Sweep(ctx, g.now()); err != nil {
+		g.node.logger.Warn("anchor not written", "log", g.log.String(), "err", err)
+		g.anchorSoon()
+	}
 }
 
 // saveAnchor writes the anchor at passivation and at a clean stop: from here on, a log that comes back shorter is found out.
