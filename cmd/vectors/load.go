@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -26,7 +27,8 @@ func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 
 // vector is one case.
 type vector struct {
-	name string
+	name   string
+	broken error // it does not parse
 
 	PSKs                 []psk     `json:"external_psks"`
 	KeyPackage           hexBytes  `json:"key_package"`
@@ -60,7 +62,8 @@ type message struct {
 	Plaintext         hexBytes `json:"plaintext"`
 }
 
-// load reads the cases of all files, and of all files in all directories that hold any.
+// load reads the cases of all files, and of all files in all directories that hold any. A case that does not parse is a case, and
+// fails; in a directory, a file of another kind is something else, and passed over.
 func load(paths []string) (cases []vector, err error) {
 	for _, path := range paths {
 		err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
@@ -68,12 +71,16 @@ func load(paths []string) (cases []vector, err error) {
 				return err
 			}
 			found, err := loadFile(name)
-			if err != nil && name != path {
-				return nil // of a directory, whatever is no vector file is something else
+			if errors.Is(err, errOtherKind) && name != path {
+				return nil
 			}
 			cases = append(cases, found...)
 			return err
 		})
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; the official files are the folder test-vectors of github.com/mlswg/mls-implementations: "+
+				"name it with make vectors DIR=...", err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -81,29 +88,36 @@ func load(paths []string) (cases []vector, err error) {
 	return cases, nil
 }
 
+// errOtherKind is a file that holds no passive-client cases.
+var errOtherKind = errors.New("not a JSON array of objects with welcome and epochs")
+
 func loadFile(name string) ([]vector, error) {
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
 	if raw, err = unpack(raw); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w: %w", name, errOtherKind, err)
 	}
-	var shapes []map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &shapes); err != nil {
-		return nil, fmt.Errorf("%s: not a JSON array of objects: %w", name, err)
+	var objects []json.RawMessage
+	if err := json.Unmarshal(raw, &objects); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", name, errOtherKind, err)
 	}
-	for i, shape := range shapes {
-		if shape["welcome"] == nil || shape["epochs"] == nil {
-			return nil, fmt.Errorf("%s: case %d has no welcome or no epochs", name, i)
+	cases := make([]vector, len(objects))
+	ours := false
+	for i, object := range objects {
+		var shape map[string]json.RawMessage
+		shaped := json.Unmarshal(object, &shape) == nil && shape["welcome"] != nil && shape["epochs"] != nil
+		ours = ours || shaped
+		if err := json.Unmarshal(object, &cases[i]); err != nil {
+			cases[i] = vector{broken: err}
+		} else if !shaped {
+			cases[i] = vector{broken: errOtherKind}
 		}
+		cases[i].name = fmt.Sprintf("%s#%d", name, i) // with its folders: names of files repeat
 	}
-	var cases []vector
-	if err := json.Unmarshal(raw, &cases); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	for i := range cases {
-		cases[i].name = fmt.Sprintf("%s#%d", filepath.Base(name), i)
+	if !ours {
+		return nil, fmt.Errorf("%s: %w", name, errOtherKind)
 	}
 	return cases, nil
 }

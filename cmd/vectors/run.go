@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -96,10 +99,13 @@ func (r *runner) withNode(ctx context.Context, f func(*parley.Node)) error {
 
 // drive takes one case from its key package to its last epoch.
 func (r *runner) drive(ctx context.Context, node *parley.Node, v *vector, out *reached) error {
+	if v.broken != nil {
+		return v.broken
+	}
 	if err := r.clock.set(v.KeyPackage); err != nil {
 		return err
 	}
-	client := node.Bare(parley.ClientID(v.name))
+	client := node.Bare(clientOf(v))
 	err := client.ImportKeyPackage(ctx, parley.KeyPackageImport{
 		KeyPackage: v.KeyPackage, InitKey: slices.Clone(v.InitPriv), LeafKey: slices.Clone(v.EncryptionPriv), SignatureKey: slices.Clone(v.SignaturePriv),
 	})
@@ -132,6 +138,12 @@ func (r *runner) drive(ctx context.Context, node *parley.Node, v *vector, out *r
 	}
 	out.status, err = conv.Status(ctx)
 	return err
+}
+
+// clientOf names the client that a case gets: its own, for several cases share one key package. Paths can be longer than ids.
+func clientOf(v *vector) parley.ClientID {
+	sum := sha256.Sum256([]byte(v.name))
+	return parley.ClientID(hex.EncodeToString(sum[:16]) + "/" + filepath.Base(v.name))
 }
 
 // accept hands a handshake in.
@@ -173,7 +185,7 @@ func (r *runner) check(ctx context.Context, node *parley.Node, v *vector, was *r
 	if err := r.clock.set(v.KeyPackage); err != nil {
 		return err
 	}
-	conv := node.Bare(parley.ClientID(v.name)).Conversation(was.conversation)
+	conv := node.Bare(clientOf(v)).Conversation(was.conversation)
 	status, err := conv.Status(ctx)
 	if err != nil {
 		return err
