@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "parley/events/v1"
 	"parley/internal/ids"
 	"parley/mlsengine"
 )
@@ -405,5 +406,30 @@ func TestRemovalIsNotLostAmongBadProposals(t *testing.T) {
 	b := mustStep(t, w, ada, s, RemoveMembers{Clients: []ids.ClientID{"bob"}}).Outbox[0].(SendBundle)
 	if len(b.Removed) != 1 || b.Removed[0].Client != "bob" {
 		t.Errorf("the commit removes %v", b.Removed)
+	}
+}
+
+// TestOldWelcomeDoesNotLeadBack joins again by the Welcome of the first time,
+// whose key package a client that lost its end may still hold.
+func TestOldWelcomeDoesNotLeadBack(t *testing.T) {
+	w, ada, bob := pair(t, DefaultConfig())
+	var welcome []byte
+	for _, r := range ada.log {
+		for _, e := range r.Events {
+			if staged, ok := e.Body.(*v1.CommitStaged); ok {
+				welcome = staged.GetWelcome()
+			}
+		}
+	}
+	w.say(bob, "with the first key")
+	again := Join{Config: w.config, Welcome: welcome, KeyPackage: w.invitations[0].kp, Secrets: w.invitations[0].secrets, Position: 2}
+	if tr := mustStep(t, w, bob, NewState("bob", w.group), again); tr.Next.Epoch() != 1 {
+		t.Fatalf("the Welcome leads to epoch %d", tr.Next.Epoch())
+	}
+	for _, lost := range []Input{MarkRolledBack{Epoch: 1}, MarkBehind{First: 99}, MarkSecretsLost{}} {
+		s := mustStep(t, w, bob, bob.state, lost).Next
+		if tr, err := Step(s, again, w.env(bob)); err != nil || !errors.Is(tr.Reply.Err, InvalidWelcome) {
+			t.Errorf("%T: %v %v", lost, tr.Reply.Err, err)
+		}
 	}
 }

@@ -139,6 +139,10 @@ func (w *work) join(in Join) error {
 	if ids.ConversationID(public.GroupID()) != w.s.Conversation {
 		return refuse(WrongGroup, GiveUp, "the Welcome is for %s", ids.ConversationID(public.GroupID()))
 	}
+	// A Welcome that is not newer than what we know is one that was used before: its epoch's keys may have been used too.
+	if known := max(w.s.Epoch(), w.s.Muted); w.s.Group != nil && public.Epoch() <= known {
+		return refuse(InvalidWelcome, GiveUp, "it leads to epoch %d, we have been in %d", public.Epoch(), known)
+	}
 	config := in.Config
 	config.CipherSuite = public.CipherSuite()
 	roster := rosterOf(public)
