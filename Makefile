@@ -29,7 +29,7 @@ lint:
 NATS_DIR ?= nats-data
 NATS_PORT ?= 4222
 nats:
-	$(GO) run ./internal/natsd/cmd --data $(NATS_DIR) --port $(NATS_PORT)
+	$(GO) run ./internal/natsd/cmd --data $(NATS_DIR) --listen 127.0.0.1:$(NATS_PORT)
 
 # vectors drives conversations that other implementations made through actors and log. DIR holds files of the passive-client kind.
 DIR ?= $(or $(PARLEY_VECTORS),../shared/vectors)

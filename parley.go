@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -195,7 +196,9 @@ func (n *Node) connect() (err error) {
 		OnChange: func(connected bool) { n.options.Logger.Info("connection to the log's server", "connected", connected) },
 	}
 	if n.options.URL != "" {
-		n.conn, err = jetlog.Connect(n.options.URL, o)
+		if n.conn, err = jetlog.Connect(n.options.URL, o); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+		}
 		return err
 	}
 	if n.options.Data == "" {
@@ -223,10 +226,16 @@ func (n *Node) openVault(ctx context.Context) (events.KeyVault, error) {
 	default:
 		return nil, errors.New("a key directory or a key-encryption key is needed with a NATS URL")
 	}
-	if err == nil && !vault.Erases() {
+	if err != nil {
+		return nil, err
+	}
+	if err := events.CheckVault(ctx, n.store.Stores().Rings, vault); err != nil {
+		return nil, err
+	}
+	if !vault.Erases() {
 		n.options.Logger.Warn("a static key-encryption key: what was in the log can be read by whoever keeps a copy of it and of the key")
 	}
-	return vault, err
+	return vault, nil
 }
 
 func (n *Node) start(ctx context.Context) (err error) {

@@ -20,20 +20,27 @@ func main() {
 }
 
 func run(args []string) error {
-	flags := flag.NewFlagSet("nats", flag.ExitOnError)
-	dir := flags.String("data", "nats-data", "data directory; the server keeps its files in DIR/jetstream")
-	listen := flags.String("listen", "127.0.0.1:4222", "loopback address to listen on")
-	maxStore := flags.Int64("max-store", 0, "storage limit in bytes; 0 for three quarters of the free disk")
-	flags.Parse(args)
-
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
-	s, err := natsd.Embedded(natsd.Options{Dir: *dir, Listen: *listen, MaxStoreBytes: *maxStore})
+	o, err := options(args)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("listening at %s, files in %s/jetstream, every write synced\n", s.URL(), *dir)
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	s, err := natsd.Embedded(o)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("listening at %s, files in %s/jetstream, every write synced\n", s.URL(), o.Dir)
 	<-stop
 	s.Shutdown()
 	return nil
+}
+
+func options(args []string) (o natsd.Options, err error) {
+	flags := flag.NewFlagSet("nats", flag.ContinueOnError)
+	flags.StringVar(&o.Dir, "data", "nats-data", "data directory; the server keeps its files in DIR/jetstream")
+	flags.StringVar(&o.Listen, "listen", "127.0.0.1:4222", "loopback address to listen on")
+	flags.Int64Var(&o.MaxStoreBytes, "max-store", 0, "storage limit in bytes; 0 for three quarters of the free disk")
+	err = flags.Parse(args)
+	return o, err
 }
