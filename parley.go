@@ -7,10 +7,10 @@
 //	node, err := parley.Open(ctx, parley.Options{Data: "data"})
 //	bot, err := node.Client(ctx, "echo")
 //	for event, err := range bot.Events(ctx) {
-//		if m := event.Message; m != nil {
-//			event.Conversation.Send(ctx, m.Text)
+//		if event.Message != nil {
+//			err = event.Reply(ctx, event.Message.Text)
 //		}
-//		event.Ack(ctx)
+//		err = errors.Join(err, event.Ack(ctx))
 //	}
 //
 // Errors say what can be done about them: see AdviceOf. A command may carry an id (WithCommandID); asked again under the same id it

@@ -46,6 +46,15 @@ func (e Event) Ack(ctx context.Context) error {
 	return wrap("ack", e.stream.Acknowledge(ctx, e.delivery))
 }
 
+// Reply sends a message to the event's conversation, with Insist and under the event's id: an event that comes again after a crash is not
+// answered twice.
+func (e Event) Reply(ctx context.Context, text []byte) error {
+	return e.Conversation.client.node.Insist(WithCommandID(ctx, CommandID(e.ID)), func(ctx context.Context) error {
+		_, err := e.Conversation.Send(ctx, text)
+		return err
+	})
+}
+
 // Events streams what the client's conversations receive, beginning with everything that was not acknowledged. Order holds within a
 // conversation. A client has one stream at a time. It ends with an error when ctx ends or the node is closed.
 func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {

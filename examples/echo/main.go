@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log"
 	"os"
 	"os/signal"
@@ -18,32 +19,26 @@ func main() {
 		log.Fatal(err)
 	}
 	defer node.Close(context.WithoutCancel(ctx))
-	if err := echo(ctx, node, "echo"); err != nil && ctx.Err() == nil {
-		log.Fatal(err)
+	if err := echo(ctx, node, "echo"); ctx.Err() == nil {
+		log.Print(err)
 	}
 }
 
+// echo ends with an error when ctx or the node ends.
 func echo(ctx context.Context, node *parley.Node, id parley.ClientID) error {
 	bot, err := node.Client(ctx, id)
 	if err != nil {
 		return err
 	}
-	for event, err := range bot.Events(ctx) {
+	for event, err := range bot.Events(ctx) { // everything not yet acknowledged, then what comes
 		if err != nil {
 			return err
 		}
 		if event.Message != nil {
-			// The event's id names the answer: an event that comes again after a crash is not answered twice.
-			err = node.Insist(parley.WithCommandID(ctx, parley.CommandID(event.ID)), func(ctx context.Context) error {
-				_, err := event.Conversation.Send(ctx, event.Message.Text)
-				return err
-			})
-			if err != nil {
-				log.Printf("%s: %v", event.ID, err)
-			}
+			err = event.Reply(ctx, event.Message.Text)
 		}
-		if err := event.Ack(ctx); err != nil {
-			return err
+		if err = errors.Join(err, event.Ack(ctx)); err != nil {
+			log.Printf("%s: %v", event.ID, err)
 		}
 	}
 	return nil
