@@ -23,7 +23,7 @@ func Example() {
 		return
 	}
 	defer node.Close(ctx)
-	if err := talk(ctx, node); err != nil {
+	if err := teatime(ctx, node); err != nil {
 		log.Print(err)
 	}
 	// Output:
@@ -32,7 +32,7 @@ func Example() {
 	// echo said "hello"
 }
 
-func talk(ctx context.Context, node *parley.Node) error {
+func teatime(ctx context.Context, node *parley.Node) error {
 	ada, err := node.Client(ctx, "ada")
 	if err != nil {
 		return err
