@@ -79,7 +79,7 @@ func load(paths []string) (cases []vector, err error) {
 		})
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w; the official files are the folder test-vectors of github.com/mlswg/mls-implementations: "+
-				"name it with make vectors DIR=...", err)
+				"make vectors DIR=FOLDER takes it from there", err)
 		}
 		if err != nil {
 			return nil, err
