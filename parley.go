@@ -99,6 +99,9 @@ type Options struct {
 
 	// KeyDir holds the shred keys that wrap every key ring; empty: Data + ".keys".
 	KeyDir string
+	// ShredInterval is how old a shred key of an embedded server's node may become, see Node.Shred; 0: DefaultShredInterval; negative: any
+	// age.
+	ShredInterval time.Duration
 	// KEKFile or KEK is a static key instead: there is no certain erasure then.
 	KEKFile, KEK string
 
@@ -133,6 +136,7 @@ type Node struct {
 	placement *actors.Static
 	delivery  *delivery.Service // nil when isolated
 	actors    *actors.Node
+	unshred   func() // ends the rotation of shred keys
 
 	mu      sync.Mutex
 	clients map[ClientID]bool // their credential is registered
@@ -164,7 +168,11 @@ func Open(ctx context.Context, o Options) (node *Node, err error) {
 		n.options.Logger.Error("the store reports lost data; every log is checked against its anchor when it is activated", "err", err)
 	}
 	n.eraseRings(ctx)
-	return n, n.start(ctx)
+	if err := n.start(ctx); err != nil {
+		return nil, err
+	}
+	n.unshred = n.startShredding()
+	return n, nil
 }
 
 func (o Options) withDefaults() Options {
@@ -338,6 +346,9 @@ func (n *Node) eraseRings(ctx context.Context) {
 
 func (n *Node) closeAll(ctx context.Context) error {
 	var all []error
+	if n.unshred != nil {
+		n.unshred()
+	}
 	if n.actors != nil {
 		all = append(all, n.actors.Close(ctx))
 	}

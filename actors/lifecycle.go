@@ -73,7 +73,7 @@ func (g *aggregate[S]) stopped(c actor.Context, err error) func(actor.Context) {
 		case mail:
 			m.refuse(err)
 		case *passivate:
-			g.entry.rest.Store(corrupt)
+			g.entry.rest.Store(corrupt || errors.Is(err, events.ErrKeyMissing))
 			g.leave(c, errBounced)
 		}
 	}

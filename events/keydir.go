@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"parley/internal/secret"
 )
@@ -151,6 +152,19 @@ func (k *KeyDir) Current(context.Context) (string, error) {
 		return "", fmt.Errorf("key directory %s: %w", k.dir, ErrKeyMissing)
 	}
 	return versions[len(versions)-1], nil
+}
+
+// Made tells when the current version was made.
+func (k *KeyDir) Made() (time.Time, error) {
+	version, err := k.Current(context.Background())
+	if err != nil {
+		return time.Time{}, err
+	}
+	info, err := os.Stat(k.path(version))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read shred key %s: %w", version, err)
+	}
+	return info.ModTime(), nil
 }
 
 // Wrap implements KeyVault.
