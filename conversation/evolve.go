@@ -21,6 +21,7 @@ func (p *Public) begin(timeMs uint64) {
 		}
 	}
 	if keep == len(p.Commands) {
+		p.Commands = slices.Clip(p.Commands) // what this record remembers goes into an array of its own: a state is never changed in place
 		return
 	}
 	kept := make([]RememberedCommand, 0, keep)
@@ -308,7 +309,7 @@ func (p *Public) remember(e *v1.CommandCompleted) {
 	if ref.ID == "" || ref.IssuedMs+Window < p.TimeMs {
 		return
 	}
-	p.Commands = append(slices.Clone(p.Commands), RememberedCommand{
+	p.Commands = append(p.Commands, RememberedCommand{
 		CommandRef: ref, ErrorCode: Code(e.GetError()), Detail: e.GetDetail(), Outcome: e.GetOutcome(),
 	})
 }
