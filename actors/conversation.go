@@ -76,6 +76,9 @@ func (a *conversationActor) recovering(c actor.Context) {
 	}
 	a.receive = a.active
 	a.resume(c)
+	if due := a.due(); a.gone == nil && due > 0 && due <= a.now() {
+		a.timeDue(c)
+	}
 	a.arm()
 }
 
@@ -314,6 +317,9 @@ func (a *conversationActor) passivate(c actor.Context, m *passivate) {
 	}
 	a.saveAnchor()
 	a.stopTimers()
+	if due := a.due(); due > 0 {
+		a.node.alarms.set(a.entry.identity, due)
+	}
 	a.entry.rest.Store(true)
 	a.leave(c, errBounced)
 }

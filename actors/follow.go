@@ -194,10 +194,7 @@ func (a *conversationActor) arm() {
 		a.timer.Stop()
 		a.timer = nil
 	}
-	due := a.state.SpoolExpiry()
-	if at := a.state.CheckpointAt(); at > 0 && (due == 0 || at < due) {
-		due = at
-	}
+	due := a.due()
 	if due == 0 || a.gone != nil {
 		return
 	}
@@ -207,6 +204,15 @@ func (a *conversationActor) arm() {
 	}
 	self := a.self
 	a.timer = a.node.clock.AfterFunc(max(wait, time.Second), func() { a.node.runtime.system.Root.Send(self, &timeDue{}) })
+}
+
+// due is when time makes something due, in Unix milliseconds; 0: never.
+func (a *conversationActor) due() uint64 {
+	due := a.state.SpoolExpiry()
+	if at := a.state.CheckpointAt(); at > 0 && (due == 0 || at < due) {
+		due = at
+	}
+	return due
 }
 
 // timeDue says that a checkpoint or an expiry is due.

@@ -58,6 +58,7 @@ type Node struct {
 	logger     *slog.Logger
 	hub        *hub
 	members    *members
+	alarms     *alarms
 	inboxes    inboxes
 	joinConfig conversation.Config // of conversations joined by a Welcome from the inbox
 
@@ -90,7 +91,7 @@ func New(c Config) (*Node, error) {
 	n.intake = intake{perActor: int64(n.limits.WaitingPerActor), perNode: int64(n.limits.WaitingPerNode)}
 	n.recovery = make(chan struct{}, n.limits.Recoveries)
 	n.batches = make(chan struct{}, batchesAtOnce)
-	n.hub, n.members = newHub(), newMembers()
+	n.hub, n.members, n.alarms = newHub(), newMembers(), newAlarms()
 	n.inboxes.running = map[ids.ClientID]bool{}
 	n.joinConfig = c.JoinConfig
 	if n.joinConfig.CipherSuite == 0 {
@@ -157,7 +158,7 @@ func (n *Node) holdShares(ctx context.Context) {
 	}
 }
 
-// sweeper passivates what is idle, now and then.
+// sweeper passivates what is idle, and wakes what is passive and has something due, now and then.
 func (n *Node) sweeper(ctx context.Context) {
 	for {
 		due := make(chan struct{})
@@ -165,6 +166,7 @@ func (n *Node) sweeper(ctx context.Context) {
 		select {
 		case <-due:
 			n.runtime.system.Root.Send(n.directory.director, &sweep{})
+			n.wakeDue()
 		case <-ctx.Done():
 			timer.Stop()
 			return

@@ -158,6 +158,7 @@ func (a *conversationActor) renewAnchor(ctx context.Context) error {
 // resume takes up what the log says was under way: the group's order is followed, which tells who won a staged commit's epoch,
 // and what was stored and not known to have been sent is sent again.
 func (a *conversationActor) resume(c actor.Context) {
+	a.node.alarms.clear(a.entry.identity)
 	if a.state.Lifecycle != conversation.Absent {
 		a.node.members.add(a.client, a.conversation)
 	}
