@@ -66,6 +66,7 @@ type Node struct {
 	batches  chan struct{} // permits for atomic batches: a stream takes 50 at a time from all nodes together
 	work     sync.WaitGroup
 	stop     context.CancelFunc // ends what runs beside the actors
+	ended    <-chan struct{}    // closed by stop
 	unwatch  func()
 	counters struct{ fenced, unknown, corrupt atomic.Uint64 }
 }
@@ -105,9 +106,9 @@ func New(c Config) (*Node, error) {
 		return nil, fmt.Errorf("start the director: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	n.stop = cancel
+	n.stop, n.ended = cancel, ctx.Done()
 	n.unwatch = n.placement.Watch(func() { n.placed(ctx) })
-	n.work.Go(func() { n.sweeper(ctx) })
+	n.work.Go(n.sweeper)
 	if n.delivery != nil {
 		n.holdShares(ctx)
 		n.work.Go(func() { n.watchOrders(ctx) })
@@ -159,18 +160,10 @@ func (n *Node) holdShares(ctx context.Context) {
 }
 
 // sweeper passivates what is idle, and wakes what is passive and has something due, now and then.
-func (n *Node) sweeper(ctx context.Context) {
-	for {
-		due := make(chan struct{})
-		timer := n.clock.AfterFunc(n.limits.Sweep, func() { close(due) })
-		select {
-		case <-due:
-			n.runtime.system.Root.Send(n.directory.director, &sweep{})
-			n.wakeDue()
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		}
+func (n *Node) sweeper() {
+	for n.rest(n.limits.Sweep) {
+		n.runtime.system.Root.Send(n.directory.director, &sweep{})
+		n.wakeDue()
 	}
 }
 

@@ -99,14 +99,20 @@ type inboxes struct {
 	running map[ids.ClientID]bool
 }
 
+// emptyInbox accepts Welcomes until none waits. What failed is tried again while the node runs: nobody else would wake the inbox.
 func (n *Node) emptyInbox(client ids.ClientID) {
-	for {
+	for failures := 0; ; {
 		ctx, cancel := context.WithTimeout(context.Background(), n.limits.Recover)
 		err := n.acceptWelcomes(ctx, client)
 		cancel()
-		if err != nil && !errors.Is(err, ErrDraining) {
+		if err != nil && !errors.Is(err, ErrDraining) && !errors.Is(err, ErrNotHere) {
 			n.logger.Warn("inbox not emptied", "client", client.String(), "err", err)
+			if _, corrupt := errors.AsType[*CorruptError](err); !corrupt && n.rest(backoff(failures)) {
+				failures++
+				continue
+			}
 		}
+		failures = 0
 		n.inboxes.mu.Lock()
 		again := n.inboxes.running[client]
 		if !again {
@@ -116,6 +122,19 @@ func (n *Node) emptyInbox(client ids.ClientID) {
 		}
 		n.inboxes.running[client] = false
 		n.inboxes.mu.Unlock()
+	}
+}
+
+// rest waits, and reports false when the node ends meanwhile.
+func (n *Node) rest(d time.Duration) bool {
+	due := make(chan struct{})
+	timer := n.clock.AfterFunc(d, func() { close(due) })
+	select {
+	case <-due:
+		return true
+	case <-n.ended:
+		timer.Stop()
+		return false
 	}
 }
 
