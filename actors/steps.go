@@ -14,7 +14,6 @@ const (
 	StepSendProposal events.Step = "actors.send-proposal" // a proposal goes to the delivery service
 	StepSendMessages events.Step = "actors.send-messages" // application messages go to the delivery service
 	StepRegister     events.Step = "actors.register"      // a new group's order is opened
-	StepReply        events.Step = "actors.reply"         // the caller learns the outcome
 	StepSwap         events.Step = "actors.swap"          // memory moves after the store said yes
 	StepCollect      events.Step = "actors.tx-collect"    // a transaction has every participant's records
 	StepDecide       events.Step = "actors.tx-decide"     // a transaction's segment is appended: the only commit point
@@ -24,7 +23,7 @@ const (
 // Steps lists every step of the node, the log's included: demo, simulation and crash tests kill before and after each.
 func Steps() []events.Step {
 	steps := append(events.Steps(), delivery.Steps()...)
-	return append(steps, StepSendBundle, StepSendProposal, StepSendMessages, StepRegister, StepReply, StepSwap,
+	return append(steps, StepSendBundle, StepSendProposal, StepSendMessages, StepRegister, StepSwap,
 		StepCollect, StepDecide, StepSpread)
 }
 
