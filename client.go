@@ -35,7 +35,8 @@ func (n *Node) Client(ctx context.Context, id ClientID) (*Client, error) {
 	if known {
 		return c, nil
 	}
-	if err := c.prepare(ctx); err != nil {
+	// What a client still lacks is looked up first, so that it is safe to ask again; a command id stands for one command alone.
+	if err := c.prepare(WithCommandID(ctx, "")); err != nil {
 		return nil, wrap("client", err)
 	}
 	n.mu.Lock()
@@ -129,7 +130,11 @@ func (c *Client) PublishKeyPackages(ctx context.Context, count int) error {
 		count      int
 		lastResort bool
 	}{{"publish_key_packages", count, false}, {"publish_last_resort", 1, true}} {
-		made, err := c.generate(ctx, batch.name, batch.count, batch.lastResort)
+		one := ctx
+		if id := settingsOf(ctx).command; id != "" {
+			one = WithCommandID(ctx, id+CommandID("/"+batch.name)) // each is a command of its own
+		}
+		made, err := c.generate(one, batch.name, batch.count, batch.lastResort)
 		if err != nil {
 			return wrap("publish key packages", err)
 		}
