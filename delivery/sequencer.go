@@ -23,6 +23,7 @@ type Sequencer struct {
 
 	checkpointBytes   int // of records since the newest checkpoint
 	checkpointEntries int
+	checkpointSince   uint64 // time of the first of them, in Unix milliseconds
 }
 
 // OpenSequencer recovers a group's sequencer from its log. A group that nobody registered is UnknownGroup, unless create is set.
@@ -100,6 +101,9 @@ func (q *Sequencer) count(r *events.Record) {
 		if _, ok := ev.Body.(*eventsv1.OrderCheckpoint); ok {
 			q.checkpointBytes, q.checkpointEntries = 0, 0
 			continue
+		}
+		if q.checkpointEntries == 0 {
+			q.checkpointSince = r.TimeMS
 		}
 		q.checkpointEntries++
 	}
@@ -234,10 +238,12 @@ func commandOf(s Submission) string {
 	return ""
 }
 
-// checkpointIfDue appends the state to the order once enough has gathered since the last time, and lets go what lies before it and is old.
+// checkpointIfDue appends the state to the order once enough has gathered since the last time, or what has gathered is of an age that
+// counts for the retention, and lets go what lies before it and is old.
 func (q *Sequencer) checkpointIfDue(ctx context.Context) error {
 	l := &q.service.config.Limits
-	if q.checkpointBytes < l.CheckpointBytes && q.checkpointEntries < l.CheckpointEntries {
+	aged := q.checkpointEntries > 0 && q.service.nowMs() > q.checkpointSince+uint64(l.RetainEntries.Milliseconds())/4
+	if !aged && q.checkpointBytes < l.CheckpointBytes && q.checkpointEntries < l.CheckpointEntries {
 		return nil
 	}
 	return q.Checkpoint(ctx)
