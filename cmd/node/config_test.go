@@ -58,3 +58,15 @@ func TestContradictionsAreUsageErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestCommandsToTryCanBeTyped(t *testing.T) {
+	for self, want := range map[string]string{
+		"/tmp/go-build12/b001/exe/node": "go run ./cmd/replay",
+		"/usr/local/bin/node":           "replay",
+		"node":                          "replay",
+	} {
+		if got := program("replay", self); got != want {
+			t.Errorf("called as %s: %q, want %q", self, got, want)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"parley"
@@ -88,13 +90,14 @@ func (p *play) finish(epochs, records int) error {
 	p.server = nil
 	dir, note := p.dir, "try:"
 	if p.config.data == "" {
-		dir, note = "parley-demo", "try, after node demo --data parley-demo --keep:"
+		dir, note = "parley-demo", "try, after "+program("node", os.Args[0])+" demo --data parley-demo --keep:"
 	}
+	replay := program("replay", os.Args[0])
 	flags := fmt.Sprintf("--data %s --client ann --conv %s", quote(dir), conversationName())
 	hints := []string{
-		"replay show " + flags,
-		"replay state " + flags + " --at epoch:2",
-		"replay verify --data " + quote(dir),
+		replay + " show " + flags,
+		replay + " state " + flags + " --at epoch:2",
+		replay + " verify --data " + quote(dir),
 	}
 	if p.config.json {
 		for _, hint := range hints {
@@ -111,6 +114,14 @@ func (p *play) finish(epochs, records int) error {
 	}
 	_, err := fmt.Fprintln(p.out, summary)
 	return err
+}
+
+// program is how to call one of this module's programs where this one was called as self: go run keeps neither.
+func program(name, self string) string {
+	if strings.Contains(filepath.ToSlash(self), "/go-build") {
+		return "go run ./cmd/" + name
+	}
+	return name
 }
 
 // quote makes a path one word of a shell.
