@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 )
 
 // config is a node's configuration: flags over environment over defaults.
@@ -18,11 +19,12 @@ type config struct {
 	key       string
 	replicas  int
 	namespace string
-	kekFile   string // static key that wraps the rings
-	kek       string // the same as text, from the environment only: a flag would show in the list of processes
-	shredDir  string // directory of versioned keys that wrap the rings; empty: data + ".keys"
-	json      bool   // demo: one object a line
-	keep      bool   // demo: leave the data directory
+	kekFile   string        // static key that wraps the rings
+	kek       string        // the same as text, from the environment only: a flag would show in the list of processes
+	shredDir  string        // directory of versioned keys that wrap the rings; empty: data + ".keys"
+	interval  time.Duration // of the shred keys' rotation; 0: the default
+	json      bool          // demo: one object a line
+	keep      bool          // demo: leave the data directory
 }
 
 // usageError is a command line or environment that cannot be carried out as it stands.
@@ -61,8 +63,8 @@ func (c *config) settings() []setting {
 // parseConfig reads flags and, for what they leave open, the environment.
 func parseConfig(verb string, args []string, env func(string) string) (config, error) {
 	var c config
-	var replicas string
-	settings := append(c.settings(), setting{&replicas, "replicas", "PARLEY_REPLICAS"})
+	var replicas, interval string
+	settings := append(c.settings(), setting{&replicas, "replicas", "PARLEY_REPLICAS"}, setting{&interval, "shred-interval", "PARLEY_SHRED_INTERVAL"})
 	fs := flag.NewFlagSet("node "+verb, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	for _, s := range settings {
@@ -88,6 +90,13 @@ func parseConfig(verb string, args []string, env func(string) string) (config, e
 			return c, usagef("node run --replicas 3", "--replicas: %q is not a number of servers", replicas)
 		}
 		c.replicas = n
+	}
+	if interval != "" {
+		d, err := time.ParseDuration(interval)
+		if err != nil || d < time.Minute {
+			return c, usagef("node run --data DIR --shred-interval 24h", "--shred-interval: %q is not a time of a minute or more", interval)
+		}
+		c.interval = d
 	}
 	return c, c.validate(verb)
 }

@@ -106,6 +106,7 @@ store (one of; environment in brackets)
 
 keys that wrap the key rings; they are made with mode 0600 while the log is empty, and never again
   --shred-dir DIR     versioned keys, so that old secrets die for certain [PARLEY_SHRED_DIR]; default: DIR.keys beside --data DIR
+  --shred-interval T  how often they are replaced and the old ones destroyed, with --data: 24h [PARLEY_SHRED_INTERVAL]
   --kek-file FILE     one static key instead: no certain erasure [PARLEY_KEK_FILE, or the key itself in PARLEY_KEK]
 
 demo
