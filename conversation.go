@@ -172,7 +172,11 @@ type Received struct {
 // Decrypt takes in a message that a foreign transport has brought: a commit, a proposal or an application message. With the node's own
 // delivery service nobody needs it. A message that is not accepted is no error: the outcome says why, and nothing has changed.
 func (c *Conversation) Decrypt(ctx context.Context, message []byte) (Received, error) {
-	reply, err := c.do(ctx, "decrypt", conversation.Received{CommandMeta: c.client.meta(ctx, "decrypt", message), Message: message})
+	meta := c.client.meta(ctx, "decrypt", message)
+	if settingsOf(ctx).command == "" {
+		meta.ID = "" // an id that nobody chose need not be remembered: the message itself is known when it comes again
+	}
+	reply, err := c.do(ctx, "decrypt", conversation.Received{CommandMeta: meta, Message: message})
 	if err != nil {
 		return Received{}, err
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"parley"
 	"parley/delivery"
 )
@@ -162,4 +164,28 @@ func TestCommitsOutOfPlaceChangeNothing(t *testing.T) {
 		t.Error("a removed member encrypts")
 	}
 	agree(t, ada, bob)
+}
+
+// TestAFloodOfMessagesIsNoFloodOfCommands: more messages than a conversation remembers commands are handed on, and every one has its
+// outcome; the conversation does not become busy with remembering them.
+func TestAFloodOfMessagesIsNoFloodOfCommands(t *testing.T) {
+	node, _, of := foreign(t)
+	defer closeNode(t, node)
+	bob := of[1]
+	work, ctx := errgroup.WithContext(t.Context())
+	for i := range 64 {
+		work.Go(func() error {
+			for j := range 68 {
+				got, err := bob.Decrypt(ctx, fmt.Appendf(nil, "no message %d/%d", i, j))
+				if err != nil {
+					return err
+				}
+				if got.Outcome.Code == "" {
+					return fmt.Errorf("message %d/%d was taken in", i, j)
+				}
+			}
+			return nil
+		})
+	}
+	ok(t, work.Wait())
 }
