@@ -74,10 +74,13 @@ func vectorFile(t *testing.T, name string) []passiveCase {
 	return cases
 }
 
-// fixedClock stands inside every key package's lifetime.
-type fixedClock struct{ parley.Clock }
+// fixedClock stands inside a key package's lifetime.
+type fixedClock struct {
+	parley.Clock
+	at time.Time
+}
 
-func (fixedClock) Now() time.Time { return time.Unix(1_690_000_000, 0) }
+func (c fixedClock) Now() time.Time { return c.at }
 
 // TestVectorCaseSurvivesARestart is the thin line through everything: a key package made elsewhere goes into the client's log, a
 // Welcome and commits into a conversation's, and after a restart replay has the same epoch.
@@ -96,11 +99,16 @@ func TestVectorCaseSurvivesARestart(t *testing.T) {
 	}
 }
 
-func openIsolated(t *testing.T, dir string) *parley.Node {
+func openIsolated(t *testing.T, dir string, keyPackage []byte) *parley.Node {
 	t.Helper()
+	from, to, err := parley.KeyPackageLifetime(keyPackage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := fixedClock{parley.SystemClock(), time.Unix(int64(from+(to-from)/2), 0)}
 	config := parley.DefaultConfig()
-	config.Transport = parley.ForeignTransport
-	node, err := parley.Open(t.Context(), parley.Options{Data: dir, Isolated: true, Config: config, Clock: fixedClock{parley.SystemClock()}})
+	config.Transport, config.WirePolicy, config.OutOfOrderTolerance = parley.ForeignTransport, parley.WireMixed, 1000
+	node, err := parley.Open(t.Context(), parley.Options{Data: dir, Isolated: true, Config: config, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +126,7 @@ func closeNode(t *testing.T, node *parley.Node) {
 
 func runCase(t *testing.T, v passiveCase) {
 	dir := filepath.Join(t.TempDir(), "data")
-	node := openIsolated(t, dir)
+	node := openIsolated(t, dir, v.KeyPackage)
 	client := node.Bare("case")
 	ctx := t.Context()
 	err := client.ImportKeyPackage(ctx, parley.KeyPackageImport{
@@ -152,7 +160,7 @@ func runCase(t *testing.T, v passiveCase) {
 	id := conv.ID()
 	closeNode(t, node)
 
-	node = openIsolated(t, dir)
+	node = openIsolated(t, dir, v.KeyPackage)
 	defer closeNode(t, node)
 	again := checkEpoch(t, node.Bare("case").Conversation(id), status.Authenticator)
 	if again.Digest != status.Digest {
