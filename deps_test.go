@@ -30,6 +30,7 @@ internal/natsd/cmd      : internal/natsd
 conversation            : events events/v1 internal/ids internal/secret internal/syntax mlsengine mlsengine/suite
 delivery/v1             :
 delivery                : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret mlsengine
+delivery/httptransport  : delivery mlsengine
 actors                  : conversation delivery events events/jetlog events/v1 internal/ids internal/secret mlsengine
 projections             : events events/v1 internal/ids
 internal/audit          : delivery/v1 conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine mlsengine/suite projections

@@ -146,7 +146,7 @@ func (ds *directories) with(ctx context.Context, c ids.ClientID, cause events.Ca
 		if !errors.Is(err, events.ErrFenced) {
 			return coded(err)
 		}
-		if !backoff(ctx, min(attempt, 3)) {
+		if !Backoff(ctx, min(attempt, 3)) {
 			break
 		}
 	}

@@ -118,7 +118,7 @@ func (n *noticer) run(ctx context.Context) {
 		if n.service.config.Clock().Sub(began) > time.Minute {
 			attempt = 0
 		}
-		backoff(ctx, min(attempt, 8))
+		Backoff(ctx, min(attempt, 8))
 	}
 }
 
@@ -198,7 +198,7 @@ func (s *Service) Watch(ctx context.Context, fn func(Wake)) error {
 			if heard.Load() {
 				attempt = 0
 			}
-			backoff(ctx, min(attempt, 8))
+			Backoff(ctx, min(attempt, 8))
 		}
 	}
 	work.Add(1)

@@ -16,8 +16,8 @@ const (
 	backoffMost  = 2 * time.Second
 )
 
-// backoff waits before a repetition: doubling, with half of it by chance so that many do not come back at once. False when ctx ended.
-func backoff(ctx context.Context, attempt int) bool {
+// Backoff waits before a repetition: doubling, with half of it by chance so that many do not come back at once. False when ctx ended.
+func Backoff(ctx context.Context, attempt int) bool {
 	wait := min(backoffFirst<<attempt, backoffMost)
 	wait = wait/2 + rand.N(wait/2)
 	timer := time.NewTimer(wait)
@@ -42,7 +42,7 @@ func (s *Service) insist(ctx context.Context, attempt func() error) error {
 		if err = attempt(); err == nil || !passing(err) {
 			return err
 		}
-		if i == attemptsMax-1 || !backoff(ctx, i) {
+		if i == attemptsMax-1 || !Backoff(ctx, i) {
 			break
 		}
 	}
