@@ -11,7 +11,7 @@ import (
 // CommitIntent says what a commit should do.
 type CommitIntent struct {
 	Proposals     []*Content // verified, included by reference in this order, before Inline
-	Inline        []Proposal // included by value
+	Inline        []Proposal // included by value; the empty nonce of a PreSharedKey is drawn
 	ForcePath     bool       // even where §12.4 does not ask for one
 	NewIdentity   *SigningIdentity
 	Framing       Framing
@@ -86,7 +86,7 @@ func (b *committing) list() (*proposalList, error) {
 		b.commit.Proposals = append(b.commit.Proposals, ProposalOrRef{Ref: c.ProposalRef()})
 	}
 	for _, p := range b.in.Inline {
-		b.commit.Proposals = append(b.commit.Proposals, ProposalOrRef{Proposal: p})
+		b.commit.Proposals = append(b.commit.Proposals, ProposalOrRef{Proposal: withNonce(p, b.group.public.suite, b.env)})
 	}
 	list, err := b.group.public.resolve(MemberSender(b.group.own), b.commit, b.in.Proposals)
 	if err != nil {
@@ -158,7 +158,7 @@ func (b *committing) finish() (*CommitOut, error) {
 		return nil, err
 	}
 	b.st.conclude(content)
-	entered, err := g.enter(b.st, b.secret, b.in.PSKs)
+	entered, err := g.enterNext(b.st, b.secret, b.in.PSKs)
 	b.secret.Wipe()
 	if err != nil {
 		return nil, err
@@ -272,7 +272,7 @@ func (g *Group) ResumeCommit(in ResumeInput, env Env) (*Staged, error) {
 		}
 	}
 	st.conclude(content)
-	entered, err := g.enter(st, commit, in.PSKs)
+	entered, err := g.enterNext(st, commit, in.PSKs)
 	commit.Wipe()
 	if err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func (g *Group) StageCommit(in CommitInput, env Env) (*Staged, error) {
 		fresh, commit = append(fresh, above...), secret
 	}
 	st.conclude(&in.Commit.authenticated)
-	entered, err := g.enter(st, commit, in.PSKs)
+	entered, err := g.enterNext(st, commit, in.PSKs)
 	commit.Wipe()
 	if err != nil {
 		return nil, err
@@ -145,14 +145,20 @@ func (e *enteredEpoch) wipe() {
 	e.member.Wipe()
 }
 
-// enter runs the key schedule of a concluded staging.
-func (g *Group) enter(st *staging, commit commitSecret, psks PSKStore) (*enteredEpoch, error) {
-	s := g.public.suite
-	psk, err := findPSKs(s, st.list.pskIDs(), func(id PreSharedKeyID) ([]byte, bool) { return g.findPSK(id, psks) })
+// enterNext is enter from the epoch's own init secret, or the one that an
+// external joiner chose.
+func (g *Group) enterNext(st *staging, commit commitSecret, psks PSKStore) (*enteredEpoch, error) {
+	init, err := g.initSecret(st.list)
 	if err != nil {
 		return nil, err
 	}
-	init, err := g.initSecret(st.list)
+	return g.enter(st, init, commit, psks)
+}
+
+// enter runs the key schedule of a concluded staging.
+func (g *Group) enter(st *staging, init initSecret, commit commitSecret, psks PSKStore) (*enteredEpoch, error) {
+	s := g.public.suite
+	psk, err := findPSKs(s, st.list.pskIDs(), func(id PreSharedKeyID) ([]byte, bool) { return g.findPSK(id, psks) })
 	if err != nil {
 		return nil, err
 	}
@@ -184,17 +190,27 @@ func (l *proposalList) pskIDs() []PreSharedKeyID {
 	return ids
 }
 
+// PSK finds the resumption key of this epoch or of a past one that the group
+// still knows. So a group is the PSKStore of those that continue it.
+func (g *Group) PSK(id PreSharedKeyID) ([]byte, bool) {
+	if id.Type != PSKTypeResumption || !bytes.Equal(id.Group, g.public.context.GroupID) {
+		return nil, false
+	}
+	if id.Epoch == g.public.context.Epoch && !g.secrets.resumption.IsZero() {
+		return g.secrets.resumption.Expose(), true
+	}
+	for _, past := range g.past {
+		if past.epoch == id.Epoch {
+			return past.psk.Expose(), true
+		}
+	}
+	return nil, false
+}
+
 // findPSK finds a key: our own group's resumption keys here, others in the store.
 func (g *Group) findPSK(id PreSharedKeyID, store PSKStore) ([]byte, bool) {
-	if id.Type == PSKTypeResumption && bytes.Equal(id.Group, g.public.context.GroupID) {
-		if id.Epoch == g.public.context.Epoch {
-			return g.secrets.resumption.Expose(), true
-		}
-		for _, past := range g.past {
-			if past.epoch == id.Epoch {
-				return past.psk.Expose(), true
-			}
-		}
+	if key, known := g.PSK(id); known {
+		return key, true
 	}
 	if store == nil {
 		return nil, false

@@ -26,7 +26,7 @@
 //	§10             keypackage.go
 //	§11             reinit.go
 //	§12             proposal.go proposallist.go staging.go commit_create.go commit_process.go
-//	§12.4.3         groupinfo.go welcome.go externaljoin.go
+//	§12.4.3         groupinfo.go welcome.go external_commit.go
 //	§13             extension.go
 //
 // Secrets have types of their own which do not print. Memory that holds one is

@@ -315,12 +315,13 @@ type Proposed struct {
 }
 
 // Propose makes a proposal message (§12.1), signed by env.Identity. For an
-// *Update it is ProposeUpdate that keeps the identity.
+// *Update it is ProposeUpdate that keeps the identity. The empty nonce of a
+// PreSharedKey is drawn.
 func (g *Group) Propose(p Proposal, how Framing, env Env) (*Proposed, error) {
 	if _, isUpdate := p.(*Update); isUpdate {
 		return g.ProposeUpdate(env.Identity, how, env)
 	}
-	return g.propose(p, how, env)
+	return g.propose(withNonce(p, g.public.suite, env), how, env)
 }
 
 // ProposeUpdate proposes to replace our leaf by one with a fresh encryption

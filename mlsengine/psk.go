@@ -127,3 +127,15 @@ func derivePSKSecret(s *suite.Suite, ids []PreSharedKeyID, keys [][]byte) (pskSe
 	}
 	return pskSecret{secret.New(chained)}, nil
 }
+
+// withNonce is the proposal with a nonce drawn for it where it has none
+// (§12.1.4); other proposals stay as they are.
+func withNonce(p Proposal, s *suite.Suite, env Env) Proposal {
+	psk, ok := p.(*PreSharedKey)
+	if !ok || len(psk.PSK.Nonce) > 0 {
+		return p
+	}
+	fresh := *psk
+	fresh.PSK.Nonce = env.draw("psk_nonce", s.HashSize())
+	return &fresh
+}

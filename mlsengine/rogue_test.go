@@ -74,7 +74,7 @@ func (r *rogueCommit) make(t *testing.T, c *testClient) []byte {
 	a := must(g.frame(framedContent{ContentType: ContentTypeCommit, Commit: b.commit}, Framing{}, c.env))(t)
 	b.st.conclude(a)
 	a.ConfirmationTag = []byte("never reached")
-	if entered, err := g.enter(b.st, b.secret, c.psks); err == nil {
+	if entered, err := g.enterNext(b.st, b.secret, c.psks); err == nil {
 		a.ConfirmationTag = entered.tag
 	}
 	if r.afterSign != nil {

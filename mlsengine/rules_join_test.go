@@ -35,7 +35,7 @@ func (r *rogueWelcome) join(t *testing.T, founder, joiner *testClient) error {
 	check(t, b.sealPath())
 	a := must(g.frame(framedContent{ContentType: ContentTypeCommit, Commit: b.commit}, Framing{}, founder.env))(t)
 	b.st.conclude(a)
-	entered := must(g.enter(b.st, b.secret, founder.psks))(t)
+	entered := must(g.enterNext(b.st, b.secret, founder.psks))(t)
 	next := g.successor(b.st, entered, b.fresh)
 	info := must(next.describe(nil, WithTree, &founder.identity))(t)
 	shared := b.path.secretFor(g.public.suite, b.steps, b.st.added[0])

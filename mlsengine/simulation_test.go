@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"parley/internal/secret"
-	"parley/internal/syntax"
 )
 
 // simulation is a random history of one group. Laws checked after each step:
@@ -355,25 +354,60 @@ func (sim *simulation) checkKeys(c *testClient) {
 func (sim *simulation) externalJoin() {
 	t := sim.t
 	helper := sim.pick()
-	gi := must(helper.group.GroupInfo(WithTree, helper.env))(t)
 	joiner := sim.newClient()
-	join := externalJoin{groupInfo: gi}
+	p := ExternalCommitParams{PSKStore: joiner.psks, AAD: []byte("let me in"), TreeInInfo: WithTree}
+	inside := TreeInclusion(sim.chance(50))
+	p.GroupInfo = must(helper.group.GroupInfo(inside, helper.env))(t)
+	if inside == WithoutTree {
+		p.Tree = must(ParseRatchetTree(sim.id, helper.group.Public().Tree().Marshal()))(t)
+	}
 	if len(sim.members) > 1 && sim.chance(40) {
-		lost := sim.pick()
-		joiner.name, joiner.identity = lost.name, lost.identity
-		leaf := lost.group.OwnLeaf()
-		join.removed = &leaf
+		joiner.name, joiner.identity = sim.lostOne(&p)
 	}
 	if sim.chance(30) {
-		join.psks = append(join.psks, PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("shared"), Nonce: joiner.env.draw("psk_nonce", joiner.suite.HashSize())})
+		p.PSKs = append(p.PSKs, PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("shared")})
 	}
-	message := join.create(t, joiner)
-	sim.deliver(message, nil, nil)
+	out, err := ExternalCommit(p, joiner.env)
+	check(t, err)
+	sim.checkExternalResume(p, out, joiner)
+	sim.deliver(out.Message, nil, nil)
+	joiner.group = out.Staged.Next
 	sim.members = append(sim.members, joiner)
 	if len(sim.members) == 1 {
 		sim.outside = joiner.group.Public()
 	}
+	check(t, joiner.group.Public().GroupInfoMatches(must(ParseMessage(out.GroupInfo))(t).GroupInfo()))
 	sim.agree()
+}
+
+// lostOne picks a member that comes back, with its key or a new one.
+func (sim *simulation) lostOne(p *ExternalCommitParams) (string, SigningIdentity) {
+	lost := sim.pick()
+	p.Resync = ResyncFound()
+	if sim.chance(50) {
+		p.Resync = ResyncLeaf(lost.group.OwnLeaf())
+	}
+	if sim.chance(50) { // it still knows the epoch, and proves it
+		p.PSKs = append(p.PSKs, PreSharedKeyID{
+			Type: PSKTypeResumption, Usage: ResumptionPSKUsageApplication, Group: lost.group.GroupID(), Epoch: lost.group.Epoch(),
+		})
+		p.PSKStore = bothStores{lost.group, p.PSKStore}
+	}
+	if sim.chance(50) {
+		return lost.name, lost.newIdentity(sim.t)
+	}
+	return lost.name, lost.identity
+}
+
+// checkExternalResume checks that a join found again leads where it led at first.
+func (sim *simulation) checkExternalResume(p ExternalCommitParams, out *CommitOut, joiner *testClient) {
+	t := sim.t
+	again, err := ResumeExternalCommit(ExternalResume{
+		GroupInfo: p.GroupInfo, Tree: p.Tree, Message: out.Message, Secrets: secret.Clone(out.Secrets.Expose()), PSKs: p.PSKStore,
+	}, joiner.env)
+	check(t, err)
+	wantBytes(t, "resumed public state", again.Public.Marshal(), out.Staged.Public.Marshal())
+	wantBytes(t, "resumed private state", again.Next.MarshalPrivate().Expose(), out.Staged.Next.MarshalPrivate().Expose())
 }
 
 // talk lets a member say something that all others read, out of order.
@@ -441,67 +475,6 @@ func (sim *simulation) restart(c *testClient) {
 	private := c.group.MarshalPrivate().Expose()
 	c.group = must(RestoreGroup(pub, slices.Clone(private)))(sim.t)
 	wantBytes(sim.t, "private state", c.group.MarshalPrivate().Expose(), private)
-}
-
-// externalJoin is an external commit in the making (§12.4.3.2).
-type externalJoin struct {
-	groupInfo  *GroupInfo
-	removed    *LeafIndex
-	psks       []PreSharedKeyID
-	beforeSign func(*Commit) // to break rules
-}
-
-// create makes the commit and the joiner's group.
-func (j *externalJoin) create(t testing.TB, c *testClient) []byte {
-	t.Helper()
-	s := c.suite
-	pub := must(NewPublicGroup(j.groupInfo, nil))(t)
-	kem, chosen, err := s.ExternalInitSend(must(j.groupInfo.ExternalPub())(t), c.env.draw("external_init", s.HPKEEntropySize()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	template, _, err := newLeaf(s, leafParams{identity: c.identity}, c.env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &committing{env: c.env, identity: &c.identity, commit: j.commit(kem)}
-	list := must(pub.resolve(Sender{Type: SenderTypeNewMemberCommit}, b.commit, nil))(t)
-	list.hasPath, list.path = true, &UpdatePath{LeafNode: *template}
-	b.st = must(pub.stage(list, c.env))(t)
-	b.group = &Group{public: pub, own: b.st.committer}
-	check(t, b.setPath(template))
-	check(t, b.st.finishTree())
-	check(t, b.sealPath())
-	if j.beforeSign != nil {
-		j.beforeSign(b.commit)
-	}
-	a := &authenticatedContent{WireFormat: WireFormatPublicMessage, Content: framedContent{
-		GroupID: pub.context.GroupID, Epoch: pub.context.Epoch, Sender: list.committer, ContentType: ContentTypeCommit, Commit: b.commit,
-	}}
-	check(t, signContent(&c.identity, a, pub.encoded))
-	b.st.conclude(a)
-	psk := must(findPSKs(s, list.pskIDs(), c.psks.PSK))(t)
-	context := syntax.Encode(&b.st.context)
-	member := deriveMemberSecret(s, deriveJoinerSecret(s, initSecret{chosen}, b.secret, context), psk)
-	derived, encryption := deriveEpoch(s, member, context)
-	a.ConfirmationTag = derived.confirmation.tag(s, b.st.context.ConfirmedTranscriptHash)
-	c.group = &Group{
-		public: b.st.public(a.ConfirmationTag), own: b.st.committer, keys: nodeKeys(nil).with(b.fresh),
-		secrets: derived, ratchets: newSecretTree(s, encryption, b.st.tree.size),
-	}
-	return sealPublic(s, a, membershipKey{}, nil).Bytes()
-}
-
-// commit has the proposals of the external commit.
-func (j *externalJoin) commit(kem []byte) *Commit {
-	m := &Commit{Proposals: []ProposalOrRef{{Proposal: &ExternalInit{KEMOutput: kem}}}}
-	if j.removed != nil {
-		m.Proposals = append(m.Proposals, ProposalOrRef{Proposal: &Remove{Removed: *j.removed}})
-	}
-	for _, id := range j.psks {
-		m.Proposals = append(m.Proposals, ProposalOrRef{Proposal: &PreSharedKey{PSK: id}})
-	}
-	return m
 }
 
 func check(t testing.TB, err error) {
