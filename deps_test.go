@@ -39,6 +39,9 @@ internal/audit/audittest : conversation events events/jetlog events/v1 internal/
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections
 cmd/node                : * internal/audit internal/natsd events
 cmd/vectors             : *
+internal/interop/mlsclient :
+internal/interop        : internal/interop/mlsclient internal/secret mlsengine mlsengine/suite
+cmd/mls-interop         : internal/interop
 `
 
 // outside lists third-party modules and the only packages that may import each of them.
@@ -48,6 +51,7 @@ golang.org/x/crypto                   : mlsengine/suite
 github.com/asynkron/protoactor-go     : actors
 github.com/nats-io/nats-server/v2     : internal/natsd internal/natsd/cmd
 github.com/synadia-io/orbit.go        : events/jetlog
+google.golang.org/grpc                : internal/interop/mlsclient internal/interop
 `
 
 // pure lists packages that compute and do nothing else, and what they may therefore not import.

@@ -1,18 +1,21 @@
-// Command gen regenerates the protobuf packages from their schemas: the message code of protoc-gen-go and, for events/v1, the file that
-// ties every arm of the Event body to its Go type. It needs no protoc. Run from the repository root:
+// Command gen regenerates the protobuf packages from their schemas: the message code of protoc-gen-go; for events/v1 also the file that
+// ties every arm of the Event body to its Go type; for the interop interface also the code of protoc-gen-go-grpc. It needs no protoc. Run from the repository root:
 //
 //	go run -C tools/gen . ../..
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/bufbuild/protocompile"
 	"google.golang.org/protobuf/cmd/protoc-gen-go/internal_gengo"
 	"google.golang.org/protobuf/compiler/protogen"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
@@ -21,6 +24,7 @@ import (
 const (
 	eventsSchema   = "events/v1/events.proto"
 	deliverySchema = "delivery/v1/delivery.proto"
+	interopSchema  = "internal/interop/mlsclient/mls_client.proto"
 )
 
 func main() {
@@ -28,7 +32,7 @@ func main() {
 	if len(os.Args) > 1 {
 		root = os.Args[1]
 	}
-	for _, schema := range []string{eventsSchema, deliverySchema} {
+	for _, schema := range []string{eventsSchema, deliverySchema, interopSchema} {
 		if err := generate(root, schema); err != nil {
 			fmt.Fprintln(os.Stderr, "gen:", err)
 			os.Exit(1)
@@ -67,7 +71,31 @@ func generate(root, schema string) error {
 			return err
 		}
 	}
+	if schema == interopSchema {
+		if err := generateService(root, request); err != nil {
+			return err
+		}
+	}
 	return write(root, plugin.Response())
+}
+
+// generateService runs protoc-gen-go-grpc, which is a program only, at the version that this module pins.
+func generateService(root string, request *pluginpb.CodeGeneratorRequest) error {
+	in, err := proto.Marshal(request)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("go", "tool", "protoc-gen-go-grpc")
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("protoc-gen-go-grpc: %w", err)
+	}
+	response := new(pluginpb.CodeGeneratorResponse)
+	if err := proto.Unmarshal(out, response); err != nil {
+		return fmt.Errorf("read the answer of protoc-gen-go-grpc: %w", err)
+	}
+	return write(root, response)
 }
 
 // generateBodies emits, for the oneof "body" of message Event, the kind of every arm and the two conversions between

@@ -1,0 +1,79 @@
+// Command mls-interop serves Parley's MLS engine to the interop runner of the MLS working group, and plays random scripts against any
+// servers of that kind. docs/interop.md says how it is used.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"parley/internal/interop"
+)
+
+const usage = `mls-interop lets MLS implementations play against each other.
+
+usage: mls-interop --listen HOST:PORT [--states N]     serve until SIGTERM
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "mls-interop:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the whole command.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	err := serve(ctx, args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		_, err = io.WriteString(stdout, usage)
+	}
+	return err
+}
+
+// flags makes a flag set that says nothing by itself.
+func flags(name string) *flag.FlagSet {
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	return f
+}
+
+// noArguments refuses what is left after the flags.
+func noArguments(f *flag.FlagSet) error {
+	if f.NArg() > 0 {
+		return fmt.Errorf("%q is not a flag; try mls-interop --help", f.Arg(0))
+	}
+	return nil
+}
+
+// serve runs a server until ctx ends.
+func serve(ctx context.Context, args []string, stdout io.Writer) error {
+	f := flags("mls-interop")
+	address := f.String("listen", "127.0.0.1:0", "")
+	states := f.Int("states", interop.DefaultStatesMax, "")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if err := noArguments(f); err != nil {
+		return err
+	}
+	if *states < 1 {
+		return fmt.Errorf("--states %d leaves no room for any", *states)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *address)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(stdout, "mls-interop ready:", listener.Addr()); err != nil {
+		return err
+	}
+	return interop.NewServer(*states).Serve(ctx, listener)
+}
