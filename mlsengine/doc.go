@@ -25,7 +25,8 @@
 //	§9              secrettree.go
 //	§10             keypackage.go
 //	§11             reinit.go
-//	§12             proposal.go proposallist.go staging.go commit_create.go commit_process.go
+//	§12             proposal.go proposallist.go sending.go staging.go commit_create.go commit_process.go
+//	§12.1.8         external_proposal.go
 //	§12.4.3         groupinfo.go welcome.go external_commit.go
 //	§13             extension.go
 //

@@ -352,7 +352,7 @@ func (g *Group) propose(p Proposal, how Framing, env Env) (*Proposed, error) {
 	if err := g.checkSending(env.Identity); err != nil {
 		return nil, err
 	}
-	if err := g.checkAlone(committed{proposal: p, sender: MemberSender(g.own)}, env); err != nil {
+	if err := g.public.checkSent(committed{proposal: p, sender: MemberSender(g.own)}, env); err != nil {
 		return nil, err
 	}
 	content, err := g.frame(framedContent{ContentType: ContentTypeProposal, Proposal: p}, how, env)
@@ -376,20 +376,6 @@ func (g *Group) checkSending(identity *SigningIdentity) error {
 		return broken(GroupEnded, "reinitialized in epoch %d", g.public.context.Epoch)
 	}
 	return g.checkIdentity(identity)
-}
-
-// checkAlone checks a proposal by the rules a commit would apply, as far as
-// they concern this proposal alone.
-func (g *Group) checkAlone(c committed, env Env) error {
-	list := &proposalList{group: g.public, hasPath: true, all: []committed{c}}
-	list.committer = Sender{Type: SenderTypeExternal} // somebody else will commit it
-	if err := list.validate(); err != nil {
-		return err
-	}
-	if add, isAdd := c.proposal.(*Add); isAdd {
-		return add.KeyPackage.LeafNode.validateLifetime(env)
-	}
-	return nil
 }
 
 // OwnUpdates are the secrets of own Update proposals by the reference of the

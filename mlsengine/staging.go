@@ -257,12 +257,7 @@ func (st *staging) checkExtensions(changed []LeafIndex) error {
 		return err
 	}
 	if st.effects.ContextChanged {
-		for i, leaf := range st.draft.members {
-			if err := leaf.validateInGroup(asked); err != nil {
-				return broken(GroupContextRequirements, "leaf %d: %v", i, err)
-			}
-		}
-		return nil
+		return st.draft.checkSupport(asked)
 	}
 	for _, i := range changed {
 		if err := st.draft.leaf(i).validateInGroup(asked); err != nil {
