@@ -27,6 +27,7 @@ events/logtest          : events events/v1 internal/ids internal/natsd internal/
 events/jetlog           : events internal/ids
 internal/natsd          :
 internal/natsd/cmd      : internal/natsd
+internal/scripttest     : internal/natsd
 conversation            : events events/v1 internal/ids internal/secret internal/syntax mlsengine mlsengine/suite
 delivery/v1             :
 delivery                : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret mlsengine

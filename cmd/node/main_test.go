@@ -3,21 +3,18 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"parley/internal/natsd"
+	"parley/internal/scripttest"
 )
 
 func TestMain(m *testing.M) {
@@ -37,9 +34,7 @@ func TestStories(t *testing.T) {
 			env.Values[nodesKey{}] = map[string]*running{}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "up": up, "down": down, "modes": modes, "serve": serveNATS,
-		},
+		Cmds: scripttest.Commands(map[string]func(*testscript.TestScript, bool, []string){"up": up, "down": down, "modes": modes}),
 	})
 }
 
@@ -50,26 +45,6 @@ type running struct {
 	cmd    *exec.Cmd
 	said   *bufio.Reader
 	logged bytes.Buffer // its log; read it when the process has ended
-}
-
-// exits runs a program and demands an exit code: exits 2 node nonsense.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE PROGRAM [ARG ...]")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			ts.Fatalf("%v", err)
-		}
-		got = exit.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
 }
 
 // up NAME ARG ... starts node run with arguments and waits until it is ready.
@@ -134,16 +109,4 @@ func modes(ts *testscript.TestScript, neg bool, args []string) {
 	if files == 0 {
 		ts.Fatalf("%s is empty", args[0])
 	}
-}
-
-// serve DIR starts a server of its own until the script ends, and sets $URL.
-func serveNATS(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: serve DIR")
-	}
-	ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o700))
-	srv, err := natsd.Embedded(natsd.Options{Dir: ts.MkAbs(args[0]), Listen: "127.0.0.1:0"})
-	ts.Check(err)
-	ts.Defer(srv.Shutdown)
-	ts.Setenv("URL", srv.URL())
 }

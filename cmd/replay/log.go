@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"parley/events"
+	"parley/internal/audit"
 	"parley/projections"
 )
 
@@ -55,10 +57,10 @@ func showLog(ctx context.Context, s *session) error {
 		column[logRow]{"DIGEST", func(r logRow) string { return r.Digest[:16] }})...)
 	print := func(id events.LogID, r *events.Record) error { return p.row(logRowOf(id, r)) }
 	if s.options.follow {
-		return s.follow(ctx, print)
+		return s.follow(ctx, print, p.rest)
 	}
 	if err := s.records(ctx, print); err != nil {
-		return err
+		return errors.Join(p.rest(), err) // what could be read is shown
 	}
 	return p.close("no records")
 }
@@ -83,16 +85,16 @@ func show(ctx context.Context, s *session) error {
 		return p.row(showRow{nameOf(id), r.Version, narrators[id].Sentence(r)})
 	}
 	if s.options.follow {
-		return s.follow(ctx, print)
+		return s.follow(ctx, print, p.rest)
 	}
 	if err := s.records(ctx, print); err != nil {
-		return err
+		return errors.Join(p.rest(), err) // what could be read is shown
 	}
 	return p.close("no records")
 }
 
 // follow prints what is there and then whatever is appended, until it is interrupted.
-func (s *session) follow(ctx context.Context, print func(events.LogID, *events.Record) error) error {
+func (s *session) follow(ctx context.Context, print func(events.LogID, *events.Record) error, rest func() error) error {
 	if s.options.source.URL == "" {
 		return usagef("replay "+s.options.verb+" --follow --nats URL", "only a server can be followed: a stopped node and a file never change")
 	}
@@ -102,5 +104,5 @@ func (s *session) follow(ctx context.Context, print func(events.LogID, *events.R
 	if s.options.format == formatJSON {
 		return usagef("replay "+s.options.verb+" --follow --ndjson", "a JSON array cannot be followed, because it has an end")
 	}
-	return s.history.Follow(ctx, s.options.wants, print)
+	return s.history.Follow(ctx, audit.Follower{Wanted: s.options.wants, Record: print, Rest: rest})
 }

@@ -94,7 +94,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &bad), errors.As(err, &corrupt), errors.Is(err, audit.ErrBadExport), errors.Is(err, audit.ErrBadFold), errors.Is(err, events.ErrRingCorrupt), errors.Is(err, events.ErrDamaged):
+	case errors.As(err, &bad), errors.As(err, &corrupt), errors.Is(err, audit.ErrFlawed), errors.Is(err, audit.ErrBadExport), errors.Is(err, audit.ErrBadFold), errors.Is(err, events.ErrRingCorrupt), errors.Is(err, events.ErrDamaged):
 		return exitBadHistory
 	}
 	return exitUnreachable

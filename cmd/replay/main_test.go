@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -18,7 +17,7 @@ import (
 
 	"parley/conversation"
 	"parley/internal/audit/audittest"
-	"parley/internal/natsd"
+	"parley/internal/scripttest"
 )
 
 func TestMain(m *testing.M) {
@@ -28,8 +27,10 @@ func TestMain(m *testing.M) {
 // TestStories runs every file of testdata: commands, and what they print.
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:  "testdata",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "history": history, "fingerprint": fingerprint, "serve": serve, "damage": damage, "follow": follow},
+		Dir: "testdata",
+		Cmds: scripttest.Commands(map[string]func(*testscript.TestScript, bool, []string){
+			"history": history, "fingerprint": fingerprint, "damage": damage, "spoil": spoil, "follow": follow,
+		}),
 	})
 }
 
@@ -72,17 +73,6 @@ func fingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), fmt.Appendf(nil, "%x\n", sum.Sum(nil)), 0o600))
 }
 
-// serve DIR starts a server on a directory until the script ends, and sets $URL.
-func serve(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: serve DIR")
-	}
-	srv, err := natsd.Embedded(natsd.Options{Dir: ts.MkAbs(args[0]), Listen: "127.0.0.1:0"})
-	ts.Check(err)
-	ts.Defer(srv.Shutdown)
-	ts.Setenv("URL", srv.URL())
-}
-
 // damage FILE OFFSET flips a bit; a negative offset counts from the end.
 func damage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
@@ -97,24 +87,22 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(path, content, 0o600))
 }
 
-// exits runs a program and demands an exit code: exits 2 replay nonsense.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE PROGRAM [ARG ...]")
+// spoil DIR COPY STREAM FILE OFFSET copies a stopped node's directory, with its keys, and flips a bit in a file of one of its streams there.
+func spoil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 5 {
+		ts.Fatalf("usage: spoil DIR COPY STREAM FILE OFFSET")
 	}
-	want, err := strconv.Atoi(args[0])
+	for _, suffix := range []string{"", ".keys"} {
+		to := ts.MkAbs(args[1] + suffix)
+		ts.Check(os.RemoveAll(to))
+		ts.Check(os.CopyFS(to, os.DirFS(ts.MkAbs(args[0]+suffix))))
+	}
+	keys, err := filepath.Glob(filepath.Join(ts.MkAbs(args[1]+".keys"), "*"))
 	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			ts.Fatalf("%v", err)
-		}
-		got = exit.ExitCode()
+	for _, key := range keys {
+		ts.Check(os.Chmod(key, 0o600))
 	}
-	if got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
+	damage(ts, false, []string{filepath.Join(args[1], "jetstream", "$G", "streams", args[2], args[3]), args[4]})
 }
 
 // follow LINES ARG ... runs replay until it has printed so many lines, and then interrupts it; it must end well. What it printed is in

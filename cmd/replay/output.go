@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 )
 
 // format is how rows are printed.
@@ -26,15 +26,15 @@ type column[T any] struct {
 // printer writes rows of one type in the chosen format. Close ends what was begun.
 type printer[T any] struct {
 	w       io.Writer
-	tab     *tabwriter.Writer
 	format  format
 	columns []column[T]
 	rows    int
-	live    bool // flush after every row: somebody is watching
+	cells   [][]string // of the table, and not printed yet
+	widths  []int      // of the columns; they only grow, so that what is printed later stands under what was printed before
 }
 
 func newPrinter[T any](s *session, columns ...column[T]) *printer[T] {
-	return &printer[T]{w: s.out, tab: tabwriter.NewWriter(s.out, 2, 8, 2, ' ', 0), format: s.options.format, columns: columns, live: s.options.follow}
+	return &printer[T]{w: s.out, format: s.options.format, columns: columns, widths: make([]int, len(columns))}
 }
 
 // row prints one row.
@@ -60,28 +60,50 @@ func (p *printer[T]) row(v T) error {
 }
 
 func (p *printer[T]) tableRow(v T, first bool) error {
-	cells := make([]string, len(p.columns))
 	if first {
+		heads := make([]string, len(p.columns))
 		for i, c := range p.columns {
-			cells[i] = c.head
+			heads[i] = c.head
 		}
-		if _, err := fmt.Fprintln(p.tab, strings.Join(cells, "\t")); err != nil {
+		if err := p.hold(heads); err != nil {
 			return err
 		}
 	}
+	cells := make([]string, len(p.columns))
 	for i, c := range p.columns {
-		cells[i] = c.cell(v)
-		if cells[i] == "" {
+		if cells[i] = c.cell(v); cells[i] == "" {
 			cells[i] = "-"
 		}
 	}
-	if _, err := fmt.Fprintln(p.tab, strings.Join(cells, "\t")); err != nil {
-		return err
+	return p.hold(cells)
+}
+
+// heldMax bounds the lines that are held.
+const heldMax = 1024
+
+// hold keeps a line until the widths are known that it needs.
+func (p *printer[T]) hold(cells []string) error {
+	for i, cell := range cells {
+		p.widths[i] = max(p.widths[i], utf8.RuneCountInString(cell))
 	}
-	if p.live {
-		return p.tab.Flush()
+	if p.cells = append(p.cells, cells); len(p.cells) < heldMax {
+		return nil
 	}
-	return nil
+	return p.rest()
+}
+
+// rest prints the lines of the table that are held: nothing follows them for now.
+func (p *printer[T]) rest() error {
+	var b strings.Builder
+	for _, cells := range p.cells {
+		for i, cell := range cells[:len(cells)-1] {
+			fmt.Fprintf(&b, "%-*s  ", p.widths[i], cell)
+		}
+		b.WriteString(cells[len(cells)-1] + "\n")
+	}
+	p.cells = p.cells[:0]
+	_, err := io.WriteString(p.w, b.String())
+	return err
 }
 
 // close ends the output; an empty table says so instead of printing nothing.
@@ -91,7 +113,7 @@ func (p *printer[T]) close(nothing string) error {
 	case p.format == formatTable && p.rows == 0:
 		_, err = fmt.Fprintln(p.w, nothing)
 	case p.format == formatTable:
-		err = p.tab.Flush()
+		err = p.rest()
 	case p.format == formatJSON && p.rows == 0:
 		_, err = fmt.Fprintln(p.w, "[]")
 	case p.format == formatJSON:

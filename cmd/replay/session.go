@@ -24,6 +24,7 @@ func openSession(ctx context.Context, o options, out io.Writer) (*session, error
 	if o.source.URL == "" && o.source.Data == "" && o.source.File == "" {
 		return nil, usagef("replay "+o.verb+" --data DIR", "no history is named: give --nats URL, --data DIR or an exported file")
 	}
+	o.source.Remains = o.verb == "list"
 	h, err := audit.Open(ctx, o.source)
 	if err != nil {
 		return nil, explain(err)

@@ -22,6 +22,7 @@ type stateDoc struct {
 	Version                 uint64        `json:"version"`
 	Time                    string        `json:"time"`
 	Lifecycle               string        `json:"lifecycle"`
+	Muted                   *uint64       `json:"muted_through_epoch,omitempty"` // nothing is encrypted until a later epoch
 	Digest                  string        `json:"digest"`
 	MACs                    string        `json:"macs"`
 	CipherSuite             uint16        `json:"cipher_suite,omitempty"`
@@ -86,6 +87,10 @@ func describe(st conversation.State, last *events.Record) stateDoc {
 		Proposals: proposalRows(st),
 		Private:   describePrivate(st),
 	}
+	if st.Lifecycle == conversation.RolledBack {
+		muted := uint64(st.Muted)
+		d.Muted = &muted
+	}
 	if st.Spool.Next > 0 {
 		d.Undelivered = st.Spool.Next - 1 - st.Spool.Acknowledged
 	}
@@ -129,6 +134,9 @@ func printState(w io.Writer, d stateDoc) error {
 	line("conversation", "%s of %s", d.Conversation, d.Client)
 	line("version", "%d, %s (MACs %s)", d.Version, d.Time, d.MACs)
 	line("state", "%s", d.Lifecycle)
+	if d.Muted != nil {
+		line("muted", "through epoch %d: generations of it may have been used that the log does not know of", *d.Muted)
+	}
 	line("digest", "%s", d.Digest)
 	if d.Epoch != nil {
 		line("epoch", "%d (cipher suite %d, own leaf %d)", *d.Epoch, d.CipherSuite, *d.OwnLeaf)

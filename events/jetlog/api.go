@@ -186,6 +186,9 @@ func (s *Store) subjects(ctx context.Context, stream, filter string, fn func(sub
 
 // count is how many messages the leader's index has for a subject.
 func (s *Store) count(ctx context.Context, p place) (messages uint64, err error) {
+	if s.gone[p.stream] {
+		return 0, nil
+	}
 	err = s.subjects(ctx, p.stream, p.subject, func(_ string, n uint64) { messages += n })
 	return messages, err
 }
@@ -206,6 +209,9 @@ func (s *Store) get(ctx context.Context, stream string, request getRequest) (eve
 			Data     []byte `json:"data"`
 			Time     string `json:"time"`
 		} `json:"message"`
+	}
+	if s.gone[stream] {
+		return events.Message{}, nil, fmt.Errorf("%w: stream %s is gone", events.ErrNotFound, stream)
 	}
 	if err := s.call(ctx, "STREAM.MSG.GET."+stream, request, &response); err != nil {
 		return events.Message{}, nil, err

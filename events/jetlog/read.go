@@ -109,6 +109,9 @@ func (s *Store) Read(ctx context.Context, id events.LogID, from uint64, fn func(
 // read follows the number of messages that the answering server says are pending. Where that contradicts what it then delivers (a
 // message that cannot be read, or a replica further behind than the one before), the rest comes from the leader.
 func (s *Store) read(ctx context.Context, at place, from uint64, fn func(events.Message) error) error {
+	if s.gone[at.stream] {
+		return nil
+	}
 	next, pending := max(from, 1), false
 	for {
 		batch, more, err := s.directBatch(ctx, at, next, readMessagesMax)
@@ -228,6 +231,9 @@ func (s *Store) List(ctx context.Context, client ids.ClientID) ([]events.LogID, 
 // listStream turns the subjects of a stream back into ids. A subject with a hashed token is told by the header of its newest message.
 func (s *Store) listStream(ctx context.Context, stream Stream, partition int, filter string) ([]events.LogID, error) {
 	name := s.names.Stream(stream, partition)
+	if s.gone[name] {
+		return nil, nil
+	}
 	var found []events.LogID
 	var subjects []string
 	if err := s.subjects(ctx, name, filter, func(subject string, _ uint64) { subjects = append(subjects, subject) }); err != nil {
@@ -237,6 +243,9 @@ func (s *Store) listStream(ctx context.Context, stream Stream, partition int, fi
 		var header nats.Header
 		if needsHeader(subject) {
 			_, h, err := s.last(ctx, place{stream: name, subject: subject})
+			if s.remains && errors.Is(err, events.ErrDamaged) {
+				continue // its name stood in what is lost
+			}
 			if err != nil {
 				return nil, err
 			}

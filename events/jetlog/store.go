@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +35,8 @@ type Store struct {
 	names   Names
 	batches chan struct{} // one token for each open batch
 	eraser  eraser
+	gone    map[string]bool // streams that are lost: reading from them gives nothing; see OpenRemains
+	remains bool            // what cannot be listed is passed over
 }
 
 // Open returns the store of a deployment, and makes its streams where there is no deployment yet. A stream that exists with another
@@ -70,10 +73,7 @@ func OpenReadOnly(ctx context.Context, nc *nats.Conn, config Config) (*Store, er
 		return nil, err
 	}
 	defer cancel()
-	missing, err := s.survey(ctx, func(want, have jetstream.StreamConfig) jetstream.StreamConfig {
-		want.Replicas = have.Replicas
-		return want
-	}, true)
+	missing, err := s.survey(ctx, anyReplicas, true)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +81,34 @@ func OpenReadOnly(ctx context.Context, nc *nats.Conn, config Config) (*Store, er
 		return nil, fmt.Errorf("%w: %s", ErrNoDeployment, missing[0].Name)
 	}
 	return s, nil
+}
+
+// OpenRemains is OpenReadOnly for a deployment that may be damaged: streams that are gone read as empty ones, logs whose names are lost
+// are not listed, and Damage tells. ErrNoDeployment where no stream is left.
+func OpenRemains(ctx context.Context, nc *nats.Conn, config Config) (*Store, error) {
+	s, ctx, cancel, err := begin(ctx, nc, config)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	missing, _, err := s.compare(ctx, anyReplicas, true)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) == streamCount*s.config.Partitions {
+		return nil, fmt.Errorf("%w: %s", ErrNoDeployment, missing[0].Name)
+	}
+	s.remains, s.gone = true, map[string]bool{}
+	for _, m := range missing {
+		s.gone[m.Name] = true
+	}
+	return s, nil
+}
+
+// anyReplicas lets a reader take a stream as it is copied.
+func anyReplicas(want, have jetstream.StreamConfig) jetstream.StreamConfig {
+	want.Replicas = have.Replicas
+	return want
 }
 
 // begin makes a store and waits for the server.
@@ -239,35 +267,47 @@ func (s *Store) insist(ctx context.Context, ask func(context.Context) error) err
 const deletedMax = 100_000
 
 // Damage returns ErrDamaged where a server says that it has lost messages, or where a log stream lacks some: from a log nothing is
-// ever deleted, so a gap in it is damage whatever the server says.
+// ever deleted, so a gap in it is damage whatever the server says. It names every stream that is.
 func (s *Store) Damage(ctx context.Context) error {
+	var damaged []string
 	for partition := range s.config.Partitions {
 		for stream := range Stream(streamCount) {
-			if err := s.streamDamage(ctx, stream, s.names.Stream(stream, partition)); err != nil {
-				return err
+			name := s.names.Stream(stream, partition)
+			what, err := s.streamDamage(ctx, stream, name)
+			if err != nil {
+				return fmt.Errorf("stream %s: %w", name, err)
+			}
+			if what != "" {
+				damaged = append(damaged, "stream "+name+" "+what)
 			}
 		}
 	}
-	return nil
+	if len(damaged) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", events.ErrDamaged, strings.Join(damaged, "; "))
 }
 
-func (s *Store) streamDamage(ctx context.Context, stream Stream, name string) error {
+// streamDamage says what a stream has lost; empty where it has lost nothing.
+func (s *Store) streamDamage(ctx context.Context, stream Stream, name string) (string, error) {
+	if s.gone[name] {
+		return "is gone", nil
+	}
 	info, err := s.info(ctx, name)
 	if err == nil && info.State.Deleted <= deletedMax {
 		err = s.call(ctx, "STREAM.INFO."+name, infoRequest{DeletedDetails: true}, &info)
 	}
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", name, err)
+		return "", err
 	}
 	state := info.State
 	switch lost := state.Lost; {
 	case lost != nil && (len(lost.Msgs) > 0 || lost.Bytes > 0):
-		first := lost.Msgs[:min(len(lost.Msgs), 5)]
-		return fmt.Errorf("%w: stream %s: %d messages, %d bytes, sequences from %v", events.ErrDamaged, name, len(lost.Msgs), lost.Bytes, first)
+		return fmt.Sprintf("has lost %d messages, %d bytes, sequences from %v", len(lost.Msgs), lost.Bytes, lost.Msgs[:min(len(lost.Msgs), 5)]), nil
 	case stream == StreamLog && state.Messages == 0 && state.LastSeq > 0:
-		return fmt.Errorf("%w: stream %s has lost all of %d messages", events.ErrDamaged, name, state.LastSeq)
+		return fmt.Sprintf("has lost all of %d messages", state.LastSeq), nil
 	case stream == StreamLog && state.Messages > 0 && (state.FirstSeq != 1 || state.Deleted > 0):
-		return fmt.Errorf("%w: stream %s begins at %d and lacks %d messages", events.ErrDamaged, name, state.FirstSeq, state.Deleted)
+		return fmt.Sprintf("begins at %d and lacks %d messages", state.FirstSeq, state.Deleted), nil
 	}
-	return nil
+	return "", nil
 }

@@ -34,15 +34,20 @@ func copyData(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("copy of %s: %w", dir, err)
 	}
-	if err := copyTree(ctx, store, filepath.Join(scratch, "jetstream")); err != nil {
+	if err := copyTree(ctx, store, filepath.Join(scratch, "jetstream"), isConsumers); err != nil {
 		os.RemoveAll(scratch)
 		return "", err
 	}
 	return scratch, nil
 }
 
-// copyTree copies directories and regular files. A store has nothing else; what is not one of the two is refused rather than followed.
-func copyTree(ctx context.Context, from, to string) error {
+// isConsumers tells the directory in which a stream keeps its consumers. A reader needs none of them, and a damaged one would keep the
+// server from giving the stream.
+func isConsumers(relative string) bool { return filepath.Base(relative) == "obs" }
+
+// copyTree copies directories, but those to be left out, and regular files. A store has nothing else; what is not one of the two is
+// refused rather than followed.
+func copyTree(ctx context.Context, from, to string, leaveOut func(relative string) bool) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("copy: %w", err)
@@ -56,6 +61,8 @@ func copyTree(ctx context.Context, from, to string) error {
 		}
 		target := filepath.Join(to, relative)
 		switch {
+		case entry.IsDir() && leaveOut(relative):
+			return filepath.SkipDir
 		case entry.IsDir():
 			err = os.MkdirAll(target, 0o700)
 		case entry.Type().IsRegular():

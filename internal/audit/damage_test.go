@@ -18,6 +18,9 @@ import (
 // soak makes the tests of damage try everything.
 func soak() bool { return os.Getenv("PARLEY_SOAK") != "" }
 
+// everything is copied.
+func everything(string) bool { return false }
+
 // harm is one change to one file of a store.
 type harm struct {
 	name   string
@@ -91,7 +94,7 @@ func TestDamagedFilesAreHarmlessOrFound(t *testing.T) {
 func tryHarm(t *testing.T, want Report, whole, file string, h harm) {
 	ctx := context.Background()
 	hurt := filepath.Join(t.TempDir(), "data")
-	if err := copyTree(ctx, whole, hurt); err != nil {
+	if err := copyTree(ctx, whole, hurt, everything); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(hurt, file)

@@ -37,10 +37,15 @@ type Finding struct {
 
 // Error implements error.
 func (f *Finding) Error() string {
+	return fmt.Sprintf("log %s: %s", f.Log, f.Brief())
+}
+
+// Brief is the finding without the name of its log.
+func (f *Finding) Brief() string {
 	if f.Version == 0 {
-		return fmt.Sprintf("log %s: %s: %s", f.Log, f.Check, f.Detail)
+		return fmt.Sprintf("%s: %s", f.Check, f.Detail)
 	}
-	return fmt.Sprintf("log %s: record %d: %s: %s", f.Log, f.Version, f.Check, f.Detail)
+	return fmt.Sprintf("record %d: %s: %s", f.Version, f.Check, f.Detail)
 }
 
 // flaw is a finding before its place is known.
@@ -50,6 +55,11 @@ type flaw struct {
 }
 
 func (f *flaw) Error() string { return string(f.check) + ": " + f.detail }
+
+// ErrFlawed is a history that is not what was once stored.
+var ErrFlawed = errors.New("the history is flawed")
+
+func (f *flaw) Is(target error) bool { return target == ErrFlawed }
 
 func flawed(check Check, format string, args ...any) error {
 	return &flaw{check, fmt.Sprintf(format, args...)}

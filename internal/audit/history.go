@@ -23,6 +23,29 @@ func (h *History) Records(ctx context.Context, id events.LogID, place Place, fn 
 	return h.cut(ctx, id, &cut{place: place}, func(_, part *events.Record) error { return fn(part) })
 }
 
+// Survey gives the records of a log as far as it can be read, and says what is wrong with it: at its end, or with its key ring, without
+// which the records are read all the same. Nil where nothing is.
+func (h *History) Survey(ctx context.Context, id events.LogID, place Place, fn func(*events.Record) error) (*Finding, error) {
+	strict := *h
+	strict.strict = true
+	last := uint64(0)
+	note := func(r *events.Record) error {
+		last = r.Version
+		return fn(r)
+	}
+	err := strict.Records(ctx, id, place, note)
+	found, err := find(id, last+1, err)
+	if found == nil || found.Check != CheckRing {
+		return found, err
+	}
+	strict.vault = nil
+	err = strict.Records(ctx, id, place, note)
+	if worse, err := find(id, last+1, err); worse != nil || err != nil {
+		return worse, err
+	}
+	return found, nil
+}
+
 // cut walks a log until c is done, with each record and the part of it that lies before the place.
 func (h *History) cut(ctx context.Context, id events.LogID, c *cut, fn func(whole, part *events.Record) error) error {
 	_, err := h.replay(ctx, id, func(r *events.Record) error {
@@ -77,16 +100,27 @@ func EpochAfter(r *events.Record) (epoch uint64, ok bool) {
 // followEvery is how often a follower looks for more. Reading changes nothing on the server, so there is nothing to be woken by.
 const followEvery = 250 * time.Millisecond
 
+// Follower is told what a history has, and then what is appended to it.
+type Follower struct {
+	Wanted func(events.LogID) bool
+	Record func(events.LogID, *events.Record) error
+	Rest   func() error // everything there is was given; there will be more
+}
+
 // Follow gives the records of all logs that are wanted, and then new ones as they are appended, until ctx ends.
-func (h *History) Follow(ctx context.Context, wanted func(events.LogID) bool, fn func(events.LogID, *events.Record) error) error {
+func (h *History) Follow(ctx context.Context, f Follower) error {
 	heads := map[events.LogID]events.Head{}
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for {
-		if err := h.catchUp(ctx, heads, wanted, fn); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := h.catchUp(ctx, heads, f)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			err = f.Rest()
+		}
+		if err != nil {
 			return err
 		}
 		select {
@@ -97,13 +131,19 @@ func (h *History) Follow(ctx context.Context, wanted func(events.LogID) bool, fn
 	}
 }
 
-func (h *History) catchUp(ctx context.Context, heads map[events.LogID]events.Head, wanted func(events.LogID) bool, fn func(events.LogID, *events.Record) error) error {
+func (h *History) catchUp(ctx context.Context, heads map[events.LogID]events.Head, f Follower) error {
 	logs, err := h.Logs(ctx)
 	if err != nil {
 		return err
 	}
 	for _, id := range logs {
-		if !wanted(id) {
+		if !f.Wanted(id) {
+			continue
+		}
+		if more, err := h.hasMore(ctx, id, heads[id]); err != nil || !more {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		keys, err := h.keys(ctx, id)
@@ -111,12 +151,21 @@ func (h *History) catchUp(ctx context.Context, heads map[events.LogID]events.Hea
 			return err
 		}
 		audit := events.OpenAudit(h.source, id, keys, events.AuditOptions{})
-		if err := audit.Replay(ctx, heads[id], func(r *events.Record) error { return fn(id, r) }); err != nil {
+		if err := audit.Replay(ctx, heads[id], func(r *events.Record) error { return f.Record(id, r) }); err != nil {
 			return err
 		}
 		heads[id] = audit.Head()
 	}
 	return nil
+}
+
+// hasMore looks for anything after a head: most logs are quiet most of the time, and their keys need not be read for that.
+func (h *History) hasMore(ctx context.Context, id events.LogID, head events.Head) (bool, error) {
+	err := h.source.Read(ctx, id, head.Sequence+1, func(events.Message) error { return errEnough })
+	if errors.Is(err, errEnough) {
+		return true, nil
+	}
+	return false, err
 }
 
 // errNoRing is a log whose ring is gone, though there are keys to open it with.

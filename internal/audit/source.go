@@ -31,6 +31,8 @@ type SourceConfig struct {
 	KEKFile  string // a static key that wraps the rings; empty: none
 	KEK      string // the same as text
 	ShredDir string // versioned keys that wrap the rings; empty: Data + ".keys" where that exists
+
+	Remains bool // open what is left of a damaged store; Damage tells what is not
 }
 
 // History is an opened source.
@@ -119,8 +121,12 @@ func (h *History) connect(ctx context.Context, url string, o jetlog.ConnectOptio
 		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 	}
 	h.onClose(nc.Close)
+	opening := jetlog.OpenReadOnly
+	if h.config.Remains {
+		opening = jetlog.OpenRemains
+	}
 	open := func(partitions int) (*jetlog.Store, error) {
-		return jetlog.OpenReadOnly(ctx, nc, jetlog.Config{Namespace: h.config.Namespace, Partitions: partitions, Patience: connectPatience})
+		return opening(ctx, nc, jetlog.Config{Namespace: h.config.Namespace, Partitions: partitions, Patience: connectPatience})
 	}
 	store, err := open(1)
 	var drift *jetlog.DriftError
@@ -138,6 +144,9 @@ func (h *History) connect(ctx context.Context, url string, o jetlog.ConnectOptio
 	h.config.Namespace = store.Names().Namespace
 	return nil
 }
+
+// Damage is events.ErrDamaged where the server reports lost data.
+func (h *History) Damage(ctx context.Context) error { return h.damage(ctx) }
 
 // Logs are the logs of the source: those of the delivery service first, then clients with their conversations.
 func (h *History) Logs(ctx context.Context) ([]events.LogID, error) {
