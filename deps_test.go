@@ -48,6 +48,7 @@ cmd/mls-interop         : internal/interop
 // outside lists third-party modules and the only packages that may import each of them.
 const outside = `
 github.com/cloudflare/circl           : mlsengine/suite
+github.com/oasisprotocol/curve25519-voi : mlsengine/suite
 golang.org/x/crypto                   : mlsengine/suite
 github.com/asynkron/protoactor-go     : actors
 github.com/nats-io/nats-server/v2     : internal/natsd internal/natsd/cmd

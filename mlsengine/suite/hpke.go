@@ -1,12 +1,9 @@
 package suite
 
 import (
-	"bytes"
-	"crypto/ecdh"
 	"encoding/binary"
 
 	"github.com/cloudflare/circl/hpke"
-	"github.com/cloudflare/circl/kem"
 
 	"parley/internal/secret"
 	"parley/internal/syntax"
@@ -15,39 +12,13 @@ import (
 // externalInitLabel is the exporter context of external commits (§8.3).
 const externalInitLabel = labelPrefix + "external init secret"
 
-type kemAlgorithm uint8
+// hpkeLabel begins every labelled input of RFC 9180.
+const hpkeLabel = "HPKE-v1"
 
-const (
-	dhkemX25519 kemAlgorithm = iota
-	dhkemX448
-	dhkemP256
-	dhkemP384
-	dhkemP521
-)
-
-func (k kemAlgorithm) id() hpke.KEM {
-	switch k {
-	case dhkemX25519:
-		return hpke.KEM_X25519_HKDF_SHA256
-	case dhkemX448:
-		return hpke.KEM_X448_HKDF_SHA512
-	case dhkemP256:
-		return hpke.KEM_P256_HKDF_SHA256
-	case dhkemP384:
-		return hpke.KEM_P384_HKDF_SHA384
-	case dhkemP521:
-		return hpke.KEM_P521_HKDF_SHA512
-	}
-	panic("suite: unknown KEM")
-}
-
-// montgomery reports whether every string of the right length is a key.
-func (k kemAlgorithm) montgomery() bool { return k == dhkemX25519 || k == dhkemX448 }
-
-func (s *Suite) kemScheme() kem.Scheme { return s.kem.id().Scheme() }
-
-func (s *Suite) hpke() hpke.Suite {
-	kdf := hpke.KDF_HKDF_SHA256
+// hpkeID is the suite_id of the key schedule (RFC 9180 section 5.1).
+func (s *Suite) hpkeID(b []byte) []byte {
+	b = binary.BigEndian.AppendUint16(append(b, "HPKE"...), uint16(s.kem.id()))
+	kdf, aead := hpke.KDF_HKDF_SHA256, hpke.AEAD_AES128GCM
 	switch s.hash {
 	case sha2_256:
 	case sha2_384:
@@ -55,7 +26,6 @@ func (s *Suite) hpke() hpke.Suite {
 	case sha2_512:
 		kdf = hpke.KDF_HKDF_SHA512
 	}
-	aead := hpke.AEAD_AES128GCM
 	switch s.aead {
 	case aes128GCM:
 	case aes256GCM:
@@ -63,240 +33,129 @@ func (s *Suite) hpke() hpke.Suite {
 	case chacha20Poly1305:
 		aead = hpke.AEAD_ChaCha20Poly1305
 	}
-	return hpke.NewSuite(s.kem.id(), kdf, aead)
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(kdf)), uint16(aead))
 }
 
-// HPKEPublicKey is a public key in the KEM's own encoding.
-type HPKEPublicKey []byte
-
-// HPKEPrivateKey is a private key, parsed where parsing has a price.
-type HPKEPrivateKey struct {
-	secret.Bytes
-	// parsed is never changed: circl's X25519 and X448 keys compute their
-	// public half on first use, so only keys that have it already stand here,
-	// and the others are parsed anew for each use.
-	parsed kem.PrivateKey
+// hpkeExtract is LabeledExtract for the key schedule.
+func (s *Suite) hpkeExtract(out *[hashSizeMax]byte, salt []byte, label string, ikm []byte) {
+	var stack [shortMessageMax]byte
+	b := s.hpkeID(append(stack[:0], hpkeLabel...))
+	s.hash.hmac(out, salt, append(append(b, label...), ikm...))
 }
 
-// Raw is the key in the KEM's own encoding.
-func (k HPKEPrivateKey) Raw() secret.Bytes { return k.Bytes }
-
-// ParseHPKEPrivateKey takes a raw private key. Keys of the NIST curves whose
-// leading zero bytes were stripped are padded.
-func (s *Suite) ParseHPKEPrivateKey(raw []byte) (HPKEPrivateKey, error) {
-	scheme := s.kemScheme()
-	if len(raw) == 0 || len(raw) > scheme.PrivateKeySize() {
-		return HPKEPrivateKey{}, ErrKey
-	}
-	if s.kem.montgomery() {
-		if len(raw) != scheme.PrivateKeySize() {
-			return HPKEPrivateKey{}, ErrKey
-		}
-		return HPKEPrivateKey{Bytes: secret.Clone(raw)}, nil
-	}
-	padded := leftPad(raw, scheme.PrivateKeySize())
-	parsed, err := scheme.UnmarshalBinaryPrivateKey(padded)
-	if err != nil {
-		return HPKEPrivateKey{}, ErrKey
-	}
-	return HPKEPrivateKey{Bytes: secret.New(padded), parsed: parsed}, nil
+// hpkeExpand is LabeledExpand for the key schedule.
+func (s *Suite) hpkeExpand(out []byte, prk *[hashSizeMax]byte, label string, info []byte) {
+	var stack [shortMessageMax]byte
+	b := binary.BigEndian.AppendUint16(stack[:0], uint16(len(out)))
+	b = s.hpkeID(append(b, hpkeLabel...))
+	s.hash.expand(out, prk[:s.HashSize()], append(append(b, label...), info...))
 }
 
-func leftPad(b []byte, n int) []byte {
-	padded := make([]byte, n)
-	copy(padded[n-len(b):], b)
-	return padded
+// hpkeBase is mode_base of RFC 9180 section 5.
+const hpkeBase = 0
+
+// Encryption encrypts one label and context to many keys: they are hashed
+// once. It is never changed.
+type Encryption struct {
+	suite   *Suite
+	context []byte // key_schedule_context of RFC 9180 section 5.1
 }
 
-// use gives the key to circl, as an object of its own unless it is immutable.
-func (s *Suite) use(k HPKEPrivateKey) (kem.PrivateKey, error) {
-	if k.parsed != nil {
-		if k.parsed.Scheme() != s.kemScheme() {
-			return nil, ErrKey
-		}
-		return k.parsed, nil
-	}
-	parsed, err := s.kemScheme().UnmarshalBinaryPrivateKey(k.Expose())
-	if err != nil {
-		return nil, ErrKey
-	}
-	return parsed, nil
-}
-
-// PublicHPKEKey is the public half of a private key.
-func (s *Suite) PublicHPKEKey(k HPKEPrivateKey) (HPKEPublicKey, error) {
-	parsed, err := s.use(k)
-	if err != nil {
-		return nil, err
-	}
-	return parsed.Public().MarshalBinary()
-}
-
-// ValidateHPKEPublicKey checks the length and, on the NIST curves, that the
-// point is on the curve and not at infinity. On the others it refuses points of
-// low order: nobody can encrypt to them (RFC 9180 section 7.1.4), so a member
-// with such a key would keep everybody else from updating theirs.
-func (s *Suite) ValidateHPKEPublicKey(pub HPKEPublicKey) error {
-	if _, err := s.kemScheme().UnmarshalBinaryPublicKey(pub); err != nil {
-		return ErrKey
-	}
-	if s.kem.lowOrder(pub) {
-		return ErrKey
-	}
-	return nil
-}
-
-// DeriveHPKEKeyPair is DeriveKeyPair of RFC 9180 section 7.1.3. MLS feeds it
-// secrets of one hash, whatever the length of the private key.
-func (s *Suite) DeriveHPKEKeyPair(ikm []byte) (HPKEPrivateKey, HPKEPublicKey, error) {
-	scheme := s.kemScheme()
-	prk := s.Extract(nil, s.kemLabeled("dkp_prk", ikm))
-	defer clear(prk)
-	if s.kem.montgomery() {
-		raw := make([]byte, scheme.PrivateKeySize())
-		s.kemExpand(raw, prk, "sk", nil)
-		return s.keyPair(raw)
-	}
-	for counter := range 256 {
-		raw := make([]byte, scheme.PrivateKeySize())
-		s.kemExpand(raw, prk, "candidate", []byte{byte(counter)})
-		if s.kem == dhkemP521 {
-			raw[0] &= 0x01
-		}
-		if _, err := s.curve().NewPrivateKey(raw); err == nil {
-			return s.keyPair(raw)
-		}
-	}
-	return HPKEPrivateKey{}, nil, ErrKey
-}
-
-func (s *Suite) curve() ecdh.Curve {
-	switch s.kem {
-	case dhkemP256:
-		return ecdh.P256()
-	case dhkemP384:
-		return ecdh.P384()
-	case dhkemP521:
-		return ecdh.P521()
-	case dhkemX25519, dhkemX448:
-	}
-	panic("suite: not a NIST curve")
-}
-
-func (s *Suite) keyPair(raw []byte) (HPKEPrivateKey, HPKEPublicKey, error) {
-	parsed, err := s.kemScheme().UnmarshalBinaryPrivateKey(raw)
-	if err != nil {
-		return HPKEPrivateKey{}, nil, ErrKey
-	}
-	pub, err := parsed.Public().MarshalBinary()
-	if err != nil {
-		return HPKEPrivateKey{}, nil, ErrKey
-	}
-	return HPKEPrivateKey{Bytes: secret.New(raw), parsed: parsed}, pub, nil
-}
-
-// kemLabeled is the input of LabeledExtract (RFC 9180 section 4) for the KEM.
-func (s *Suite) kemLabeled(label string, ikm []byte) []byte {
-	b := append(make([]byte, 0, 32+len(ikm)), "HPKE-v1KEM"...)
-	b = binary.BigEndian.AppendUint16(b, uint16(s.kem.id()))
-	return append(append(b, label...), ikm...)
-}
-
-// kemExpand is LabeledExpand (RFC 9180 section 4) for the KEM.
-func (s *Suite) kemExpand(out, prk []byte, label string, info []byte) {
-	b := binary.BigEndian.AppendUint16(make([]byte, 0, 32), uint16(len(out)))
-	s.hash.expand(out, prk, append(b, s.kemLabeled(label, info)...))
-}
-
-// HPKEEntropySize is how much entropy one encryption takes.
-func (s *Suite) HPKEEntropySize() int { return s.kemScheme().EncapsulationSeedSize() }
-
-// encryptContext is the info of HPKE, the EncryptContext struct of §5.1.3.
-func encryptContext(label string, context []byte) []byte {
+// Encryption prepares EncryptWithLabel (§5.1.3).
+func (s *Suite) Encryption(label string, context []byte) *Encryption {
 	b := make([]byte, 0, len(labelPrefix)+len(label)+len(context)+8)
 	b = syntax.AppendLength(b, len(labelPrefix)+len(label))
 	b = append(append(b, labelPrefix...), label...)
 	b = syntax.AppendLength(b, len(context))
-	return append(b, context...)
+	return s.encryption(append(b, context...))
 }
 
-// setupSend starts an HPKE context towards pub. The same entropy gives the
-// same context.
-func (s *Suite) setupSend(pub HPKEPublicKey, info, entropy []byte) ([]byte, hpke.Sealer, error) {
-	if len(entropy) != s.HPKEEntropySize() {
-		return nil, nil, ErrEntropy
-	}
-	key, err := s.kemScheme().UnmarshalBinaryPublicKey(pub)
-	if err != nil {
-		return nil, nil, ErrKey
-	}
-	sender, err := s.hpke().NewSender(key, info)
-	if err != nil {
-		return nil, nil, ErrKey
-	}
-	kemOutput, sealer, err := sender.Setup(bytes.NewReader(entropy))
-	if err != nil {
-		return nil, nil, ErrKey
-	}
-	return kemOutput, sealer, nil
+func (s *Suite) encryption(info []byte) *Encryption {
+	var hash [hashSizeMax]byte
+	b := append(make([]byte, 0, 1+2*s.HashSize()), hpkeBase)
+	s.hpkeExtract(&hash, nil, "psk_id_hash", nil)
+	b = append(b, hash[:s.HashSize()]...)
+	s.hpkeExtract(&hash, nil, "info_hash", info)
+	return &Encryption{s, append(b, hash[:s.HashSize()]...)}
 }
 
-func (s *Suite) setupReceive(priv HPKEPrivateKey, info, kemOutput []byte) (hpke.Opener, error) {
-	key, err := s.use(priv)
+// secret begins the key schedule (RFC 9180 section 5.1) and wipes its input.
+func (e *Encryption) secret(out *[hashSizeMax]byte, shared []byte) {
+	e.suite.hpkeExtract(out, shared, "secret", nil)
+	clear(shared)
+}
+
+// hpkeKeysMax has room for the longest key and its nonce.
+const hpkeKeysMax = 32 + 12
+
+// keys are those of the first message, the only one that MLS sends (§5.1.3).
+func (e *Encryption) keys(out *[hpkeKeysMax]byte, shared []byte) (key, nonce []byte) {
+	var secret [hashSizeMax]byte
+	e.secret(&secret, shared)
+	n := e.suite.AEADKeySize()
+	key, nonce = out[:n], out[n:n+e.suite.AEADNonceSize()]
+	e.suite.hpkeExpand(key, &secret, "key", e.context)
+	e.suite.hpkeExpand(nonce, &secret, "base_nonce", e.context)
+	clear(secret[:])
+	return key, nonce
+}
+
+// export is the exporter of the context (RFC 9180 section 5.3).
+func (e *Encryption) export(shared []byte, label string) secret.Bytes {
+	var root, exporter [hashSizeMax]byte
+	e.secret(&root, shared)
+	size := e.suite.HashSize()
+	e.suite.hpkeExpand(exporter[:size], &root, "exp", e.context)
+	out := make([]byte, size)
+	e.suite.hpkeExpand(out, &exporter, "sec", []byte(label))
+	clear(root[:])
+	clear(exporter[:])
+	return secret.New(out)
+}
+
+// Encrypt encrypts to a public key. The same entropy, of HPKEEntropySize
+// bytes, makes the same bytes.
+func (e *Encryption) Encrypt(pub HPKEPublicKey, plaintext, entropy []byte) (kemOutput, ciphertext []byte, err error) {
+	shared, kemOutput, err := e.suite.encapsulate(pub, entropy)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	receiver, err := s.hpke().NewReceiver(key, info)
-	if err != nil {
-		return nil, ErrOpen
-	}
-	opener, err := receiver.Setup(kemOutput)
-	if err != nil {
-		return nil, ErrOpen
-	}
-	return opener, nil
+	var keys [hpkeKeysMax]byte
+	key, nonce := e.keys(&keys, shared)
+	ciphertext, err = e.suite.SealAEAD(key, nonce, nil, plaintext)
+	return kemOutput, ciphertext, err
 }
 
 // EncryptWithLabel encrypts to a public key (§5.1.3).
 func (s *Suite) EncryptWithLabel(pub HPKEPublicKey, label string, context, plaintext, entropy []byte) (kemOutput, ciphertext []byte, err error) {
-	kemOutput, sealer, err := s.setupSend(pub, encryptContext(label, context), entropy)
-	if err != nil {
-		return nil, nil, err
-	}
-	ciphertext, err = sealer.Seal(plaintext, nil)
-	if err != nil {
-		return nil, nil, ErrKey
-	}
-	return kemOutput, ciphertext, nil
+	return s.Encryption(label, context).Encrypt(pub, plaintext, entropy)
 }
 
 // DecryptWithLabel decrypts what EncryptWithLabel made (§5.1.3).
 func (s *Suite) DecryptWithLabel(priv HPKEPrivateKey, label string, context, kemOutput, ciphertext []byte) ([]byte, error) {
-	opener, err := s.setupReceive(priv, encryptContext(label, context), kemOutput)
+	shared, err := s.decapsulate(priv, kemOutput)
 	if err != nil {
 		return nil, err
 	}
-	plaintext, err := opener.Open(ciphertext, nil)
-	if err != nil {
-		return nil, ErrOpen
-	}
-	return plaintext, nil
+	var keys [hpkeKeysMax]byte
+	key, nonce := s.Encryption(label, context).keys(&keys, shared)
+	return s.OpenAEAD(key, nonce, nil, ciphertext)
 }
 
 // ExternalInitSend makes the init secret of an external commit (§8.3).
 func (s *Suite) ExternalInitSend(pub HPKEPublicKey, entropy []byte) (kemOutput []byte, initSecret secret.Bytes, err error) {
-	kemOutput, sealer, err := s.setupSend(pub, nil, entropy)
+	shared, kemOutput, err := s.encapsulate(pub, entropy)
 	if err != nil {
 		return nil, secret.Bytes{}, err
 	}
-	return kemOutput, secret.New(sealer.Export([]byte(externalInitLabel), uint(s.HashSize()))), nil
+	return kemOutput, s.encryption(nil).export(shared, externalInitLabel), nil
 }
 
 // ExternalInitReceive finds the init secret of somebody's external commit (§8.3).
 func (s *Suite) ExternalInitReceive(priv HPKEPrivateKey, kemOutput []byte) (secret.Bytes, error) {
-	opener, err := s.setupReceive(priv, nil, kemOutput)
+	shared, err := s.decapsulate(priv, kemOutput)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
-	return secret.New(opener.Export([]byte(externalInitLabel), uint(s.HashSize()))), nil
+	return s.encryption(nil).export(shared, externalInitLabel), nil
 }

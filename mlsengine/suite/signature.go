@@ -93,7 +93,7 @@ func (s *Suite) ParseSignaturePrivateKey(raw []byte) (SignaturePrivateKey, error
 			return SignaturePrivateKey{}, ErrKey
 		}
 		if s.signature == ed25519Signature {
-			k.edwards = ed25519.NewKeyFromSeed(raw)
+			k.edwards = newEd25519Key(raw)
 		} else {
 			k.edwards = ed448.NewKeyFromSeed(raw)
 		}
@@ -201,7 +201,7 @@ func (k SignaturePrivateKey) SignWithLabel(label string, content []byte) ([]byte
 	message := signContent(label, content)
 	switch k.algorithm {
 	case ed25519Signature:
-		return ed25519.Sign(ed25519.PrivateKey(k.edwards), message), nil
+		return signEd25519(k.edwards, message), nil
 	case ed448Signature:
 		return ed448.Sign(ed448.PrivateKey(k.edwards), message, ""), nil
 	case ecdsaP256, ecdsaP384, ecdsaP521:
@@ -220,8 +220,7 @@ func (s *Suite) VerifyWithLabel(pub SignaturePublicKey, label string, content, s
 	valid := false
 	switch s.signature {
 	case ed25519Signature:
-		// The library panics on a key of another length.
-		valid = len(pub) == ed25519.PublicKeySize && ed25519.Verify(ed25519.PublicKey(pub), message, signature)
+		valid = verifyEd25519(pub, message, signature)
 	case ed448Signature:
 		valid = len(pub) == ed448.PublicKeySize && len(signature) == ed448.SignatureSize &&
 			ed448.Verify(ed448.PublicKey(pub), message, signature, "")

@@ -3,10 +3,11 @@
 // knows no MLS struct and no randomness: whatever must be fresh is an argument,
 // and ECDSA signs deterministically (RFC 6979).
 //
-// HPKE is circl's, because its setup obeys the entropy it is given; DeriveKeyPair
-// is our own, because circl's insists on seeds of the private key's length.
-// Signatures on the curves it has are the standard library's, and so is the
-// meaning of "valid"; Ed448 is circl's.
+// Which library computes what is a question of speed (docs/adr/0010). X25519 and
+// Ed25519 are curve25519-voi's and circl's; the other KEMs and Ed448 are circl's,
+// which obeys the entropy it is given; the key schedule of HPKE and
+// DeriveKeyPair are our own; the rest is the standard library's, and so is the
+// meaning of "valid".
 package suite
 
 import (
