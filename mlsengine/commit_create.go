@@ -42,6 +42,7 @@ type committing struct {
 	path     ownPath
 	fresh    []nodeKey // of the path, own leaf included
 	secret   commitSecret
+	founding bool // this is the first commit of a group that continues another
 }
 
 // Commit makes a commit (§12.4.1), signed by env.Identity. With NewIdentity the
@@ -55,11 +56,17 @@ func (g *Group) Commit(in CommitIntent, env Env) (*CommitOut, error) {
 	if in.NewIdentity != nil {
 		b.identity = in.NewIdentity
 	}
+	return b.make()
+}
+
+// make makes the commit.
+func (b *committing) make() (*CommitOut, error) {
+	g := b.group
 	list, err := b.list()
 	if err != nil {
 		return nil, err
 	}
-	if b.st, err = g.public.stage(list, env); err != nil {
+	if b.st, err = g.public.stage(list, b.env); err != nil {
 		return nil, err
 	}
 	b.secret = zeroCommitSecret(g.public.suite)
@@ -92,6 +99,7 @@ func (b *committing) list() (*proposalList, error) {
 	if err != nil {
 		return nil, err
 	}
+	list.founding = b.founding
 	list.hasPath = b.in.ForcePath || b.in.NewIdentity != nil || list.pathRequired()
 	return list, eachProposal(list, func(p *Add, _ committed) error {
 		return p.KeyPackage.LeafNode.validateLifetime(b.env)

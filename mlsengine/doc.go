@@ -24,7 +24,7 @@
 //	§8              keyschedule.go psk.go transcript.go
 //	§9              secrettree.go
 //	§10             keypackage.go
-//	§11             reinit.go
+//	§11             group.go founding.go reinit.go branch.go
 //	§12             proposal.go proposallist.go sending.go staging.go commit_create.go commit_process.go
 //	§12.1.8         external_proposal.go
 //	§12.4.3         groupinfo.go welcome.go external_commit.go

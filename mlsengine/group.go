@@ -48,12 +48,13 @@ func (g *Group) Retired() bool { return g.retired }
 
 // GroupParams says what a new group is like.
 type GroupParams struct {
-	GroupID      GroupID
-	Suite        CipherSuite
-	Identity     SigningIdentity
-	Capabilities Capabilities // empty fields are filled in with what this engine supports
-	Lifetime     Lifetime
-	Extensions   Extensions
+	GroupID        GroupID
+	Suite          CipherSuite
+	Identity       SigningIdentity
+	Capabilities   Capabilities // empty fields are filled in with what this engine supports
+	Lifetime       Lifetime
+	Extensions     Extensions
+	LeafExtensions Extensions
 }
 
 // NewGroup creates a group whose only member is the creator (§11).
@@ -68,7 +69,7 @@ func NewGroup(p GroupParams, env Env) (*Group, error) {
 	if err := p.Extensions.validateData(); err != nil {
 		return nil, err
 	}
-	leaf, leafKey, err := newLeaf(s, leafParams{p.Identity, p.Capabilities, p.Lifetime, nil}, env)
+	leaf, leafKey, err := newLeaf(s, leafParams{p.Identity, p.Capabilities, p.Lifetime, p.LeafExtensions}, env)
 	if err != nil {
 		return nil, err
 	}

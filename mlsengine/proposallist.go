@@ -19,6 +19,7 @@ type proposalList struct {
 	committer Sender
 	hasPath   bool
 	path      *UpdatePath // of a received commit
+	founding  bool        // of the first commit of a group that continues another
 	all       []committed
 }
 
@@ -222,14 +223,14 @@ func (l *proposalList) removesValid() error {
 }
 
 // pskIDsValid checks §12.1.4. Resumption PSKs with usage reinit or branch only
-// belong into the first commit of a group made for them, which members never
-// process: they join it by Welcome.
+// belong into the first commit of a group made for them, which nobody but its
+// founder sees: members join it by Welcome.
 func (l *proposalList) pskIDsValid() error {
 	return eachProposal(l, func(p *PreSharedKey, _ committed) error {
 		if err := p.PSK.validateNonce(l.group.suite); err != nil {
 			return err
 		}
-		if p.PSK.Type == PSKTypeResumption && p.PSK.Usage != ResumptionPSKUsageApplication {
+		if p.PSK.linksGroups() && !l.founding {
 			return broken(PSKUsage, "resumption usage %d", p.PSK.Usage)
 		}
 		return nil

@@ -211,7 +211,7 @@ var rules = [ruleCount]rule{
 	KeyPackageExtension:      {"key_package_extension", "§10", "the key package carries an extension that its leaf's capabilities leave out"},
 	ReInitParameters:         {"reinit_parameters", "§11.2", "the new group is not the one that ReInit named"},
 	ReInitEpoch:              {"reinit_epoch", "§11.2", "the new group of a ReInit is not in epoch 1"},
-	ReInitMember:             {"reinit_member", "§11.2", "a member of the old group is not in the new one"},
+	ReInitMember:             {"reinit_member", "§11.2", "the members of the new group are not those of the old one"},
 	BranchParameters:         {"branch_parameters", "§11.3", "the branch has another version or cipher suite than its group"},
 	BranchEpoch:              {"branch_epoch", "§11.3", "the branch is not in epoch 1"},
 	BranchMember:             {"branch_member", "§11.3", "a leaf of the branch matches no member of its group"},

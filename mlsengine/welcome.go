@@ -89,6 +89,7 @@ type JoinInput struct {
 	Tree       *RatchetTree // when the Welcome does not carry it
 	PSKs       PSKStore
 	Origin     *PublicGroup // the group this one reinitializes or branches from, in the epoch its PSK names
+	Identify   Identifier   // compares the members with Origin's
 }
 
 // ErrKeyPackageSecrets is returned where private keys do not belong to their
@@ -128,7 +129,7 @@ func JoinFromWelcome(w *Welcome, in JoinInput) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOrigin(public, secrets.psks, in.Origin); err != nil {
+	if err := checkOrigin(public, secrets.psks, in.Origin, in.Identify); err != nil {
 		return nil, err
 	}
 	own, err := public.tree.find(&in.KeyPackage.LeafNode)
