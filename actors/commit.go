@@ -200,6 +200,8 @@ func inputName(w work) string {
 		return "expire_spool"
 	case conversation.Checkpoint:
 		return "checkpoint"
+	case conversation.Tick:
+		return "tick"
 	case conversation.MarkRolledBack, conversation.MarkSecretsLost, conversation.MarkBehind:
 		return "recover"
 	case conversation.Burn:

@@ -248,7 +248,7 @@ func (a *conversationActor) complete(r conversation.Reply) {
 
 // settled lets held commands in once the own commit is no longer with the transport.
 func (a *conversationActor) settled(c actor.Context) {
-	if a.flight == nil || a.current().Staged != nil {
+	if a.flight == nil || a.current().CommitInFlight() {
 		return
 	}
 	a.flight.stop()
@@ -274,10 +274,11 @@ func (a *conversationActor) unlocked(c actor.Context, dropped *conversation.Stat
 	if a.follow.missed || dropped != nil || a.state.Staged != nil {
 		a.followOrder(c)
 	}
-	if a.gone == nil && a.state.Staged != nil && a.flight == nil {
+	if a.gone == nil && a.state.CommitInFlight() && a.flight == nil {
 		for _, e := range a.state.Unsent() {
 			a.perform(e)
 		}
+		a.rebuild(c)
 	}
 }
 

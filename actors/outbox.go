@@ -215,6 +215,10 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 	if a.gone != nil || a.flight == nil || a.flight.bundle.Digest != m.digest {
 		return
 	}
+	if a.copy != nil && a.copy.state.Superseded != nil {
+		// A new commit would have to be durable before it is sent, and the segment is over: the caller may ask again.
+		in.Outcome = conversation.TransportFailed
+	}
 	t, err := a.absorb(c, work{Conversation: in})
 	if err != nil {
 		if !errors.Is(err, errGone) {
@@ -232,6 +236,20 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 		if through := t.result.Conversation.FollowThrough; through > 0 {
 			a.followThrough(c, through)
 		}
+	}
+}
+
+// rebuild goes on with a command whose commit lost its epoch to another one before a crash or an abort: nobody will answer for the
+// bundle any more, and what the answer would be is known.
+func (a *conversationActor) rebuild(c actor.Context) {
+	lost := a.state.Superseded
+	if lost == nil || a.gone != nil {
+		return
+	}
+	a.flight = &flight{bundle: conversation.SendBundle{Digest: lost.Digest}} // commands wait for the new commit
+	in := conversation.TransportAnswered{Bundle: lost.Digest, Outcome: conversation.TransportRetry}
+	if _, err := a.absorb(c, work{Conversation: in}); err != nil && !errors.Is(err, errGone) {
+		a.node.logger.Warn("commit not made anew", "log", a.log.String(), "err", err)
 	}
 }
 

@@ -174,5 +174,6 @@ func (a *conversationActor) resume(c actor.Context) {
 	for _, e := range a.state.Unsent() {
 		a.perform(e)
 	}
+	a.rebuild(c)
 	a.announce()
 }

@@ -113,11 +113,14 @@ func (w *work) entry(e Entry) error {
 	case EntryCommit:
 		return w.commitEntry(e, in)
 	case EntryRestarted:
-		staged := w.s.Staged
+		waiting := w.s.waiting()
+		if err := w.clearBuffer("the group is closed"); err != nil {
+			return err
+		}
 		if err := w.emitSealed(event{body: &v1.GroupRestarted{Successor: e.Message, Reason: "by an operator"}}, nil); err != nil {
 			return err
 		}
-		return w.abandon(staged, refuse(GroupEnded, GiveUp, "the group goes on as %s", ids.ConversationID(e.Message)))
+		return w.abandon(waiting, refuse(GroupEnded, GiveUp, "the group goes on as %s", ids.ConversationID(e.Message)))
 	case EntryGroup:
 	}
 	w.batch.follow(in)

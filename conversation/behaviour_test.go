@@ -274,7 +274,7 @@ func TestWrongEpochs(t *testing.T) {
 	if o := w.hear(bob, future); o.Code != WrongEpoch {
 		t.Errorf("future message: %s", o.Code)
 	}
-	if o := w.hear(bob, commits[1]); o.Code != WrongEpoch {
+	if o := w.hear(bob, commits[2]); o.Code != WrongEpoch {
 		t.Errorf("future commit: %s", o.Code)
 	}
 	for i, c := range commits[:3] {

@@ -73,9 +73,9 @@ func (w *work) recall(in Input) (known bool, err error) {
 		return false, nil
 	}
 	ref := refOf(command)
-	if staged := w.s.Staged; staged != nil && staged.Command.same(ref) {
+	if waiting := w.s.waiting(); waiting.same(ref) {
 		w.reply.Repeated, w.reply.InFlight = true, true
-		return true, staged.Command.matches(ref)
+		return true, waiting.matches(ref)
 	}
 	first, err := admit(w.s.Commands, ref, w.now())
 	if first == nil || err != nil {
@@ -160,8 +160,6 @@ func (w *work) repeat(command Command, first RememberedCommand) error {
 // adviceFor gives the advice back that went with a remembered code.
 func adviceFor(code Code) Advice {
 	switch code {
-	case CommitSuperseded, RetriesExhausted, Busy:
-		return Retry
 	case ConversationUnreachable, ConversationRolledBack, SecretsMissing:
 		return Rejoin
 	}
@@ -174,13 +172,15 @@ func (w *work) done(command Command, outcome commandOutcome) error {
 	return w.complete(refOf(command), nil, outcome)
 }
 
-// complete ends a command, this one or one that waited for the transport.
+// complete ends a command, this one or one that waited for the transport. A
+// refusal that advises to retry is not remembered: asked again under its id the
+// command runs again.
 func (w *work) complete(ref CommandRef, refused *CommandError, outcome commandOutcome) error {
 	if ref.Name == "" {
 		return nil
 	}
 	w.reply.Completed = append(w.reply.Completed, Completion{Command: ref, Err: refused, Epoch: w.s.Epoch()})
-	if ref.ID == "" {
+	if ref.ID == "" || refused != nil && refused.Advice == Retry {
 		return nil
 	}
 	body := &v1.CommandCompleted{Command: ref.toProto()}

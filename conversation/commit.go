@@ -14,15 +14,29 @@ const KeyPackagesMax = 10_000
 
 // intent is a commit to be made.
 type intent struct {
-	command   Command
+	command   CommandRef // whose it is
+	name      string     // the command's name
 	inline    []mlsengine.Proposal
 	clients   []ids.ClientID
 	forcePath bool
+	rebuilt   uint32 // how often it was made before, for epochs that others won
+}
+
+// intend makes room for a commit: one whose outcome nobody knows and nobody
+// waits for is discarded.
+func (w *work) intend(command Command) (intent, error) {
+	if staged := w.s.Staged; staged != nil && staged.Failed && len(w.s.Shelved) < ShelvedMax {
+		if err := w.discard(); err != nil {
+			return intent{}, err
+		}
+	}
+	return intent{command: refOf(command), name: command.Name()}, w.committer()
 }
 
 // addMembers commits key packages together with all that is pending.
 func (w *work) addMembers(in AddMembers) error {
-	if err := w.committer(); err != nil {
+	adds, err := w.intend(in)
+	if err != nil {
 		return err
 	}
 	if len(in.KeyPackages) == 0 {
@@ -31,7 +45,8 @@ func (w *work) addMembers(in AddMembers) error {
 	if len(in.KeyPackages) > KeyPackagesMax {
 		return refuse(Busy, GiveUp, "%d key packages are more than %d", len(in.KeyPackages), KeyPackagesMax)
 	}
-	adds := intent{command: in, forcePath: true}
+	adds.forcePath = true
+	var added []mlsengine.Credential
 	signers := make(map[string]ids.ClientID, len(in.KeyPackages))
 	for _, b := range in.KeyPackages {
 		kp, client, err := w.keyPackage(b)
@@ -47,8 +62,12 @@ func (w *work) addMembers(in AddMembers) error {
 		signers[key] = client
 		adds.inline = append(adds.inline, &mlsengine.Add{KeyPackage: *kp})
 		adds.clients = append(adds.clients, client)
+		added = append(added, kp.LeafNode.Credential)
 	}
-	return w.commit(adds)
+	if err := w.commit(adds); err != nil {
+		return err
+	}
+	return w.foundIn(&w.reply.DistributionPoints, added)
 }
 
 // keyPackage reads a key package and judges it as one who vouches for it: clock
@@ -75,14 +94,14 @@ func (w *work) keyPackage(b []byte) (*mlsengine.KeyPackage, ids.ClientID, error)
 
 // removeMembers commits the removal of every leaf of the clients.
 func (w *work) removeMembers(in RemoveMembers) error {
-	if err := w.committer(); err != nil {
+	removes, err := w.intend(in)
+	if err != nil {
 		return err
 	}
 	named := make(map[ids.ClientID]bool, len(in.Clients))
 	for _, c := range in.Clients {
 		named[c] = true
 	}
-	removes := intent{command: in}
 	for _, m := range w.s.Roster() {
 		if !named[m.Client] {
 			continue
@@ -101,21 +120,25 @@ func (w *work) removeMembers(in RemoveMembers) error {
 
 // updateKeyMaterial commits new keys for the own leaf.
 func (w *work) updateKeyMaterial(in UpdateKeyMaterial) error {
-	if err := w.committer(); err != nil {
+	update, err := w.intend(in)
+	if err != nil {
 		return err
 	}
-	return w.commit(intent{command: in, forcePath: true})
+	update.forcePath = true
+	return w.commit(update)
 }
 
 // commitPending commits what is pending, or does nothing.
 func (w *work) commitPending(in CommitPending) error {
-	if err := w.committer(); err != nil {
+	pending, err := w.intend(in)
+	if err != nil {
 		return err
 	}
 	if len(w.s.Pending) == 0 {
 		return w.done(in, commandOutcome{})
 	}
-	return w.commit(intent{command: in, forcePath: true})
+	pending.forcePath = true
+	return w.commit(pending)
 }
 
 // commit makes a commit and stages it: it is stored before anybody sees it.
@@ -137,7 +160,7 @@ func (w *work) commit(in intent) error {
 		return commitFault(err)
 	}
 	body := stagedBody(in, out, w.s.Epoch())
-	body.Command = refOf(in.command).toProto()
+	body.Command = in.command.toProto()
 	for _, r := range refs {
 		body.ProposalRefs = append(body.ProposalRefs, r.ProposalRef())
 	}
@@ -194,7 +217,7 @@ func (s State) handshakesOrdered() uint32 {
 func stagedBody(in intent, out *mlsengine.CommitOut, epoch mlsengine.Epoch) *v1.CommitStaged {
 	effects := out.Staged.Effects
 	body := &v1.CommitStaged{
-		Epoch: uint64(epoch), Commit: out.Message, Welcome: out.Welcome, GroupInfo: out.GroupInfo, Intent: in.command.Name(),
+		Epoch: uint64(epoch), Commit: out.Message, Welcome: out.Welcome, GroupInfo: out.GroupInfo, Intent: in.name, Rebuilt: in.rebuilt,
 		Added: membersToProto(changed(effects.Added)), Removed: membersToProto(changed(effects.Removed)),
 		Updated: membersToProto(changed(effects.Updated)), ContextChanged: effects.ContextChanged,
 	}
@@ -205,6 +228,9 @@ func stagedBody(in intent, out *mlsengine.CommitOut, epoch mlsengine.Epoch) *v1.
 	}
 	for _, m := range body.Added {
 		body.AddClients = append(body.AddClients, m.Client)
+	}
+	for _, p := range in.inline {
+		body.Inline = append(body.Inline, mlsengine.MarshalProposal(p))
 	}
 	return body
 }
@@ -236,7 +262,7 @@ func (s State) bundle() SendBundle {
 	b := SendBundle{
 		Digest: c.Digest, Epoch: c.Epoch, Commit: c.Commit, Welcome: c.Welcome, GroupInfo: c.GroupInfo, AddedClients: c.AddClients,
 		Added: c.Added, Removed: c.Removed, Updated: c.Updated, ContextChanged: c.ContextChanged, Encrypted: c.Encrypted,
-		Generation: c.Generation, Attempt: c.Attempt, Command: c.Command,
+		Generation: c.Generation, Attempt: c.Attempt + c.Rebuilt, Command: c.Command,
 	}
 	for _, ref := range c.Refs {
 		if i := s.pendingIndex(ref); i >= 0 && s.Pending[i].Own && s.Pending[i].Position == 0 {

@@ -9,8 +9,8 @@ import (
 
 // The formats of the encodings below. Another one is refused.
 const (
-	publicFormat  = 2
-	privateFormat = 1
+	publicFormat  = 3
+	privateFormat = 2
 )
 
 func codeFormat(c *syntax.Coder, format uint8) {
@@ -86,6 +86,9 @@ func (p *Public) Code(c *syntax.Coder) {
 	syntax.Vector(c, &p.Past)
 	syntax.Vector(c, &p.Pending)
 	syntax.Optional(c, &p.Staged)
+	syntax.Vector(c, &p.Shelved)
+	syntax.Optional(c, &p.Superseded)
+	p.Buffer.code(c)
 	syntax.Uint64(c, &p.Position)
 	syntax.Uint32(c, &p.Reserved.Application)
 	syntax.Uint32(c, &p.Reserved.Handshake)
@@ -96,6 +99,9 @@ func (p *Public) Code(c *syntax.Coder) {
 	syntax.VectorFunc(c, &p.Recent, codeDigest)
 	syntax.Uint32(c, &p.Consumed)
 	syntax.Uint64(c, &p.SealedMs)
+	syntax.Uint64(c, &p.CommitDueMs)
+	syntax.Uint64(c, &p.RotatedMs)
+	syntax.Uint64(c, &p.HeldUntilMs)
 	codeString(c, &p.Parent)
 	codeString(c, &p.Successor)
 }
@@ -139,6 +145,7 @@ func (p *PendingProposal) Code(c *syntax.Coder) {
 	codeDigest(c, &p.Digest)
 	syntax.Uint64(c, &p.Position)
 	syntax.Uint64(c, &p.TimeMs)
+	syntax.Uint32(c, &p.Renewed)
 }
 
 // Code walks a staged commit.
@@ -161,6 +168,36 @@ func (s *StagedCommit) Code(c *syntax.Coder) {
 	syntax.Vector(c, &s.Updated)
 	codeBool(c, &s.ContextChanged)
 	syntax.Uint64(c, &s.StagedMs)
+	syntax.VectorFunc(c, &s.Inline, syntax.Opaque[[]byte])
+	syntax.Uint32(c, &s.Rebuilt)
+	codeBool(c, &s.Failed)
+}
+
+// Code walks a commit that lost its epoch.
+func (s *SupersededCommit) Code(c *syntax.Coder) {
+	codeDigest(c, &s.Digest)
+	s.Command.Code(c)
+	codeString(c, &s.Intent)
+	syntax.VectorFunc(c, &s.Clients, codeString[ids.ClientID])
+	syntax.VectorFunc(c, &s.Inline, syntax.Opaque[[]byte])
+	codeBool(c, &s.Done)
+	syntax.Uint32(c, &s.Rebuilt)
+}
+
+func (b *Buffer) code(c *syntax.Coder) {
+	syntax.Uint64(c, &b.Taken)
+	syntax.Vector(c, &b.Messages)
+}
+
+// Code walks a buffered message.
+func (m *BufferedMessage) Code(c *syntax.Coder) {
+	syntax.Uint64(c, &m.Number)
+	syntax.Uint64(c, &m.Epoch)
+	syntax.Uint8(c, &m.ContentType)
+	codeString(c, &m.Reason)
+	syntax.Opaque(c, &m.Message)
+	syntax.Uint64(c, &m.Position)
+	syntax.Uint64(c, &m.TimeMs)
 }
 
 // Code walks a member.
@@ -229,6 +266,7 @@ type storedPrivate struct {
 	updates  []keyed
 	contents []keyed
 	staged   secret.Bytes
+	shelved  []keyed
 }
 
 // Code walks a sealed private state.
@@ -243,6 +281,7 @@ func (p *storedPrivate) Code(c *syntax.Coder) {
 	syntax.Vector(c, &p.updates)
 	syntax.Vector(c, &p.contents)
 	codeSecret(c, &p.staged)
+	syntax.Vector(c, &p.shelved)
 }
 
 // Code walks a keyed secret.
@@ -256,7 +295,7 @@ func (k *keyed) Code(c *syntax.Coder) {
 func EncodePrivate(p *Private) secret.Bytes {
 	stored := storedPrivate{}
 	if p != nil {
-		stored = storedPrivate{present: true, group: p.Group.MarshalPrivate(), updates: p.updates, contents: p.contents, staged: p.staged}
+		stored = storedPrivate{present: true, group: p.Group.MarshalPrivate(), updates: p.updates, contents: p.contents, staged: p.staged, shelved: p.shelved}
 		for _, g := range p.Past {
 			stored.past = append(stored.past, g.MarshalPrivate())
 		}
@@ -276,7 +315,7 @@ func decodePrivate(plain secret.Bytes, p Public) (*Private, error) {
 	if p.Group == nil || len(stored.past) != len(p.Past) {
 		return nil, brokenf("private state does not fit: %d past epochs, public has %d", len(stored.past), len(p.Past))
 	}
-	private := &Private{updates: stored.updates, contents: stored.contents, staged: stored.staged}
+	private := &Private{updates: stored.updates, contents: stored.contents, staged: stored.staged, shelved: stored.shelved}
 	if private.Group, err = mlsengine.RestoreGroup(p.Group, stored.group.Expose()); err != nil {
 		return nil, brokenf("private state of epoch %d: %v", p.Group.Epoch(), err)
 	}

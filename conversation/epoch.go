@@ -23,52 +23,61 @@ type advance struct {
 
 // enterEpoch records the commit with its public facts and moves on. Everything
 // that must survive is sealed anew, so the keys of the old epoch die.
-func (w *work) enterEpoch(a advance) error {
+func (w *work) enterEpoch(a advance) (*v1.EpochAdvanced, error) {
 	if err := w.flush(); err != nil {
-		return err
+		return nil, err
 	}
-	rival, err := w.supersede(a)
-	if err != nil {
-		return err
+	if a.staged.Removed {
+		return w.leave(a)
+	}
+	if err := w.supersede(a); err != nil {
+		return nil, err
 	}
 	body := w.advanceBody(a)
+	e := w.advanceEvent(a, body)
+	e.secrets = append(e.secrets, verificationOf(a.staged.Next)...)
+	e.forget = w.outdatedVerification(uint64(a.staged.Public.Epoch()))
+	return body, w.emitSealed(e, w.s.Private.next(a.staged.Next, w.s.Config.PastEpochs))
+}
+
+func (w *work) advanceEvent(a advance, body *v1.EpochAdvanced) event {
 	e := event{body: body, group: a.staged.Public}
 	if a.encrypted && a.content != nil {
 		e.secrets = append(e.secrets, events.Secret{Class: events.ClassAudit, Plain: secret.New(a.content.Marshal())})
 	}
-	if a.staged.Removed {
-		err = w.leave(e, a)
-	} else {
-		e.secrets = append(e.secrets, verificationOf(a.staged.Next)...)
-		e.forget = w.outdatedVerification(uint64(a.staged.Public.Epoch()))
-		err = w.emitSealed(e, w.s.Private.next(a.staged.Next, w.s.Config.PastEpochs))
-	}
-	if err != nil || rival == nil {
-		return err
-	}
-	return w.complete(rival.Command, refuse(CommitSuperseded, Retry, "another commit won epoch %d", rival.Epoch), commandOutcome{})
+	return e
 }
 
-// supersede drops the own staged commit when another one won its epoch.
-func (w *work) supersede(a advance) (*StagedCommit, error) {
+// supersede drops the own staged commit when another one won its epoch. A
+// command that waits for it goes on.
+func (w *work) supersede(a advance) error {
 	rival := w.s.Staged
 	if rival == nil {
-		return nil, nil
+		return nil
 	}
-	return rival, w.emit(rejection(rival, refuse(CommitSuperseded, Retry, "commit %s won epoch %d", a.digest, rival.Epoch)))
+	e := rejection(rival, refuse(CommitSuperseded, Retry, "commit %s won epoch %d", a.digest, rival.Epoch))
+	e.body.(*v1.CommitRejected).Rebuild = !rival.Failed
+	return w.emit(e)
 }
 
 // leave records the commit that removed us. It leads to an epoch of which we
 // know the public facts and no secret; then everything we had is gone.
-func (w *work) leave(e event, a advance) error {
-	committer := e.body.(*v1.EpochAdvanced).GetCommitter()
+func (w *work) leave(a advance) (*v1.EpochAdvanced, error) {
+	waiting := w.s.waiting()
+	if err := w.clearBuffer("removed from the group"); err != nil {
+		return nil, err
+	}
+	body := w.advanceBody(a)
 	w.s.Private = nil
-	if err := w.emit(e); err != nil {
-		return err
+	if err := w.emit(w.advanceEvent(a, body)); err != nil {
+		return nil, err
 	}
 	w.reply.Removed = true
-	evicted := &v1.MemberEvicted{Epoch: uint64(a.staged.Public.Epoch()), Position: a.position, Committer: committer}
-	return w.emitSealed(event{body: evicted}, nil)
+	evicted := &v1.MemberEvicted{Epoch: uint64(a.staged.Public.Epoch()), Position: a.position, Committer: body.GetCommitter()}
+	if err := w.emitSealed(event{body: evicted}, nil); err != nil {
+		return nil, err
+	}
+	return body, w.abandon(waiting, refuse(ConversationNotFound, GiveUp, "we were removed from the group"))
 }
 
 // outdatedVerification lets the verification parts die that are outside of the

@@ -44,9 +44,12 @@ const (
 	UpdateRequired          Code = "UpdateRequired" // too many own generations are not yet in the group's order
 	LeaseLost               Code = "LeaseLost"
 	TransportAborted        Code = "MessageRejected" // the delivery service refused the commit for good
+	TransportError          Code = "ErrorDuringMlsTransport"
 	RetriesExhausted        Code = "RetriesExhausted"
 	CommitSuperseded        Code = "CommitSuperseded" // another commit won the epoch
 	CommitInvalid           Code = "CommitInvalid"    // the engine refuses to make it; the detail names the rule
+	ParentGroupNotFound     Code = "ParentGroupNotFound"
+	MissingExternalSender   Code = "MissingExternalSenderExtension"
 
 	// About a command id.
 	CommandExpired    Code = "Expired"
@@ -61,7 +64,10 @@ const (
 	NotInOrder             Code = "NotInOrder" // a handshake from elsewhere, in a group that has an order
 	MalformedMessage       Code = "MalformedMessage"
 	WrongGroup             Code = "WrongGroup"
-	WrongEpoch             Code = "WrongEpoch" // of a later epoch
+	BufferedFutureMessage  Code = "BufferedFutureMessage" // of the next epoch: it waits for the commit that leads there
+	BufferedCommit         Code = "BufferedCommit"        // it waits for a proposal that it refers to
+	BufferFull             Code = "BufferFull"            // too much waits already
+	WrongEpoch             Code = "WrongEpoch"            // of a later epoch than the next one
 	MessageEpochTooOld     Code = "MessageEpochTooOld"
 	StaleCommit            Code = "StaleCommit"
 	StaleProposal          Code = "StaleProposal"

@@ -48,8 +48,13 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 		p.advance(e, group)
 	case *v1.ProposalCreated, *v1.ProposalReceived, *v1.ProposalCleared:
 		p.evolveProposals(body)
-	case *v1.CommitStaged, *v1.CommitRetried, *v1.CommitAccepted, *v1.CommitRejected:
+	case *v1.CommitStaged, *v1.CommitRetried, *v1.CommitAccepted, *v1.CommitRejected, *v1.CommitUnanswered, *v1.CommitDiscarded,
+		*v1.CommitAbandoned:
 		return p.evolveStaged(body)
+	case *v1.CommitDelayed:
+		p.HeldUntilMs = e.GetUntilMs()
+	case *v1.MessageBuffered, *v1.BufferDrained, *v1.BufferExpired, *v1.MessageDropped:
+		p.evolveBuffer(body)
 	case *v1.GenerationsReserved:
 		p.reserve(e)
 	case *v1.MessagesConsumed, *v1.MessagesDelivered, *v1.DeliveryExpired:
@@ -68,7 +73,7 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 		p.evolveLifecycle(body)
 	case *v1.MarkedAsChild:
 		p.Parent = ids.ConversationID(e.GetParent())
-	case *v1.SecretExported, *v1.CrlDistributionPointsFound, *v1.TransactionTorn, *v1.Moved, *v1.Claimed:
+	case *v1.SecretExported, *v1.CrlDistributionPointsFound, *v1.ProposalsRenewed, *v1.TransactionTorn, *v1.Moved, *v1.Claimed:
 		// Facts for auditors and for the log itself; the conversation does not move.
 	default:
 		return brokenf("a conversation's log holds no %T that this build can fold", body)
@@ -88,7 +93,7 @@ func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, o
 	p.OwnLeaf = own
 	p.Group = group
 	p.Fingerprint = facts.GetAuthenticatorFingerprint()
-	p.SealedMs = p.TimeMs
+	p.SealedMs, p.RotatedMs = p.TimeMs, p.TimeMs
 	p.Recent, p.Successor = nil, ""
 	return nil
 }
@@ -96,9 +101,15 @@ func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, o
 // leaveGroup forgets everything that belongs to a membership. What the owner
 // has not acknowledged yet stays.
 func (p *Public) leaveGroup() {
-	p.Group, p.Fingerprint, p.Past, p.Pending, p.Staged = nil, nil, nil, nil, nil
+	p.Group, p.Fingerprint, p.Past, p.Pending = nil, nil, nil, nil
 	p.Reserved, p.Muted, p.OwnOrdered, p.Consumed, p.SealedMs = Reserved{}, 0, 0, 0, 0
+	p.CommitDueMs, p.RotatedMs, p.HeldUntilMs = 0, 0, 0
+	p.Buffer.Messages = nil
+	p.unstage()
 }
+
+// unstage forgets every commit of ours that is under way.
+func (p *Public) unstage() { p.Staged, p.Shelved, p.Superseded = nil, nil, nil }
 
 // advance enters the next epoch. Every proposal of the old one is void: those
 // that the commit left out are of an epoch that is over.
@@ -110,7 +121,14 @@ func (p *Public) advance(e *v1.EpochAdvanced, group *mlsengine.PublicGroup) {
 	p.Past = past
 	p.Group = group
 	p.Fingerprint = e.GetFacts().GetAuthenticatorFingerprint()
-	p.Pending, p.Staged = nil, nil
+	p.Pending, p.Staged, p.Shelved = nil, nil, nil
+	if p.Superseded != nil {
+		p.Superseded = p.Superseded.after(e, p.OwnLeaf)
+	}
+	if e.GetCause() == v1.EpochCause_EPOCH_CAUSE_OWN && e.GetPath() || updates(e, p.OwnLeaf) {
+		p.RotatedMs = p.TimeMs
+	}
+	p.CommitDueMs, p.HeldUntilMs = 0, 0
 	p.Reserved, p.OwnOrdered = Reserved{}, 0
 	p.Consumed, p.SealedMs = 0, p.TimeMs
 	p.note(e.GetMessageDigest())
@@ -146,7 +164,9 @@ func (p *Public) evolveProposals(body events.Body) {
 		proposal.Message = e.GetMessage()
 		proposal.Digest = ids.DigestOf(e.GetMessage())
 		proposal.TimeMs = p.TimeMs
+		proposal.Renewed = e.GetRenewed()
 		p.Pending = append(slices.Clone(p.Pending), proposal)
+		p.CommitDueMs = e.GetCommitDueMs()
 		if e.GetEncrypted() {
 			p.Reserved.Handshake = e.GetGeneration() + 1
 		}
@@ -164,6 +184,7 @@ func (p *Public) evolveProposals(body events.Body) {
 		proposal.TimeMs = p.TimeMs
 		copy(proposal.Digest[:], e.GetMessageDigest())
 		p.Pending = append(slices.Clone(p.Pending), proposal)
+		p.CommitDueMs = e.GetCommitDueMs()
 		if e.GetEncrypted() {
 			p.Consumed++
 		}
@@ -174,7 +195,8 @@ func (p *Public) evolveProposals(body events.Body) {
 			digest := p.Pending[i].Digest
 			p.Recent = slices.DeleteFunc(slices.Clone(p.Recent), func(d ids.Digest) bool { return d == digest })
 		}
-		p.Pending = slices.DeleteFunc(slices.Clone(p.Pending), func(q PendingProposal) bool { return bytes.Equal(q.Ref, e.GetRef()) })
+		p.Pending = p.lessProposal(e.GetRef())
+		p.CommitDueMs = e.GetCommitDueMs()
 	}
 }
 
@@ -198,7 +220,7 @@ func (p *Public) pendingIndex(ref []byte) int {
 func (p *Public) evolveStaged(body events.Body) error {
 	switch e := body.(type) {
 	case *v1.CommitStaged:
-		p.Staged = stagedFrom(e, p.TimeMs)
+		p.Staged, p.Superseded = stagedFrom(e, p.TimeMs), nil
 		if e.GetEncrypted() {
 			p.Reserved.Handshake = e.GetReservedFrom() + e.GetReservedCount()
 		}
@@ -209,13 +231,42 @@ func (p *Public) evolveStaged(body events.Body) error {
 		staged := *p.Staged
 		staged.Attempt = e.GetAttempt()
 		p.Staged = &staged
+	case *v1.CommitUnanswered:
+		if p.Staged == nil {
+			return brokenf("a commit is unanswered that is not staged")
+		}
+		staged := *p.Staged
+		staged.Failed = true
+		p.Staged, p.HeldUntilMs = &staged, later(p.TimeMs, holdMs)
+	case *v1.CommitDiscarded:
+		if p.Staged == nil {
+			return brokenf("a commit is discarded that is not staged")
+		}
+		p.Shelved = append(slices.Clone(p.Shelved), *p.Staged)
+		p.Staged = nil
 	case *v1.CommitAccepted:
 		p.follow(e.GetPosition(), 0)
-		p.Staged = nil
+		p.settle(e.GetBundleDigest())
 	case *v1.CommitRejected:
-		p.Staged = nil
+		if e.GetRebuild() && p.Staged != nil {
+			p.Superseded = superseded(p.Staged)
+		}
+		if p.settle(e.GetBundleDigest()); !e.GetRebuild() {
+			p.HeldUntilMs = later(p.TimeMs, holdMs)
+		}
+	case *v1.CommitAbandoned:
+		p.Superseded = nil
 	}
 	return nil
+}
+
+// settle forgets an own commit whose fate is known.
+func (p *Public) settle(bundle []byte) {
+	if p.Staged != nil && bytes.Equal(p.Staged.Digest[:], bundle) {
+		p.Staged = nil
+		return
+	}
+	p.Shelved = slices.DeleteFunc(slices.Clone(p.Shelved), func(c StagedCommit) bool { return bytes.Equal(c.Digest[:], bundle) })
 }
 
 func stagedFrom(e *v1.CommitStaged, timeMs uint64) *StagedCommit {
@@ -234,6 +285,8 @@ func stagedFrom(e *v1.CommitStaged, timeMs uint64) *StagedCommit {
 		Updated:        membersFromProto(e.GetUpdated()),
 		ContextChanged: e.GetContextChanged(),
 		StagedMs:       timeMs,
+		Inline:         e.GetInline(),
+		Rebuilt:        e.GetRebuilt(),
 	}
 	copy(s.Digest[:], e.GetBundleDigest())
 	for _, ref := range e.GetProposalRefs() {
@@ -277,7 +330,8 @@ func (p *Public) evolveLifecycle(body events.Body) {
 	switch e := body.(type) {
 	case *v1.EpochUnreachable:
 		p.Lifecycle = Unreachable
-		p.Pending, p.Staged = nil, nil
+		p.Pending, p.CommitDueMs = nil, 0
+		p.unstage()
 		p.follow(e.GetPosition(), 0)
 	case *v1.ConversationWiped:
 		p.leaveGroup()
@@ -291,14 +345,15 @@ func (p *Public) evolveLifecycle(body events.Body) {
 	case *v1.LogRolledBack:
 		p.Lifecycle = RolledBack
 		p.Muted = max(p.Muted, p.Epoch(), mlsengine.Epoch(e.GetEpoch()))
-		p.Staged = nil
+		p.unstage()
 	case *v1.SecretsLost:
 		p.Lifecycle = SecretsLost
-		p.Staged = nil
+		p.unstage()
 		p.Spool = p.Spool.through(p.Spool.Next - 1)
 	case *v1.GroupRestarted:
 		p.Lifecycle = Closed
-		p.Pending, p.Staged = nil, nil
+		p.Pending, p.CommitDueMs = nil, 0
+		p.unstage()
 		p.Successor = ids.ConversationID(e.GetSuccessor())
 	}
 }

@@ -115,6 +115,13 @@ type Wipe struct {
 	CommandMeta
 }
 
+// MarkAsChild names the conversation that this one belongs to.
+type MarkAsChild struct {
+	CommandMeta
+	Parent ids.ConversationID
+	Exists bool // the parent is an established conversation of the client: the shell has looked
+}
+
 // Received is one message from a foreign transport, or of a vector run.
 type Received struct {
 	CommandMeta
@@ -161,6 +168,7 @@ const (
 	TransportSuccess TransportOutcome = 1
 	TransportRetry   TransportOutcome = 2
 	TransportAbort   TransportOutcome = 3
+	TransportFailed  TransportOutcome = 4 // no verdict: nobody knows whether the commit was accepted, and nobody asks again
 )
 
 // TransportAnswered is the transport's answer to a commit bundle.
@@ -168,7 +176,7 @@ type TransportAnswered struct {
 	Bundle   ids.Digest // which one: SendBundle.Digest
 	Outcome  TransportOutcome
 	Position uint64 // Success: where the commit stands in the group's order
-	Reason   string // Abort, Retry
+	Reason   string // Abort, Retry, Failed
 }
 
 // Acknowledge says what the owner has: every message up to a number, and all
@@ -186,6 +194,11 @@ type ExpireSpool struct{}
 type Checkpoint struct {
 	Reason string
 	Force  bool // even where none is due
+}
+
+// Tick does what time has made due: see Public.NextDue.
+type Tick struct {
+	MayCommit bool // the transport is there, and the shell has taken in all there is to hear
 }
 
 // Burn gives up own generations of this epoch below the given numbers: an
@@ -226,6 +239,7 @@ func (ProposeUpdate) isInput()     {}
 func (ClearProposal) isInput()     {}
 func (Encrypt) isInput()           {}
 func (ExportSecret) isInput()      {}
+func (MarkAsChild) isInput()       {}
 func (Wipe) isInput()              {}
 func (Received) isInput()          {}
 func (Entries) isInput()           {}
@@ -233,6 +247,7 @@ func (TransportAnswered) isInput() {}
 func (Acknowledge) isInput()       {}
 func (ExpireSpool) isInput()       {}
 func (Checkpoint) isInput()        {}
+func (Tick) isInput()              {}
 func (Burn) isInput()              {}
 func (MarkRolledBack) isInput()    {}
 func (MarkBehind) isInput()        {}
@@ -276,6 +291,9 @@ func (Encrypt) Name() string { return "encrypt_message" }
 
 // Name is the command's name in causes and outcomes.
 func (ExportSecret) Name() string { return "export_secret_key" }
+
+// Name is the command's name in causes and outcomes.
+func (MarkAsChild) Name() string { return "mark_as_child_of" }
 
 // Name is the command's name in causes and outcomes.
 func (Wipe) Name() string { return "wipe" }

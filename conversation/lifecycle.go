@@ -275,16 +275,16 @@ func (w *work) wipe(in Wipe) error {
 	if w.s.Lifecycle == Absent || w.s.Lifecycle == Wiped {
 		return refuse(ConversationNotFound, GiveUp, "%s: %s", w.s.Conversation, w.s.Lifecycle)
 	}
-	staged := w.s.Staged
+	waiting := w.s.waiting()
+	if err := w.clearBuffer("wiped"); err != nil {
+		return err
+	}
 	if err := w.emit(event{body: &v1.ConversationWiped{Reason: "asked for"}, forget: []string{events.ForgetAll()}}); err != nil {
 		return err
 	}
 	w.reply.Removed = true
-	if staged != nil {
-		refused := refuse(ConversationNotFound, GiveUp, "the conversation was wiped")
-		if err := w.complete(staged.Command, refused, commandOutcome{}); err != nil {
-			return err
-		}
+	if err := w.abandon(waiting, refuse(ConversationNotFound, GiveUp, "the conversation was wiped")); err != nil {
+		return err
 	}
 	return w.done(in, commandOutcome{})
 }
@@ -333,14 +333,14 @@ func (w *work) markRolledBack(in MarkRolledBack) error {
 	if w.s.Lifecycle != Active && (w.s.Lifecycle != RolledBack || in.Epoch <= w.s.Muted) {
 		return nil
 	}
-	staged := w.s.Staged
+	waiting := w.s.waiting()
 	body := &v1.LogRolledBack{
 		AnchorVersion: in.AnchorVersion, FoundVersion: in.FoundVersion, Epoch: uint64(in.Epoch), Reason: bounded(in.Reason),
 	}
 	if err := w.emit(event{body: body}); err != nil {
 		return err
 	}
-	return w.abandon(staged, refuse(ConversationRolledBack, Rejoin, "the log lost its end"))
+	return w.abandon(waiting, refuse(ConversationRolledBack, Rejoin, "the log lost its end"))
 }
 
 // markSecretsLost says that the key ring is gone, and with it what was spooled.
@@ -350,14 +350,17 @@ func (w *work) markSecretsLost(in MarkSecretsLost) error {
 	default:
 		return w.dropSpool(w.s.Spool.Next - 1)
 	}
-	staged := w.s.Staged
+	waiting := w.s.waiting()
 	if err := w.dropSpool(w.s.Spool.Next - 1); err != nil {
+		return err
+	}
+	if err := w.clearBuffer("the key ring is gone"); err != nil {
 		return err
 	}
 	if err := w.emit(event{body: &v1.SecretsLost{Reason: bounded(in.Reason)}}); err != nil {
 		return err
 	}
-	return w.abandon(staged, refuse(SecretsMissing, Rejoin, "the key ring is gone"))
+	return w.abandon(waiting, refuse(SecretsMissing, Rejoin, "the key ring is gone"))
 }
 
 // markBehind says that what would have to be followed next is gone.
@@ -365,7 +368,10 @@ func (w *work) markBehind(in MarkBehind) error {
 	if w.s.Lifecycle != Active && w.s.Lifecycle != RolledBack || in.First <= w.s.Position+1 {
 		return nil
 	}
-	staged := w.s.Staged
+	waiting := w.s.waiting()
+	if err := w.clearBuffer("the group's order was purged past us"); err != nil {
+		return err
+	}
 	body := &v1.EpochUnreachable{
 		Epoch: uint64(w.s.Epoch()), Position: w.s.Position, Rule: "behind",
 		Detail: fmt.Sprintf("the order begins at %d, next would be %d", in.First, w.s.Position+1),
@@ -373,15 +379,28 @@ func (w *work) markBehind(in MarkBehind) error {
 	if err := w.emitSealed(event{body: body}, nil); err != nil {
 		return err
 	}
-	return w.abandon(staged, refuse(ConversationUnreachable, Rejoin, "the group's order was purged past us"))
+	return w.abandon(waiting, refuse(ConversationUnreachable, Rejoin, "the group's order was purged past us"))
 }
 
 // abandon ends the command whose commit will not be settled here any more.
-func (w *work) abandon(staged *StagedCommit, refused *CommandError) error {
-	if staged == nil {
-		return nil
+func (w *work) abandon(waiting CommandRef, refused *CommandError) error {
+	return w.complete(waiting, refused, commandOutcome{})
+}
+
+// markAsChild names the conversation that this one belongs to.
+func (w *work) markAsChild(in MarkAsChild) error {
+	if err := w.member(); err != nil {
+		return err
 	}
-	return w.complete(staged.Command, refused, commandOutcome{})
+	if !in.Exists || len(in.Parent) == 0 || in.Parent == w.s.Conversation {
+		return refuse(ParentGroupNotFound, GiveUp, "%s is no established conversation beside this one", in.Parent)
+	}
+	if in.Parent != w.s.Parent {
+		if err := w.emit(event{body: &v1.MarkedAsChild{Parent: []byte(in.Parent)}}); err != nil {
+			return err
+		}
+	}
+	return w.done(in, commandOutcome{})
 }
 
 // checkpoint seals the private state anew, and lets past epochs die of age.

@@ -29,7 +29,7 @@ type Reply struct {
 	InFlight bool
 	// Completed are commands that ended in this step.
 	Completed []Completion
-	// Outcomes says what became of each message, in order.
+	// Outcomes says what became of each message, in order; behind it, what became of those that had waited for it.
 	Outcomes []Outcome
 	// Messages are the application messages decrypted in this step. They are also in the spool until acknowledged.
 	Messages []ReceivedMessage
@@ -40,6 +40,8 @@ type Reply struct {
 	Generation uint32
 	// Proposal is what a propose command made.
 	Proposal *Proposal
+	// DistributionPoints are what AddMembers found in the credentials it adds; see Outcome.
+	DistributionPoints []string
 	// Secret is what ExportSecret derived.
 	Secret secret.Bytes
 	// Epoch is the epoch after the step.
@@ -52,8 +54,9 @@ type Reply struct {
 
 // Proposal is an own proposal.
 type Proposal struct {
-	Ref     mlsengine.ProposalRef
-	Message []byte // MLSMessage
+	Ref                mlsengine.ProposalRef
+	Message            []byte   // MLSMessage
+	DistributionPoints []string // in the credential it brings in; see Outcome
 }
 
 // Completion is the outcome of a command.
@@ -75,6 +78,7 @@ const (
 	OutcomeOwn                            // our own message, seen in the group's order
 	OutcomeUnreachable                    // an accepted commit that cannot be followed
 	OutcomeOther                          // an entry without effect on members
+	OutcomeBuffered                       // it waits for what has to come before it; Code says for what
 )
 
 // Outcome is what became of one message.
@@ -88,8 +92,34 @@ type Outcome struct {
 	Sender   ids.ClientID        // verified; of a commit its committer
 	Leaf     mlsengine.LeafIndex // the sender's, where it is a member
 	Ref      mlsengine.ProposalRef
-	Number   uint64   // running number of an application message
-	Warnings []string // what policy or the authentication service says against an accepted handshake
+	Number   uint64    // running number of an application message
+	Warnings []string  // what policy or the authentication service says against an accepted handshake
+	Identity *Identity // of the sender as of the message's epoch; nil where nothing was authenticated
+	// Proposals are own ones that the commit left out, made anew in the new epoch: they have to reach the others again.
+	Proposals []Proposal
+	// Active says that we are still a member behind this message.
+	Active bool
+	// Delay is how many seconds to wait before committing what is pending; nil: nothing is, or it removes us.
+	Delay *uint64
+	// DistributionPoints are revocation lists that the message's credentials name and nobody has registered: nil where it brought no
+	// X.509 credential, empty where all are known.
+	DistributionPoints []string
+	// Buffered says that the message had waited, and was taken because of the one before.
+	Buffered bool
+}
+
+// EpochChanged reports whether the message led to another epoch.
+func (o Outcome) EpochChanged() bool { return o.Kind == OutcomeCommit }
+
+// Advice is what can be done about a message that was not accepted.
+func (o Outcome) Advice() Advice {
+	switch o.Code {
+	case WrongEpoch, BufferFull, OrderGap, TooManyProposals, BufferedFutureMessage, BufferedCommit:
+		return Retry // hand it in again once what is missing has come; what waits in the buffer needs no help
+	case ConversationUnreachable, SelfCommitIgnored:
+		return Rejoin
+	}
+	return GiveUp
 }
 
 // ReceivedMessage is a decrypted application message for the conversation's owner.

@@ -6,6 +6,7 @@ import (
 
 	"parley/events"
 	v1 "parley/events/v1"
+	"parley/internal/ids"
 	"parley/internal/secret"
 	"parley/mlsengine"
 )
@@ -99,8 +100,18 @@ func (p *Private) without(body events.Body) *Private {
 	case *v1.ProposalCleared:
 		next.updates = withoutRef(p.updates, e.GetRef())
 		next.contents = withoutRef(p.contents, e.GetRef())
-	case *v1.CommitAccepted, *v1.CommitRejected, *v1.LogRolledBack:
+	case *v1.CommitDiscarded:
+		next.shelved = append(slices.Clone(p.shelved), keyed{e.GetBundleDigest(), p.staged})
 		next.staged = secret.Bytes{}
+	case *v1.CommitRejected:
+		if n := len(p.shelved); n > 0 {
+			if next.shelved = withoutRef(p.shelved, e.GetBundleDigest()); len(next.shelved) < n {
+				return &next
+			}
+		}
+		next.staged = secret.Bytes{}
+	case *v1.LogRolledBack:
+		next.staged, next.shelved = secret.Bytes{}, nil
 	case *v1.EpochKeysShredded:
 		next.Past = slices.DeleteFunc(slices.Clone(p.Past), func(g *mlsengine.Group) bool { return uint64(g.Epoch()) == e.GetEpoch() })
 	case *v1.ConversationWiped, *v1.MemberEvicted, *v1.SecretsLost, *v1.EpochUnreachable, *v1.GroupRestarted:
@@ -109,6 +120,16 @@ func (p *Private) without(body events.Body) *Private {
 		return p
 	}
 	return &next
+}
+
+// shelvedSecrets is what a discarded commit needs to be resumed.
+func (p *Private) shelvedSecrets(bundle ids.Digest) secret.Bytes {
+	for _, k := range p.shelved {
+		if bytes.Equal(k.ref, bundle[:]) {
+			return k.value
+		}
+	}
+	return secret.Bytes{}
 }
 
 func withoutRef(list []keyed, ref []byte) []keyed {

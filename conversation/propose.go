@@ -1,6 +1,9 @@
 package conversation
 
 import (
+	"bytes"
+	"slices"
+
 	"parley/events"
 	v1 "parley/events/v1"
 	"parley/internal/ids"
@@ -43,19 +46,33 @@ func (w *work) propose(command Command, p mlsengine.Proposal) error {
 	if err := w.committer(); err != nil {
 		return err
 	}
+	made, err := w.makeProposal(p, 0)
+	if err != nil {
+		return err
+	}
+	if err := w.foundIn(&made.DistributionPoints, newcomers(p)); err != nil {
+		return err
+	}
+	w.reply.Proposal = made
+	w.outbox[len(w.outbox)-1] = SendProposal{Message: made.Message, Ref: made.Ref, Epoch: w.s.Epoch(), Command: refOf(command)}
+	return w.done(command, commandOutcome{ref: made.Ref})
+}
+
+// makeProposal makes a proposal and puts it on its way.
+func (w *work) makeProposal(p mlsengine.Proposal, renewed uint32) (*Proposal, error) {
 	if len(w.s.Pending) >= PendingMax {
-		return refuse(TooManyProposals, Retry, "%d proposals are pending", len(w.s.Pending))
+		return nil, refuse(TooManyProposals, Retry, "%d proposals are pending", len(w.s.Pending))
 	}
 	private, block, generation, err := w.framing(mlsengine.ContentTypeProposal)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	framing := mlsengine.Framing{Encrypt: block != nil, Block: block, Padding: int(w.s.Config.PaddingBlock)}
 	out, err := private.Group.Propose(p, framing, w.env.engine())
 	if err != nil {
-		return commitFault(err)
+		return nil, commitFault(err)
 	}
-	body := &v1.ProposalCreated{Facts: w.proposalFacts(out.Content), Message: out.Message}
+	body := &v1.ProposalCreated{Facts: w.proposalFacts(out.Content), Message: out.Message, Renewed: renewed}
 	var secrets []events.Secret
 	if out.Secrets.Len() > 0 {
 		secrets = append(secrets, events.Secret{Class: events.ClassConsumption, Plain: out.Secrets})
@@ -66,13 +83,17 @@ func (w *work) propose(command Command, p mlsengine.Proposal) error {
 		content = secret.New(out.Content.Marshal())
 		secrets = append(secrets, events.Secret{Class: events.ClassAudit, Plain: content})
 	}
+	grace := uint64(0)
+	if renewed == 0 {
+		grace = ownGraceMs
+	}
+	body.CommitDueMs = w.s.commitDue(w.now()+grace, pendingFrom(body.Facts, body.Encrypted))
 	w.s.Private = private.withProposal(out.Ref, out.Secrets, content)
 	if err := w.emit(event{body: body, secrets: secrets}); err != nil {
-		return err
+		return nil, err
 	}
-	w.reply.Proposal = &Proposal{Ref: out.Ref, Message: out.Message}
-	w.outbox = append(w.outbox, SendProposal{Message: out.Message, Ref: out.Ref, Epoch: w.s.Epoch(), Command: refOf(command)})
-	return w.done(command, commandOutcome{ref: out.Ref})
+	w.outbox = append(w.outbox, SendProposal{Message: out.Message, Ref: out.Ref, Epoch: w.s.Epoch()})
+	return &Proposal{Ref: out.Ref, Message: out.Message}, nil
 }
 
 // proposalFacts is what the log shows of a proposal.
@@ -119,13 +140,22 @@ func (w *work) clearProposal(in ClearProposal) error {
 	if err := w.member(); err != nil {
 		return err
 	}
-	if w.s.Staged != nil {
-		return refuse(PendingCommit, Retry, "a commit of epoch %d waits for the transport", w.s.Staged.Epoch)
+	if err := w.unstaged(); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(w.s.Shelved, func(c StagedCommit) bool {
+		return slices.ContainsFunc(c.Refs, func(r mlsengine.ProposalRef) bool { return bytes.Equal(r, in.Ref) })
+	}) {
+		return refuse(PendingCommit, Retry, "a discarded commit that may still turn up refers to it")
 	}
 	if w.s.pendingIndex(in.Ref) < 0 {
 		return refuse(PendingProposalNotFound, GiveUp, "%x", []byte(in.Ref))
 	}
-	if err := w.emit(event{body: &v1.ProposalCleared{Ref: in.Ref, Reason: "asked for"}}); err != nil {
+	body := &v1.ProposalCleared{Ref: in.Ref, Reason: "asked for"}
+	if left := w.s.lessProposal(in.Ref); len(left) > 0 {
+		body.CommitDueMs = w.s.dueWith(w.now(), left)
+	}
+	if err := w.emit(event{body: body}); err != nil {
 		return err
 	}
 	if err := w.seal("proposal cleared"); err != nil {

@@ -140,7 +140,7 @@ func (s State) EpochAuthenticator() []byte {
 // proposals that are not in the group's order, then the staged commit. After a
 // restart the shell first asks the delivery service who won the commit's epoch.
 // Towards a foreign transport only the commit is listed: its proposals are the
-// owner's to send.
+// owner's to send. A commit that nobody waits for is not sent again.
 func (s State) Unsent() []Effect {
 	var effects []Effect
 	if s.Lifecycle != Active {
@@ -151,7 +151,7 @@ func (s State) Unsent() []Effect {
 			effects = append(effects, SendProposal{Message: q.Message, Ref: q.Ref, Epoch: s.Epoch()})
 		}
 	}
-	if s.Staged != nil {
+	if s.Staged != nil && !s.Staged.Failed {
 		effects = append(effects, s.bundle())
 	}
 	return effects

@@ -20,6 +20,7 @@ type incoming struct {
 	content  mlsengine.ContentType
 	message  *mlsengine.Message
 	digest   ids.Digest
+	number   uint64 // in the buffer, where it waited
 }
 
 // received takes one message of a foreign transport.
@@ -33,7 +34,7 @@ func (w *work) received(in Received) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	o := w.reply.Outcomes[len(w.reply.Outcomes)-1]
+	o := w.reply.Outcomes[0]
 	return w.done(in, commandOutcome{ref: o.Ref, kind: o.Kind, code: o.Code, rule: o.Rule, number: o.Number, position: o.Position})
 }
 
@@ -87,7 +88,7 @@ func (w *work) take(in incoming) error {
 func (w *work) takeApplication(in incoming) error {
 	epoch := in.message.Epoch()
 	if epoch > w.s.Epoch() {
-		return w.refuseMessage(in, WrongEpoch, nil)
+		return w.early(in)
 	}
 	group, past := w.s.Private.Group, -1
 	if epoch < w.s.Epoch() {
@@ -120,8 +121,9 @@ func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine
 		Number: w.s.Spool.Next + uint64(len(w.batch.messages)), Leaf: leaf, Epoch: content.Epoch(), TimeMs: w.now(),
 		Position: in.position, AAD: content.AAD(), Plaintext: secret.Clone(content.Application()),
 	}
-	if member, ok := epoch.Member(leaf); ok {
-		m.Sender = ClientOf(member.Credential) // as of the message's epoch: the leaf may be somebody else's by now
+	sender := w.identityAt(epoch, leaf) // as of the message's epoch: the leaf may be somebody else's by now
+	if sender != nil {
+		m.Sender = sender.Client
 	}
 	w.batch.uses = append(w.batch.uses, consumption{content.Epoch(), leaf, mlsengine.ContentTypeApplication, content.Generation()})
 	w.batch.messages = append(w.batch.messages, m)
@@ -129,7 +131,7 @@ func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine
 	w.batch.follow(in)
 	w.reply.Messages = append(w.reply.Messages, m)
 	w.note(Outcome{
-		Kind: OutcomeApplication, Position: in.position, Epoch: m.Epoch, Sender: m.Sender, Leaf: leaf, Number: m.Number,
+		Kind: OutcomeApplication, Position: in.position, Epoch: m.Epoch, Sender: m.Sender, Leaf: leaf, Number: m.Number, Identity: sender,
 	})
 }
 
@@ -159,14 +161,8 @@ func (w *work) ownApplication(in incoming, group *mlsengine.Group) error {
 // takeHandshake takes a proposal or a commit. What is ours is known by its
 // bytes; what took effect before is known by its digest.
 func (w *work) takeHandshake(in incoming) error {
-	if staged := w.s.Staged; staged != nil && ids.DigestOf(staged.Commit) == in.digest {
-		if err := w.merge(in.position); err != nil {
-			return err
-		}
-		if w.s.Lifecycle == Active || w.s.Lifecycle == RolledBack {
-			w.note(Outcome{Kind: OutcomeCommit, Position: in.position, Epoch: staged.Epoch, Sender: w.s.Client, Leaf: w.s.OwnLeaf})
-		}
-		return nil
+	if own := w.ownCommit(in.digest); own != nil {
+		return w.ownEcho(in, own)
 	}
 	if i := w.ownPending(in.digest); i >= 0 && in.ordered {
 		return w.ownOrdered(in, w.s.Pending[i])
@@ -179,13 +175,50 @@ func (w *work) takeHandshake(in incoming) error {
 	case epoch > w.s.Epoch() && in.ordered && commit:
 		return w.unreachable(in, &mlsengine.RuleError{Rule: mlsengine.WrongEpoch, Detail: "the order is ahead of us"})
 	case epoch > w.s.Epoch():
-		return w.refuseMessage(in, WrongEpoch, nil)
+		return w.early(in)
 	case epoch < w.s.Epoch() && commit:
 		return w.refuseMessage(in, StaleCommit, nil)
 	case epoch < w.s.Epoch():
 		return w.refuseMessage(in, StaleProposal, nil)
 	}
 	return w.openHandshake(in, commit)
+}
+
+// ownCommit finds an own commit of this epoch by the digest of its message:
+// the staged one, or one that was discarded.
+func (w *work) ownCommit(digest ids.Digest) *StagedCommit {
+	if staged := w.s.Staged; staged != nil && ids.DigestOf(staged.Commit) == digest {
+		return staged
+	}
+	for i := range w.s.Shelved {
+		if ids.DigestOf(w.s.Shelved[i].Commit) == digest {
+			return &w.s.Shelved[i]
+		}
+	}
+	return nil
+}
+
+// ownEcho merges an own commit that came back: it won.
+func (w *work) ownEcho(in incoming, own *StagedCommit) error {
+	self := w.identityAt(w.s.Group, w.s.OwnLeaf)
+	if err := w.merge(own, in.position); err != nil {
+		return err
+	}
+	if w.listening() {
+		w.note(Outcome{
+			Kind: OutcomeCommit, Position: in.position, Epoch: own.Epoch, Sender: w.s.Client, Leaf: w.s.OwnLeaf, Identity: self,
+		})
+	}
+	return w.replay()
+}
+
+// early takes a message of a later epoch: that of the next one waits for it. In
+// the group's order nothing is early.
+func (w *work) early(in incoming) error {
+	if in.ordered || in.message.Epoch() != w.s.Epoch()+1 {
+		return w.refuseMessage(in, WrongEpoch, nil)
+	}
+	return w.buffer(in, BufferedFutureMessage)
 }
 
 // ownPending finds a pending proposal of ours by the digest of its message.
@@ -279,11 +312,12 @@ func (w *work) takeProposal(in incoming, o opened) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	sender, client := o.content.Sender(), w.senderClient(o.content)
+	sender, proposer := o.content.Sender(), w.proposer(o.content)
 	body := &v1.ProposalReceived{
 		Facts: w.proposalFacts(o.content), Position: in.position, Encrypted: o.content.Encrypted(), MessageDigest: in.digest[:],
 		Warnings: append(o.warnings, w.proposalDoubts(o.content)...), Own: w.isOwn(sender),
 	}
+	body.CommitDueMs = w.s.commitDue(w.now(), pendingFrom(body.Facts, body.Encrypted))
 	e := event{body: body}
 	if o.content.Encrypted() {
 		use := consumptions{{o.content.Epoch(), sender.Leaf, mlsengine.ContentTypeProposal, o.content.Generation()}}
@@ -298,25 +332,22 @@ func (w *work) takeProposal(in incoming, o opened) error {
 	if err := w.emit(e); err != nil {
 		return err
 	}
-	w.note(Outcome{
-		Kind: OutcomeProposal, Position: in.position, Epoch: w.s.Epoch(), Sender: client, Leaf: sender.Leaf,
-		Ref: o.content.ProposalRef(), Warnings: body.GetWarnings(),
-	})
-	return nil
+	taken := Outcome{
+		Kind: OutcomeProposal, Position: in.position, Epoch: w.s.Epoch(), Leaf: sender.Leaf,
+		Ref: o.content.ProposalRef(), Warnings: body.GetWarnings(), Identity: proposer,
+	}
+	if sender.Type == mlsengine.SenderTypeMember && proposer != nil {
+		taken.Sender = proposer.Client
+	}
+	if err := w.foundIn(&taken.DistributionPoints, newcomers(o.content.Proposal())); err != nil {
+		return err
+	}
+	w.note(taken)
+	return w.replay() // a commit may have waited for it
 }
 
 func (w *work) isOwn(s mlsengine.Sender) bool {
 	return s.Type == mlsengine.SenderTypeMember && s.Leaf == w.s.OwnLeaf
-}
-
-// senderClient names the member that sent a content of the current epoch.
-func (w *work) senderClient(c *mlsengine.Content) ids.ClientID {
-	if s := c.Sender(); s.Type == mlsengine.SenderTypeMember {
-		if m, ok := w.s.Group.Member(s.Leaf); ok {
-			return ClientOf(m.Credential)
-		}
-	}
-	return ""
 }
 
 // proposalDoubts asks the authentication service about whom a proposal brings in.
@@ -345,17 +376,19 @@ func (w *work) takeCommit(in incoming, o opened) error {
 	staged, err := o.next.StageCommit(mlsengine.CommitInput{
 		Commit: o.content, Proposals: contents, OwnUpdates: w.s.Private.ownUpdates(), PSKs: w.env.PSKs,
 	}, w.env.engine())
-	if err != nil {
-		if in.ordered {
-			return w.unreachable(in, err)
-		}
+	switch {
+	case err == nil:
+	case in.ordered:
+		return w.unreachable(in, err)
+	case errors.Is(err, mlsengine.UnknownProposal) && in.number == 0:
+		return w.buffer(in, BufferedCommit)
+	default:
 		return w.refuseMessage(in, messageCode(err), err)
 	}
 	if err := w.flush(); err != nil {
 		return err
 	}
 	w.s.Private = w.s.Private.withGroup(o.next)
-	epoch, committer := w.s.Epoch(), w.committerOf(staged.Effects)
 	a := advance{
 		staged: staged, content: o.content, cause: v1.EpochCause_EPOCH_CAUSE_PEER, position: in.position,
 		digest: in.digest, encrypted: o.content.Encrypted(), warnings: o.warnings,
@@ -363,13 +396,36 @@ func (w *work) takeCommit(in incoming, o opened) error {
 	if staged.Effects.External {
 		a.cause = v1.EpochCause_EPOCH_CAUSE_EXTERNAL
 	}
-	if err := w.enterEpoch(a); err != nil {
+	return w.follow(in, a)
+}
+
+// follow takes a commit of somebody else: own proposals that it left out are
+// made anew, and what waited for its epoch is read.
+func (w *work) follow(in incoming, a advance) error {
+	effects := a.staged.Effects
+	taken := Outcome{
+		Kind: OutcomeCommit, Position: in.position, Epoch: w.s.Epoch(), Sender: w.committerOf(effects), Leaf: effects.CommitterLeaf,
+	}
+	if effects.External {
+		taken.Identity = w.identityAt(a.staged.Public, effects.CommitterLeaf)
+	} else {
+		taken.Identity = w.identityAt(w.s.Group, effects.CommitterLeaf)
+	}
+	own := w.s.ownProposals()
+	advanced, err := w.enterEpoch(a)
+	if err != nil {
 		return err
 	}
-	w.note(Outcome{
-		Kind: OutcomeCommit, Position: in.position, Epoch: epoch, Sender: committer, Leaf: staged.Effects.CommitterLeaf, Warnings: o.warnings,
-	})
-	return nil
+	renewed, err := w.renew(own, advanced)
+	if err != nil {
+		return err
+	}
+	taken.Proposals, taken.Warnings = renewed.proposals, slices.Concat(a.warnings, renewed.warnings)
+	if err := w.foundIn(&taken.DistributionPoints, broughtIn(a.staged)); err != nil {
+		return err
+	}
+	w.note(taken)
+	return w.replay()
 }
 
 // messageCode names what the engine found wrong with a message.
@@ -416,7 +472,11 @@ func (w *work) refuseMessage(in incoming, code Code, cause error) error {
 	if in.message != nil {
 		body.Epoch, body.ContentType = uint64(in.message.Epoch()), uint32(in.message.ContentType())
 	}
-	if err := w.emit(event{body: body}); err != nil {
+	refused := event{body: body}
+	if in.number > 0 {
+		refused.body = dropped(in.number, body)
+	}
+	if err := w.emit(refused); err != nil {
 		return err
 	}
 	w.note(Outcome{
@@ -427,4 +487,10 @@ func (w *work) refuseMessage(in incoming, code Code, cause error) error {
 }
 
 // note adds what became of a message to the reply.
-func (w *work) note(o Outcome) { w.reply.Outcomes = append(w.reply.Outcomes, o) }
+func (w *work) note(o Outcome) {
+	o.Active, o.Buffered = w.s.Exists(), w.replaying
+	if seconds, ok := w.s.CommitDelay(); ok && (o.Kind == OutcomeProposal || o.Kind == OutcomeCommit) {
+		o.Delay = &seconds
+	}
+	w.reply.Outcomes = append(w.reply.Outcomes, o)
+}

@@ -16,6 +16,7 @@ func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []m
 	if err != nil {
 		return nil, nil, err
 	}
+	pending, wanted = w.byValue(pending, wanted)
 	c := newChooser(w.s.OwnLeaf)
 	refs, inline, err := c.choose(pending, wanted)
 	if err != nil {
@@ -42,6 +43,27 @@ func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []m
 	})
 	a := admission{check: check, effort: effortMax}
 	return a.admit(nil, refs), inline, nil
+}
+
+// byValue moves own proposals that were made anew into the commit itself, where
+// nobody but their owner can have sent them to the others: whoever gets the
+// commit must be able to apply it. In our own service they travel before it.
+func (w *work) byValue(pending []*mlsengine.Content, wanted []mlsengine.Proposal) ([]*mlsengine.Content, []mlsengine.Proposal) {
+	if w.s.Config.Transport == TransportBuiltIn {
+		return pending, wanted
+	}
+	refs := make([]*mlsengine.Content, 0, len(pending))
+	values := slices.Clone(wanted)
+	for i, content := range pending {
+		q := w.s.Pending[i]
+		kind := content.Proposal().ProposalType()
+		if q.Own && q.Renewed > 0 && (kind == mlsengine.ProposalTypeAdd || kind == mlsengine.ProposalTypeRemove) {
+			values = append(values, content.Proposal())
+			continue
+		}
+		refs = append(refs, content)
+	}
+	return refs, values
 }
 
 // effortMax is how many proposals are looked at, each as often as it is, to

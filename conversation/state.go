@@ -43,6 +43,12 @@ const (
 	MessageMax        = 16 << 20  // bytes of an incoming message
 	SendBlockSize     = 32        // generations reserved at once
 	RetriesMax        = 5         // times that an identical bundle is sent again
+	RebuildsMax       = 32        // times that a command's commit is made anew after another one won its epoch
+	RenewalsMax       = 8         // times that an own proposal is made anew after a commit left it out
+	ShelvedMax        = 8         // discarded commits of an epoch that may still turn up
+	BufferMax         = 256       // messages that wait for what has to come before them
+	BufferBytesMax    = 4 << 20   // bytes of them
+	BufferAgeMs       = dayMs     // how long they wait
 	CheckpointEvery   = 256       // consumed messages after which the private state is sealed anew
 	CheckpointAfterMs = hourMs    // age, with traffic, at which it is
 	Window            = 10 * minuteMs
@@ -73,15 +79,21 @@ type Public struct {
 	Past         []PastEpoch            // epochs whose messages stay readable, newest first
 	Pending      []PendingProposal      // proposals of this epoch, in the order they came
 	Staged       *StagedCommit          // own commit that waits for the transport
-	Position     uint64                 // newest entry of the group's order (or foreign position) that is part of the state
-	Reserved     Reserved               // own generations of this epoch that are spoken for
-	Muted        mlsengine.Epoch        // RolledBack: through this epoch generations may be used of which the log does not know
-	OwnOrdered   uint32                 // own application generations of this epoch below this were seen in the order
+	Shelved      []StagedCommit         // own commits of this epoch that were discarded and may nevertheless turn up
+	Superseded   *SupersededCommit      // own commit whose epoch another one won, while its command goes on
+	Buffer       Buffer
+	Position     uint64          // newest entry of the group's order (or foreign position) that is part of the state
+	Reserved     Reserved        // own generations of this epoch that are spoken for
+	Muted        mlsengine.Epoch // RolledBack: through this epoch generations may be used of which the log does not know
+	OwnOrdered   uint32          // own application generations of this epoch below this were seen in the order
 	Spool        Spool
 	Commands     []RememberedCommand // by time of completion
 	Recent       []ids.Digest        // handshake messages that took effect, oldest first
 	Consumed     uint32              // messages consumed and own generations reserved since the private state was last sealed
 	SealedMs     uint64              // when that was
+	CommitDueMs  uint64              // when we commit what is pending, should nobody have done so; 0: not we
+	RotatedMs    uint64              // when the own leaf got its keys
+	HeldUntilMs  uint64              // what time makes due is not committed before: the last attempt failed
 	Parent       ids.ConversationID
 	Successor    ids.ConversationID // Closed: where the group goes on
 }
@@ -113,6 +125,7 @@ type PendingProposal struct {
 	Digest      ids.Digest // of the MLSMessage
 	Position    uint64     // in the group's order; 0: not there yet
 	TimeMs      uint64
+	Renewed     uint32 // own: how often it was made anew, because the commit of its epoch left it out
 }
 
 // StagedCommit is an own commit between being made and the transport's verdict.
@@ -135,6 +148,9 @@ type StagedCommit struct {
 	Updated        []Member
 	ContextChanged bool
 	StagedMs       uint64
+	Inline         [][]byte // what the command wants, as Proposal structs
+	Rebuilt        uint32   // how often the command's commit was made anew
+	Failed         bool     // the transport gave no answer: nobody waits, a new commit may take its place
 }
 
 // Member is one client of the group.
@@ -186,11 +202,12 @@ type Private struct {
 	updates  []keyed            // secrets of own pending Updates, by proposal reference
 	contents []keyed            // AuthenticatedContent of pending proposals that travelled encrypted
 	staged   secret.Bytes       // what ResumeCommit needs of the own staged commit
+	shelved  []keyed            // the same of the discarded ones, by bundle digest
 }
 
-// keyed is a secret by a proposal's reference.
+// keyed is a secret by a proposal's reference or a bundle's digest.
 type keyed struct {
-	ref   mlsengine.ProposalRef
+	ref   []byte
 	value secret.Bytes
 }
 

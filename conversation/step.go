@@ -16,7 +16,9 @@ type Env struct {
 	Entropy  mlsengine.Entropy
 	Identity *mlsengine.SigningIdentity // the own credential and signature key
 	Auth     Authenticator              // nil: every credential is accepted unchecked
-	PSKs     mlsengine.PSKStore         // external and foreign resumption keys; may be nil
+	// Certificates finds revocation lists in X.509 chains; nil: nobody looks for any.
+	Certificates Certificates
+	PSKs         mlsengine.PSKStore // external and foreign resumption keys; may be nil
 	// LeaseValid says that this node still holds the conversation. What stores nothing (reads, encryption inside a block) needs it.
 	LeaseValid bool
 }
@@ -25,6 +27,12 @@ type Env struct {
 // shell has loaded.
 type Authenticator interface {
 	Authenticate(client ids.ClientID, credential mlsengine.Credential, signatureKey []byte) bool
+}
+
+// Certificates reads X.509 chains. Like Authenticator it is a pure lookup.
+type Certificates interface {
+	// DistributionPoints lists the URLs of revocation lists that a chain names and nobody has registered yet.
+	DistributionPoints(chain [][]byte) []string
 }
 
 // engine is what the engine may know of the world.
@@ -61,6 +69,8 @@ type work struct {
 	reply    Reply
 	anchored bool      // something that the anchor must know has happened
 	batch    openBatch // messages consumed since the last event
+
+	replaying bool // what is taken waited in the buffer
 }
 
 // event is an event in the making, with the values that it leads to.
@@ -121,7 +131,7 @@ func (l Live) after(body events.Body) Live {
 	case *v1.ConversationCreated, *v1.ConversationJoined, *v1.EpochAdvanced, *v1.ConversationWiped, *v1.MemberEvicted,
 		*v1.EpochUnreachable, *v1.LogRolledBack, *v1.SecretsLost, *v1.GroupRestarted:
 		return Live{}
-	case *v1.CommitAccepted, *v1.CommitRejected:
+	case *v1.CommitAccepted, *v1.CommitRejected, *v1.CommitDiscarded:
 		l.staged = nil
 	}
 	return l
@@ -156,6 +166,8 @@ func (w *work) run(in Input) error {
 		return w.encrypt(in)
 	case ExportSecret:
 		return w.exportSecret(in)
+	case MarkAsChild:
+		return w.markAsChild(in)
 	case Wipe:
 		return w.wipe(in)
 	case Received:
@@ -178,6 +190,8 @@ func (w *work) runShell(in Input) error {
 		return w.expireSpool()
 	case Checkpoint:
 		return w.checkpoint(in)
+	case Tick:
+		return w.tick(in)
 	case Burn:
 		return w.burn(in)
 	case MarkRolledBack:
@@ -242,11 +256,22 @@ func (w *work) committer() error {
 	if err := w.member(); err != nil {
 		return err
 	}
-	if w.s.Staged != nil {
-		return refuse(PendingCommit, Retry, "a commit of epoch %d waits for the transport", w.s.Staged.Epoch)
+	if err := w.unstaged(); err != nil {
+		return err
 	}
 	if w.env.Identity == nil {
 		return refuse(CredentialNotFound, GiveUp, "credential %q has no signature key here", w.s.Config.Credential)
+	}
+	return nil
+}
+
+// unstaged checks that no commit of ours is under way.
+func (w *work) unstaged() error {
+	switch {
+	case w.s.Staged != nil:
+		return refuse(PendingCommit, Retry, "a commit of epoch %d waits for the transport", w.s.Staged.Epoch)
+	case w.s.Superseded != nil:
+		return refuse(PendingCommit, Retry, "a commit that lost its epoch is to be made anew")
 	}
 	return nil
 }

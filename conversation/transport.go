@@ -3,6 +3,7 @@ package conversation
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	v1 "parley/events/v1"
 	"parley/internal/ids"
@@ -10,34 +11,91 @@ import (
 )
 
 // transportAnswered settles the staged commit, or sends it again. An answer
-// about any other bundle is about one that is settled already.
+// about a bundle that is settled already means nothing any more.
 func (w *work) transportAnswered(in TransportAnswered) error {
+	if lost := w.s.Superseded; lost != nil && lost.Digest == in.Bundle {
+		return w.answerSuperseded(*lost, in)
+	}
+	if i := slices.IndexFunc(w.s.Shelved, func(c StagedCommit) bool { return c.Digest == in.Bundle }); i >= 0 {
+		return w.answerShelved(&w.s.Shelved[i], in)
+	}
 	staged := w.s.Staged
 	if staged == nil || staged.Digest != in.Bundle {
 		return nil
 	}
 	switch in.Outcome {
 	case TransportSuccess:
-		if w.s.Config.Transport == TransportBuiltIn {
-			// Acceptance is final and stands in the order. It is merged where it is seen there, behind everything before it.
-			w.reply.FollowThrough = in.Position
-			return nil
-		}
-		return w.merge(in.Position)
+		return w.accepted(staged, in.Position)
 	case TransportRetry:
-		if staged.Attempt >= RetriesMax {
-			return w.reject(staged, refuse(RetriesExhausted, Retry, "after %d attempts: %s", staged.Attempt+1, in.Reason))
-		}
-		body := &v1.CommitRetried{BundleDigest: staged.Digest[:], Attempt: staged.Attempt + 1, Reason: bounded(in.Reason)}
-		if err := w.emit(event{body: body}); err != nil {
-			return err
-		}
-		w.outbox = append(w.outbox, w.s.bundle())
-		return nil
+		return w.resend(staged, in.Reason)
 	case TransportAbort:
 		return w.reject(staged, refuse(TransportAborted, GiveUp, "%s", in.Reason))
+	case TransportFailed:
+		return w.unanswered(staged, in.Reason)
 	}
 	return brokenf("transport outcome %d", in.Outcome)
+}
+
+// accepted merges an own commit at once where the transport's word is all
+// there is. In our own service acceptance is final and stands in the order: it
+// is merged where it is seen there, behind everything before it.
+func (w *work) accepted(own *StagedCommit, position uint64) error {
+	if w.s.Config.Transport == TransportBuiltIn {
+		w.reply.FollowThrough = position
+		return nil
+	}
+	if err := w.merge(own, position); err != nil {
+		return err
+	}
+	return w.replay()
+}
+
+// resend offers the identical bundle again.
+func (w *work) resend(staged *StagedCommit, reason string) error {
+	if staged.Attempt >= RetriesMax {
+		return w.reject(staged, refuse(RetriesExhausted, Retry, "after %d attempts: %s", staged.Attempt+1, reason))
+	}
+	body := &v1.CommitRetried{BundleDigest: staged.Digest[:], Attempt: staged.Attempt + 1, Reason: bounded(reason)}
+	if err := w.emit(event{body: body}); err != nil {
+		return err
+	}
+	w.outbox = append(w.outbox, w.s.bundle())
+	return nil
+}
+
+// unanswered ends the wait for a transport that failed. The commit may have
+// been accepted, so it stays staged: until it turns up, or a new one takes its
+// place.
+func (w *work) unanswered(staged *StagedCommit, reason string) error {
+	if staged.Failed {
+		return nil
+	}
+	command := staged.Command
+	if err := w.emit(event{body: &v1.CommitUnanswered{BundleDigest: staged.Digest[:], Reason: bounded(reason)}}); err != nil {
+		return err
+	}
+	return w.complete(command, refuse(TransportError, Retry, "%s", reason), commandOutcome{})
+}
+
+// discard makes room for a new commit in place of one whose outcome nobody
+// knows. What it needs is kept for the rest of the epoch: should it have been
+// accepted after all, it counts.
+func (w *work) discard() error {
+	if w.s.Staged == nil {
+		return nil
+	}
+	return w.emit(event{body: &v1.CommitDiscarded{BundleDigest: w.s.Staged.Digest[:], Reason: "a new commit takes its place"}})
+}
+
+// answerShelved hears late of a discarded commit.
+func (w *work) answerShelved(own *StagedCommit, in TransportAnswered) error {
+	switch in.Outcome {
+	case TransportSuccess:
+		return w.accepted(own, in.Position)
+	case TransportAbort:
+		return w.emit(rejection(own, refuse(TransportAborted, GiveUp, "%s", in.Reason)))
+	}
+	return nil
 }
 
 // reject drops the staged commit. Its secrets die with a checkpoint in the same
@@ -48,6 +106,9 @@ func (w *work) reject(staged *StagedCommit, why *CommandError) error {
 	}
 	if err := w.seal("commit rejected"); err != nil {
 		return err
+	}
+	if staged.Failed {
+		return nil // its command has ended already
 	}
 	return w.complete(staged.Command, why, commandOutcome{})
 }
@@ -62,14 +123,13 @@ func rejection(staged *StagedCommit, why *CommandError) event {
 	}}
 }
 
-// merge takes the own staged commit as the next epoch: the transport has
-// accepted it. After a crash only its message and secrets are left, and lead to
-// the same epoch.
-func (w *work) merge(position uint64) error {
+// merge takes an own commit as the next epoch: the transport has accepted it.
+// After a crash only its message and secrets are left, and lead to the same
+// epoch.
+func (w *work) merge(commit *StagedCommit, position uint64) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	commit := w.s.Staged
 	staged, err := w.resume(commit)
 	if errors.Is(err, ErrBroken) || errors.Is(err, mlsengine.ErrStoredState) {
 		return fmt.Errorf("%w: resume the commit of epoch %d: %w", ErrBroken, commit.Epoch, err)
@@ -80,12 +140,15 @@ func (w *work) merge(position uint64) error {
 	if err := w.emit(event{body: &v1.CommitAccepted{BundleDigest: commit.Digest[:], Position: position}}); err != nil {
 		return err
 	}
-	err = w.enterEpoch(advance{
+	_, err = w.enterEpoch(advance{
 		staged: staged, content: staged.Commit, cause: v1.EpochCause_EPOCH_CAUSE_OWN, position: position,
 		digest: ids.DigestOf(commit.Commit), encrypted: commit.Encrypted,
 	})
 	if err != nil {
 		return err
+	}
+	if commit.Failed {
+		return nil
 	}
 	return w.complete(commit.Command, nil, commandOutcome{epoch: w.s.Epoch()})
 }
@@ -93,7 +156,10 @@ func (w *work) merge(position uint64) error {
 // resume is the outcome of the staged commit: as it was made, or from what the
 // log has of it.
 func (w *work) resume(commit *StagedCommit) (*mlsengine.Staged, error) {
-	if w.s.Live.staged != nil {
+	secrets := w.s.Private.staged
+	if current := w.s.Staged; current == nil || current.Digest != commit.Digest {
+		secrets = w.s.Private.shelvedSecrets(commit.Digest)
+	} else if w.s.Live.staged != nil {
 		return w.s.Live.staged, nil
 	}
 	contents, err := w.pendingContents()
@@ -101,7 +167,7 @@ func (w *work) resume(commit *StagedCommit) (*mlsengine.Staged, error) {
 		return nil, err
 	}
 	return w.s.Private.Group.ResumeCommit(mlsengine.ResumeInput{
-		Message: commit.Commit, Secrets: w.s.Private.staged, Proposals: contents, PSKs: w.env.PSKs,
+		Message: commit.Commit, Secrets: secrets, Proposals: contents, PSKs: w.env.PSKs,
 	}, w.env.engine())
 }
 
@@ -113,7 +179,10 @@ func (w *work) unreachable(in incoming, cause error) error {
 	if errors.As(cause, &rule) {
 		body.Rule = rule.Rule.Code()
 	}
-	staged := w.s.Staged
+	waiting := w.s.waiting()
+	if err := w.clearBuffer("the group cannot be followed"); err != nil {
+		return err
+	}
 	if err := w.emitSealed(event{body: body}, nil); err != nil { // what is of no use any more must not be kept until the rejoin
 		return err
 	}
@@ -121,5 +190,5 @@ func (w *work) unreachable(in incoming, cause error) error {
 		Kind: OutcomeUnreachable, Code: ConversationUnreachable, Rule: body.Rule, Detail: body.Detail,
 		Position: in.position, Epoch: w.s.Epoch(),
 	})
-	return w.abandon(staged, refuse(ConversationUnreachable, Rejoin, "an accepted commit cannot be followed"))
+	return w.abandon(waiting, refuse(ConversationUnreachable, Rejoin, "an accepted commit cannot be followed"))
 }

@@ -354,7 +354,7 @@ func (w *world) submit(m *member, b SendBundle) {
 		return
 	}
 	if b.Epoch != w.head() {
-		m.answers = append(m.answers, TransportAnswered{Bundle: b.Digest, Outcome: TransportAbort, Reason: "epoch is taken"})
+		m.answers = append(m.answers, TransportAnswered{Bundle: b.Digest, Outcome: TransportRetry, Reason: "epoch is taken"})
 		return
 	}
 	e := Entry{Kind: EntryCommit, Message: b.Commit, Sender: ids.ClientID(m.name)}
@@ -430,12 +430,21 @@ func (w *world) followAll(m *member) {
 	}
 }
 
-// answer delivers what the transport has to say.
+// answer delivers what the transport has to say. Whoever is told to try again
+// takes in first what there is to hear.
 func (w *world) answer(m *member) {
 	w.t.Helper()
-	answers := m.answers
-	m.answers = nil
-	for _, a := range answers {
-		w.step(m, a)
+	for range RebuildsMax {
+		answers := m.answers
+		m.answers = nil
+		for _, a := range answers {
+			if a.Outcome == TransportRetry {
+				w.catchUp(m)
+			}
+			w.step(m, a)
+		}
+		if len(m.answers) == 0 {
+			return
+		}
 	}
 }

@@ -171,7 +171,22 @@ func (n *Narrator) commit(body eventsv1.Body) string {
 	case *eventsv1.CommitRetried:
 		return fmt.Sprintf("%s offered the commit %s again, attempt %d%s", n.who, short(b.GetBundleDigest()), b.GetAttempt(), reason(b.GetReason()))
 	case *eventsv1.CommitRejected:
-		return fmt.Sprintf("the commit %s of %s was rejected%s", short(b.GetBundleDigest()), n.who, reason(b.GetReason()))
+		clause := fmt.Sprintf("the commit %s of %s was rejected%s", short(b.GetBundleDigest()), n.who, reason(b.GetReason()))
+		if b.GetRebuild() {
+			clause += " and is to be made anew"
+		}
+		return clause
+	case *eventsv1.CommitUnanswered:
+		return fmt.Sprintf("the delivery service gave no answer about the commit %s of %s%s", short(b.GetBundleDigest()), n.who, reason(b.GetReason()))
+	case *eventsv1.CommitDiscarded:
+		return fmt.Sprintf("%s discarded its commit %s%s", n.who, short(b.GetBundleDigest()), reason(b.GetReason()))
+	case *eventsv1.CommitAbandoned:
+		if b.GetCode() == "" {
+			return fmt.Sprintf("others have done what the commit %s of %s was for", short(b.GetBundleDigest()), n.who)
+		}
+		return fmt.Sprintf("%s did not make its commit %s anew: %s%s", n.who, short(b.GetBundleDigest()), printable([]byte(b.GetCode())), reason(b.GetReason()))
+	case *eventsv1.CommitDelayed:
+		return fmt.Sprintf("%s does not commit what is due before %s%s", n.who, Timestamp(b.GetUntilMs()), reason(b.GetReason()))
 	}
 	return ""
 }
@@ -195,6 +210,9 @@ func (n *Narrator) staged(b *eventsv1.CommitStaged) string {
 	clause := fmt.Sprintf("%s staged commit %s in epoch %d to %s", n.who, short(b.GetBundleDigest()), b.GetEpoch(), intent)
 	if refs := len(b.GetProposalRefs()); refs > 0 {
 		clause += fmt.Sprintf(", taking along %s", plural(refs, "proposal"))
+	}
+	if b.GetRebuilt() > 0 {
+		clause += fmt.Sprintf(", %s after the first", plural(b.GetRebuilt(), "attempt"))
 	}
 	if b.GetAttempt() > 1 {
 		clause += fmt.Sprintf(", attempt %d", b.GetAttempt())

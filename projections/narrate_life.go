@@ -25,6 +25,8 @@ func (n *Narrator) traffic(body eventsv1.Body) string {
 		return fmt.Sprintf("%s took %s out of its buffer", n.who, plural(b.GetCount(), "message"))
 	case *eventsv1.BufferExpired:
 		return fmt.Sprintf("%s let %s expire in its buffer%s", n.who, plural(b.GetCount(), "message"), reason(b.GetReason()))
+	case *eventsv1.MessageDropped:
+		return fmt.Sprintf("%s dropped a message of epoch %d that had waited: %s%s", n.who, b.GetEpoch(), printable([]byte(b.GetCode())), reason(b.GetDetail()))
 	case *eventsv1.MessageRejected:
 		return fmt.Sprintf("%s rejected a message of epoch %d%s by rule %s%s", n.who, b.GetEpoch(), n.at(b.GetPosition()), printable([]byte(b.GetRule())), reason(b.GetDetail()))
 	case *eventsv1.MessagesDelivered:

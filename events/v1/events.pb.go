@@ -699,6 +699,11 @@ type Event struct {
 	//	*Event_Moved
 	//	*Event_Claimed
 	//	*Event_CommitRetried
+	//	*Event_MessageDropped
+	//	*Event_CommitUnanswered
+	//	*Event_CommitDiscarded
+	//	*Event_CommitAbandoned
+	//	*Event_CommitDelayed
 	//	*Event_CredentialAdded
 	//	*Event_CredentialRemoved
 	//	*Event_KeyPackagesGenerated
@@ -1111,6 +1116,51 @@ func (x *Event) GetCommitRetried() *CommitRetried {
 	return nil
 }
 
+func (x *Event) GetMessageDropped() *MessageDropped {
+	if x != nil {
+		if x, ok := x.Body.(*Event_MessageDropped); ok {
+			return x.MessageDropped
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetCommitUnanswered() *CommitUnanswered {
+	if x != nil {
+		if x, ok := x.Body.(*Event_CommitUnanswered); ok {
+			return x.CommitUnanswered
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetCommitDiscarded() *CommitDiscarded {
+	if x != nil {
+		if x, ok := x.Body.(*Event_CommitDiscarded); ok {
+			return x.CommitDiscarded
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetCommitAbandoned() *CommitAbandoned {
+	if x != nil {
+		if x, ok := x.Body.(*Event_CommitAbandoned); ok {
+			return x.CommitAbandoned
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetCommitDelayed() *CommitDelayed {
+	if x != nil {
+		if x, ok := x.Body.(*Event_CommitDelayed); ok {
+			return x.CommitDelayed
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetCredentialAdded() *CredentialAdded {
 	if x != nil {
 		if x, ok := x.Body.(*Event_CredentialAdded); ok {
@@ -1393,6 +1443,26 @@ type Event_CommitRetried struct {
 	CommitRetried *CommitRetried `protobuf:"bytes,48,opt,name=commit_retried,json=commitRetried,proto3,oneof"`
 }
 
+type Event_MessageDropped struct {
+	MessageDropped *MessageDropped `protobuf:"bytes,49,opt,name=message_dropped,json=messageDropped,proto3,oneof"`
+}
+
+type Event_CommitUnanswered struct {
+	CommitUnanswered *CommitUnanswered `protobuf:"bytes,50,opt,name=commit_unanswered,json=commitUnanswered,proto3,oneof"`
+}
+
+type Event_CommitDiscarded struct {
+	CommitDiscarded *CommitDiscarded `protobuf:"bytes,51,opt,name=commit_discarded,json=commitDiscarded,proto3,oneof"`
+}
+
+type Event_CommitAbandoned struct {
+	CommitAbandoned *CommitAbandoned `protobuf:"bytes,52,opt,name=commit_abandoned,json=commitAbandoned,proto3,oneof"`
+}
+
+type Event_CommitDelayed struct {
+	CommitDelayed *CommitDelayed `protobuf:"bytes,53,opt,name=commit_delayed,json=commitDelayed,proto3,oneof"`
+}
+
 type Event_CredentialAdded struct {
 	CredentialAdded *CredentialAdded `protobuf:"bytes,60,opt,name=credential_added,json=credentialAdded,proto3,oneof"`
 }
@@ -1524,6 +1594,16 @@ func (*Event_Moved) isEvent_Body() {}
 func (*Event_Claimed) isEvent_Body() {}
 
 func (*Event_CommitRetried) isEvent_Body() {}
+
+func (*Event_MessageDropped) isEvent_Body() {}
+
+func (*Event_CommitUnanswered) isEvent_Body() {}
+
+func (*Event_CommitDiscarded) isEvent_Body() {}
+
+func (*Event_CommitAbandoned) isEvent_Body() {}
+
+func (*Event_CommitDelayed) isEvent_Body() {}
 
 func (*Event_CredentialAdded) isEvent_Body() {}
 
@@ -2260,6 +2340,8 @@ type ProposalCreated struct {
 	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // MLSMessage to fan out
 	Generation    uint32                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
 	Encrypted     bool                   `protobuf:"varint,4,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
+	CommitDueMs   uint64                 `protobuf:"varint,5,opt,name=commit_due_ms,json=commitDueMs,proto3" json:"commit_due_ms,omitempty"` // when we commit what is pending, should nobody have done so; 0: not we
+	Renewed       uint32                 `protobuf:"varint,6,opt,name=renewed,proto3" json:"renewed,omitempty"`                              // how often it was made anew, because the commit of its epoch left it out
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2322,6 +2404,20 @@ func (x *ProposalCreated) GetEncrypted() bool {
 	return false
 }
 
+func (x *ProposalCreated) GetCommitDueMs() uint64 {
+	if x != nil {
+		return x.CommitDueMs
+	}
+	return 0
+}
+
+func (x *ProposalCreated) GetRenewed() uint32 {
+	if x != nil {
+		return x.Renewed
+	}
+	return 0
+}
+
 type ProposalReceived struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Facts         *ProposalFacts         `protobuf:"bytes,1,opt,name=facts,proto3" json:"facts,omitempty"`
@@ -2330,6 +2426,7 @@ type ProposalReceived struct {
 	MessageDigest []byte                 `protobuf:"bytes,4,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"` // SHA-256 of the MLSMessage
 	Warnings      []string               `protobuf:"bytes,5,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	Own           bool                   `protobuf:"varint,6,opt,name=own,proto3" json:"own,omitempty"` // our own proposal, seen in the group's order
+	CommitDueMs   uint64                 `protobuf:"varint,7,opt,name=commit_due_ms,json=commitDueMs,proto3" json:"commit_due_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2406,10 +2503,18 @@ func (x *ProposalReceived) GetOwn() bool {
 	return false
 }
 
+func (x *ProposalReceived) GetCommitDueMs() uint64 {
+	if x != nil {
+		return x.CommitDueMs
+	}
+	return 0
+}
+
 type ProposalCleared struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ref           []byte                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	CommitDueMs   uint64                 `protobuf:"varint,3,opt,name=commit_due_ms,json=commitDueMs,proto3" json:"commit_due_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2456,6 +2561,13 @@ func (x *ProposalCleared) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ProposalCleared) GetCommitDueMs() uint64 {
+	if x != nil {
+		return x.CommitDueMs
+	}
+	return 0
 }
 
 type ProposalsRenewed struct {
@@ -2531,6 +2643,8 @@ type CommitStaged struct {
 	Removed        []*MemberChange        `protobuf:"bytes,17,rep,name=removed,proto3" json:"removed,omitempty"`
 	Updated        []*MemberChange        `protobuf:"bytes,18,rep,name=updated,proto3" json:"updated,omitempty"`
 	ContextChanged bool                   `protobuf:"varint,19,opt,name=context_changed,json=contextChanged,proto3" json:"context_changed,omitempty"`
+	Inline         [][]byte               `protobuf:"bytes,20,rep,name=inline,proto3" json:"inline,omitempty"`    // what the command wants, as Proposal structs: made again should another commit win the epoch
+	Rebuilt        uint32                 `protobuf:"varint,21,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"` // how often the command's commit was made anew
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2698,6 +2812,20 @@ func (x *CommitStaged) GetContextChanged() bool {
 	return false
 }
 
+func (x *CommitStaged) GetInline() [][]byte {
+	if x != nil {
+		return x.Inline
+	}
+	return nil
+}
+
+func (x *CommitStaged) GetRebuilt() uint32 {
+	if x != nil {
+		return x.Rebuilt
+	}
+	return 0
+}
+
 // CommandRef binds a command id to its principal and request.
 type CommandRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2833,6 +2961,7 @@ type CommitRejected struct {
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	Outcome       uint32                 `protobuf:"varint,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`
+	Rebuild       bool                   `protobuf:"varint,5,opt,name=rebuild,proto3" json:"rebuild,omitempty"` // another commit won the epoch; the command goes on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2895,6 +3024,13 @@ func (x *CommitRejected) GetCode() string {
 	return ""
 }
 
+func (x *CommitRejected) GetRebuild() bool {
+	if x != nil {
+		return x.Rebuild
+	}
+	return false
+}
+
 type CommitRetried struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	BundleDigest  []byte                 `protobuf:"bytes,1,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
@@ -2955,6 +3091,222 @@ func (x *CommitRetried) GetReason() string {
 	return ""
 }
 
+type CommitUnanswered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BundleDigest  []byte                 `protobuf:"bytes,1,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitUnanswered) Reset() {
+	*x = CommitUnanswered{}
+	mi := &file_events_v1_events_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitUnanswered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitUnanswered) ProtoMessage() {}
+
+func (x *CommitUnanswered) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitUnanswered.ProtoReflect.Descriptor instead.
+func (*CommitUnanswered) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CommitUnanswered) GetBundleDigest() []byte {
+	if x != nil {
+		return x.BundleDigest
+	}
+	return nil
+}
+
+func (x *CommitUnanswered) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CommitDiscarded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BundleDigest  []byte                 `protobuf:"bytes,1,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitDiscarded) Reset() {
+	*x = CommitDiscarded{}
+	mi := &file_events_v1_events_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitDiscarded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitDiscarded) ProtoMessage() {}
+
+func (x *CommitDiscarded) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitDiscarded.ProtoReflect.Descriptor instead.
+func (*CommitDiscarded) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CommitDiscarded) GetBundleDigest() []byte {
+	if x != nil {
+		return x.BundleDigest
+	}
+	return nil
+}
+
+func (x *CommitDiscarded) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CommitAbandoned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BundleDigest  []byte                 `protobuf:"bytes,1,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitAbandoned) Reset() {
+	*x = CommitAbandoned{}
+	mi := &file_events_v1_events_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitAbandoned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitAbandoned) ProtoMessage() {}
+
+func (x *CommitAbandoned) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitAbandoned.ProtoReflect.Descriptor instead.
+func (*CommitAbandoned) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CommitAbandoned) GetBundleDigest() []byte {
+	if x != nil {
+		return x.BundleDigest
+	}
+	return nil
+}
+
+func (x *CommitAbandoned) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *CommitAbandoned) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CommitDelayed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UntilMs       uint64                 `protobuf:"varint,1,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitDelayed) Reset() {
+	*x = CommitDelayed{}
+	mi := &file_events_v1_events_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitDelayed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitDelayed) ProtoMessage() {}
+
+func (x *CommitDelayed) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitDelayed.ProtoReflect.Descriptor instead.
+func (*CommitDelayed) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CommitDelayed) GetUntilMs() uint64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *CommitDelayed) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type EpochAdvanced struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Facts         *EpochFacts            `protobuf:"bytes,1,opt,name=facts,proto3" json:"facts,omitempty"`
@@ -2979,7 +3331,7 @@ type EpochAdvanced struct {
 
 func (x *EpochAdvanced) Reset() {
 	*x = EpochAdvanced{}
-	mi := &file_events_v1_events_proto_msgTypes[25]
+	mi := &file_events_v1_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3343,7 @@ func (x *EpochAdvanced) String() string {
 func (*EpochAdvanced) ProtoMessage() {}
 
 func (x *EpochAdvanced) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[25]
+	mi := &file_events_v1_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3356,7 @@ func (x *EpochAdvanced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochAdvanced.ProtoReflect.Descriptor instead.
 func (*EpochAdvanced) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{25}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EpochAdvanced) GetFacts() *EpochFacts {
@@ -3131,7 +3483,7 @@ type GenerationsReserved struct {
 
 func (x *GenerationsReserved) Reset() {
 	*x = GenerationsReserved{}
-	mi := &file_events_v1_events_proto_msgTypes[26]
+	mi := &file_events_v1_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3143,7 +3495,7 @@ func (x *GenerationsReserved) String() string {
 func (*GenerationsReserved) ProtoMessage() {}
 
 func (x *GenerationsReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[26]
+	mi := &file_events_v1_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3156,7 +3508,7 @@ func (x *GenerationsReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerationsReserved.ProtoReflect.Descriptor instead.
 func (*GenerationsReserved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{26}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GenerationsReserved) GetEpoch() uint64 {
@@ -3203,7 +3555,7 @@ type MessagesConsumed struct {
 
 func (x *MessagesConsumed) Reset() {
 	*x = MessagesConsumed{}
-	mi := &file_events_v1_events_proto_msgTypes[27]
+	mi := &file_events_v1_events_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3215,7 +3567,7 @@ func (x *MessagesConsumed) String() string {
 func (*MessagesConsumed) ProtoMessage() {}
 
 func (x *MessagesConsumed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[27]
+	mi := &file_events_v1_events_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3228,7 +3580,7 @@ func (x *MessagesConsumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesConsumed.ProtoReflect.Descriptor instead.
 func (*MessagesConsumed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{27}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MessagesConsumed) GetCount() uint32 {
@@ -3289,7 +3641,7 @@ type SecretsCheckpoint struct {
 
 func (x *SecretsCheckpoint) Reset() {
 	*x = SecretsCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[28]
+	mi := &file_events_v1_events_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3301,7 +3653,7 @@ func (x *SecretsCheckpoint) String() string {
 func (*SecretsCheckpoint) ProtoMessage() {}
 
 func (x *SecretsCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[28]
+	mi := &file_events_v1_events_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3314,7 +3666,7 @@ func (x *SecretsCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretsCheckpoint.ProtoReflect.Descriptor instead.
 func (*SecretsCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{28}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SecretsCheckpoint) GetReason() string {
@@ -3327,16 +3679,18 @@ func (x *SecretsCheckpoint) GetReason() string {
 type MessageBuffered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // MLSMessage
 	Position      uint64                 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`                               // stable outcome code
+	Number        uint64                 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`                              // running number in the buffer
+	ContentType   uint32                 `protobuf:"varint,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"` // as the message says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MessageBuffered) Reset() {
 	*x = MessageBuffered{}
-	mi := &file_events_v1_events_proto_msgTypes[29]
+	mi := &file_events_v1_events_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3348,7 +3702,7 @@ func (x *MessageBuffered) String() string {
 func (*MessageBuffered) ProtoMessage() {}
 
 func (x *MessageBuffered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[29]
+	mi := &file_events_v1_events_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3361,7 +3715,7 @@ func (x *MessageBuffered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageBuffered.ProtoReflect.Descriptor instead.
 func (*MessageBuffered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{29}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MessageBuffered) GetEpoch() uint64 {
@@ -3392,16 +3746,31 @@ func (x *MessageBuffered) GetReason() string {
 	return ""
 }
 
+func (x *MessageBuffered) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MessageBuffered) GetContentType() uint32 {
+	if x != nil {
+		return x.ContentType
+	}
+	return 0
+}
+
 type BufferDrained struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Numbers       []uint64               `protobuf:"varint,2,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BufferDrained) Reset() {
 	*x = BufferDrained{}
-	mi := &file_events_v1_events_proto_msgTypes[30]
+	mi := &file_events_v1_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3782,7 @@ func (x *BufferDrained) String() string {
 func (*BufferDrained) ProtoMessage() {}
 
 func (x *BufferDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[30]
+	mi := &file_events_v1_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3795,7 @@ func (x *BufferDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BufferDrained.ProtoReflect.Descriptor instead.
 func (*BufferDrained) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{30}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *BufferDrained) GetCount() uint32 {
@@ -3436,17 +3805,25 @@ func (x *BufferDrained) GetCount() uint32 {
 	return 0
 }
 
+func (x *BufferDrained) GetNumbers() []uint64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
 type BufferExpired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Numbers       []uint64               `protobuf:"varint,3,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BufferExpired) Reset() {
 	*x = BufferExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[31]
+	mi := &file_events_v1_events_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3458,7 +3835,7 @@ func (x *BufferExpired) String() string {
 func (*BufferExpired) ProtoMessage() {}
 
 func (x *BufferExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[31]
+	mi := &file_events_v1_events_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3471,7 +3848,7 @@ func (x *BufferExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BufferExpired.ProtoReflect.Descriptor instead.
 func (*BufferExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{31}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *BufferExpired) GetCount() uint32 {
@@ -3486,6 +3863,113 @@ func (x *BufferExpired) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *BufferExpired) GetNumbers() []uint64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+type MessageDropped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"` // stable outcome code
+	Rule          string                 `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	Detail        string                 `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	ContentType   uint32                 `protobuf:"varint,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"` // SHA-256 of the message
+	Position      uint64                 `protobuf:"varint,8,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageDropped) Reset() {
+	*x = MessageDropped{}
+	mi := &file_events_v1_events_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageDropped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageDropped) ProtoMessage() {}
+
+func (x *MessageDropped) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageDropped.ProtoReflect.Descriptor instead.
+func (*MessageDropped) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *MessageDropped) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MessageDropped) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *MessageDropped) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *MessageDropped) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *MessageDropped) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *MessageDropped) GetContentType() uint32 {
+	if x != nil {
+		return x.ContentType
+	}
+	return 0
+}
+
+func (x *MessageDropped) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *MessageDropped) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
 }
 
 type MessageRejected struct {
@@ -3503,7 +3987,7 @@ type MessageRejected struct {
 
 func (x *MessageRejected) Reset() {
 	*x = MessageRejected{}
-	mi := &file_events_v1_events_proto_msgTypes[32]
+	mi := &file_events_v1_events_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3515,7 +3999,7 @@ func (x *MessageRejected) String() string {
 func (*MessageRejected) ProtoMessage() {}
 
 func (x *MessageRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[32]
+	mi := &file_events_v1_events_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3528,7 +4012,7 @@ func (x *MessageRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRejected.ProtoReflect.Descriptor instead.
 func (*MessageRejected) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{32}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MessageRejected) GetRule() string {
@@ -3592,7 +4076,7 @@ type EpochUnreachable struct {
 
 func (x *EpochUnreachable) Reset() {
 	*x = EpochUnreachable{}
-	mi := &file_events_v1_events_proto_msgTypes[33]
+	mi := &file_events_v1_events_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3604,7 +4088,7 @@ func (x *EpochUnreachable) String() string {
 func (*EpochUnreachable) ProtoMessage() {}
 
 func (x *EpochUnreachable) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[33]
+	mi := &file_events_v1_events_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3617,7 +4101,7 @@ func (x *EpochUnreachable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochUnreachable.ProtoReflect.Descriptor instead.
 func (*EpochUnreachable) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{33}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *EpochUnreachable) GetEpoch() uint64 {
@@ -3659,7 +4143,7 @@ type SecretExported struct {
 
 func (x *SecretExported) Reset() {
 	*x = SecretExported{}
-	mi := &file_events_v1_events_proto_msgTypes[34]
+	mi := &file_events_v1_events_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3671,7 +4155,7 @@ func (x *SecretExported) String() string {
 func (*SecretExported) ProtoMessage() {}
 
 func (x *SecretExported) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[34]
+	mi := &file_events_v1_events_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3684,7 +4168,7 @@ func (x *SecretExported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretExported.ProtoReflect.Descriptor instead.
 func (*SecretExported) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{34}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SecretExported) GetLength() uint32 {
@@ -3717,7 +4201,7 @@ type MarkedAsChild struct {
 
 func (x *MarkedAsChild) Reset() {
 	*x = MarkedAsChild{}
-	mi := &file_events_v1_events_proto_msgTypes[35]
+	mi := &file_events_v1_events_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +4213,7 @@ func (x *MarkedAsChild) String() string {
 func (*MarkedAsChild) ProtoMessage() {}
 
 func (x *MarkedAsChild) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[35]
+	mi := &file_events_v1_events_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +4226,7 @@ func (x *MarkedAsChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkedAsChild.ProtoReflect.Descriptor instead.
 func (*MarkedAsChild) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{35}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MarkedAsChild) GetParent() []byte {
@@ -3761,7 +4245,7 @@ type ExternalSendersSet struct {
 
 func (x *ExternalSendersSet) Reset() {
 	*x = ExternalSendersSet{}
-	mi := &file_events_v1_events_proto_msgTypes[36]
+	mi := &file_events_v1_events_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3773,7 +4257,7 @@ func (x *ExternalSendersSet) String() string {
 func (*ExternalSendersSet) ProtoMessage() {}
 
 func (x *ExternalSendersSet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[36]
+	mi := &file_events_v1_events_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3786,7 +4270,7 @@ func (x *ExternalSendersSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalSendersSet.ProtoReflect.Descriptor instead.
 func (*ExternalSendersSet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{36}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ExternalSendersSet) GetExternalSenders() [][]byte {
@@ -3805,7 +4289,7 @@ type CrlDistributionPointsFound struct {
 
 func (x *CrlDistributionPointsFound) Reset() {
 	*x = CrlDistributionPointsFound{}
-	mi := &file_events_v1_events_proto_msgTypes[37]
+	mi := &file_events_v1_events_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3817,7 +4301,7 @@ func (x *CrlDistributionPointsFound) String() string {
 func (*CrlDistributionPointsFound) ProtoMessage() {}
 
 func (x *CrlDistributionPointsFound) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[37]
+	mi := &file_events_v1_events_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3830,7 +4314,7 @@ func (x *CrlDistributionPointsFound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrlDistributionPointsFound.ProtoReflect.Descriptor instead.
 func (*CrlDistributionPointsFound) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{37}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CrlDistributionPointsFound) GetUrls() []string {
@@ -3851,7 +4335,7 @@ type EpochKeysShredded struct {
 
 func (x *EpochKeysShredded) Reset() {
 	*x = EpochKeysShredded{}
-	mi := &file_events_v1_events_proto_msgTypes[38]
+	mi := &file_events_v1_events_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3863,7 +4347,7 @@ func (x *EpochKeysShredded) String() string {
 func (*EpochKeysShredded) ProtoMessage() {}
 
 func (x *EpochKeysShredded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[38]
+	mi := &file_events_v1_events_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3876,7 +4360,7 @@ func (x *EpochKeysShredded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKeysShredded.ProtoReflect.Descriptor instead.
 func (*EpochKeysShredded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{38}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *EpochKeysShredded) GetEpoch() uint64 {
@@ -3909,7 +4393,7 @@ type ConversationWiped struct {
 
 func (x *ConversationWiped) Reset() {
 	*x = ConversationWiped{}
-	mi := &file_events_v1_events_proto_msgTypes[39]
+	mi := &file_events_v1_events_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +4405,7 @@ func (x *ConversationWiped) String() string {
 func (*ConversationWiped) ProtoMessage() {}
 
 func (x *ConversationWiped) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[39]
+	mi := &file_events_v1_events_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4418,7 @@ func (x *ConversationWiped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationWiped.ProtoReflect.Descriptor instead.
 func (*ConversationWiped) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{39}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ConversationWiped) GetReason() string {
@@ -3955,7 +4439,7 @@ type MemberEvicted struct {
 
 func (x *MemberEvicted) Reset() {
 	*x = MemberEvicted{}
-	mi := &file_events_v1_events_proto_msgTypes[40]
+	mi := &file_events_v1_events_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4451,7 @@ func (x *MemberEvicted) String() string {
 func (*MemberEvicted) ProtoMessage() {}
 
 func (x *MemberEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[40]
+	mi := &file_events_v1_events_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4464,7 @@ func (x *MemberEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberEvicted.ProtoReflect.Descriptor instead.
 func (*MemberEvicted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{40}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MemberEvicted) GetEpoch() uint64 {
@@ -4014,7 +4498,7 @@ type MessagesDelivered struct {
 
 func (x *MessagesDelivered) Reset() {
 	*x = MessagesDelivered{}
-	mi := &file_events_v1_events_proto_msgTypes[41]
+	mi := &file_events_v1_events_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4026,7 +4510,7 @@ func (x *MessagesDelivered) String() string {
 func (*MessagesDelivered) ProtoMessage() {}
 
 func (x *MessagesDelivered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[41]
+	mi := &file_events_v1_events_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4039,7 +4523,7 @@ func (x *MessagesDelivered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesDelivered.ProtoReflect.Descriptor instead.
 func (*MessagesDelivered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{41}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MessagesDelivered) GetThrough() uint64 {
@@ -4066,7 +4550,7 @@ type DeliveryExpired struct {
 
 func (x *DeliveryExpired) Reset() {
 	*x = DeliveryExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[42]
+	mi := &file_events_v1_events_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4078,7 +4562,7 @@ func (x *DeliveryExpired) String() string {
 func (*DeliveryExpired) ProtoMessage() {}
 
 func (x *DeliveryExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[42]
+	mi := &file_events_v1_events_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4091,7 +4575,7 @@ func (x *DeliveryExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryExpired.ProtoReflect.Descriptor instead.
 func (*DeliveryExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{42}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeliveryExpired) GetThrough() uint64 {
@@ -4119,7 +4603,7 @@ type OrderFollowed struct {
 
 func (x *OrderFollowed) Reset() {
 	*x = OrderFollowed{}
-	mi := &file_events_v1_events_proto_msgTypes[43]
+	mi := &file_events_v1_events_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4131,7 +4615,7 @@ func (x *OrderFollowed) String() string {
 func (*OrderFollowed) ProtoMessage() {}
 
 func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[43]
+	mi := &file_events_v1_events_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4144,7 +4628,7 @@ func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderFollowed.ProtoReflect.Descriptor instead.
 func (*OrderFollowed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{43}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *OrderFollowed) GetPosition() uint64 {
@@ -4180,7 +4664,7 @@ type LogRolledBack struct {
 
 func (x *LogRolledBack) Reset() {
 	*x = LogRolledBack{}
-	mi := &file_events_v1_events_proto_msgTypes[44]
+	mi := &file_events_v1_events_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4676,7 @@ func (x *LogRolledBack) String() string {
 func (*LogRolledBack) ProtoMessage() {}
 
 func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[44]
+	mi := &file_events_v1_events_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4689,7 @@ func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRolledBack.ProtoReflect.Descriptor instead.
 func (*LogRolledBack) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{44}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LogRolledBack) GetAnchorVersion() uint64 {
@@ -4245,7 +4729,7 @@ type SecretsLost struct {
 
 func (x *SecretsLost) Reset() {
 	*x = SecretsLost{}
-	mi := &file_events_v1_events_proto_msgTypes[45]
+	mi := &file_events_v1_events_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4257,7 +4741,7 @@ func (x *SecretsLost) String() string {
 func (*SecretsLost) ProtoMessage() {}
 
 func (x *SecretsLost) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[45]
+	mi := &file_events_v1_events_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4270,7 +4754,7 @@ func (x *SecretsLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretsLost.ProtoReflect.Descriptor instead.
 func (*SecretsLost) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{45}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SecretsLost) GetReason() string {
@@ -4293,7 +4777,7 @@ type CommandCompleted struct {
 
 func (x *CommandCompleted) Reset() {
 	*x = CommandCompleted{}
-	mi := &file_events_v1_events_proto_msgTypes[46]
+	mi := &file_events_v1_events_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4305,7 +4789,7 @@ func (x *CommandCompleted) String() string {
 func (*CommandCompleted) ProtoMessage() {}
 
 func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[46]
+	mi := &file_events_v1_events_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4318,7 +4802,7 @@ func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandCompleted.ProtoReflect.Descriptor instead.
 func (*CommandCompleted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{46}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CommandCompleted) GetCode() uint32 {
@@ -4367,7 +4851,7 @@ type TransactionTorn struct {
 
 func (x *TransactionTorn) Reset() {
 	*x = TransactionTorn{}
-	mi := &file_events_v1_events_proto_msgTypes[47]
+	mi := &file_events_v1_events_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4379,7 +4863,7 @@ func (x *TransactionTorn) String() string {
 func (*TransactionTorn) ProtoMessage() {}
 
 func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[47]
+	mi := &file_events_v1_events_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4392,7 +4876,7 @@ func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionTorn.ProtoReflect.Descriptor instead.
 func (*TransactionTorn) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{47}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TransactionTorn) GetTransactionId() []byte {
@@ -4425,7 +4909,7 @@ type Moved struct {
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_events_v1_events_proto_msgTypes[48]
+	mi := &file_events_v1_events_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4437,7 +4921,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[48]
+	mi := &file_events_v1_events_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4450,7 +4934,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{48}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Moved) GetSuccessor() string {
@@ -4470,7 +4954,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_events_v1_events_proto_msgTypes[49]
+	mi := &file_events_v1_events_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4482,7 +4966,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[49]
+	mi := &file_events_v1_events_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4495,7 +4979,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{49}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Claimed) GetNode() string {
@@ -4521,7 +5005,7 @@ type ClientCreated struct {
 
 func (x *ClientCreated) Reset() {
 	*x = ClientCreated{}
-	mi := &file_events_v1_events_proto_msgTypes[50]
+	mi := &file_events_v1_events_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4533,7 +5017,7 @@ func (x *ClientCreated) String() string {
 func (*ClientCreated) ProtoMessage() {}
 
 func (x *ClientCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[50]
+	mi := &file_events_v1_events_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4546,7 +5030,7 @@ func (x *ClientCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCreated.ProtoReflect.Descriptor instead.
 func (*ClientCreated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{50}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ClientCreated) GetClient() []byte {
@@ -4569,7 +5053,7 @@ type CredentialAdded struct {
 
 func (x *CredentialAdded) Reset() {
 	*x = CredentialAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[51]
+	mi := &file_events_v1_events_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4581,7 +5065,7 @@ func (x *CredentialAdded) String() string {
 func (*CredentialAdded) ProtoMessage() {}
 
 func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[51]
+	mi := &file_events_v1_events_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4594,7 +5078,7 @@ func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialAdded.ProtoReflect.Descriptor instead.
 func (*CredentialAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{51}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CredentialAdded) GetRef() string {
@@ -4641,7 +5125,7 @@ type CredentialRemoved struct {
 
 func (x *CredentialRemoved) Reset() {
 	*x = CredentialRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4653,7 +5137,7 @@ func (x *CredentialRemoved) String() string {
 func (*CredentialRemoved) ProtoMessage() {}
 
 func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4666,7 +5150,7 @@ func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRemoved.ProtoReflect.Descriptor instead.
 func (*CredentialRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CredentialRemoved) GetRef() string {
@@ -4686,7 +5170,7 @@ type KeyPackagesGenerated struct {
 
 func (x *KeyPackagesGenerated) Reset() {
 	*x = KeyPackagesGenerated{}
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4698,7 +5182,7 @@ func (x *KeyPackagesGenerated) String() string {
 func (*KeyPackagesGenerated) ProtoMessage() {}
 
 func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4711,7 +5195,7 @@ func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesGenerated.ProtoReflect.Descriptor instead.
 func (*KeyPackagesGenerated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *KeyPackagesGenerated) GetKeyPackages() []*KeyPackageEntry {
@@ -4743,7 +5227,7 @@ type KeyPackageEntry struct {
 
 func (x *KeyPackageEntry) Reset() {
 	*x = KeyPackageEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4755,7 +5239,7 @@ func (x *KeyPackageEntry) String() string {
 func (*KeyPackageEntry) ProtoMessage() {}
 
 func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4768,7 +5252,7 @@ func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageEntry.ProtoReflect.Descriptor instead.
 func (*KeyPackageEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *KeyPackageEntry) GetRef() []byte {
@@ -4830,7 +5314,7 @@ type KeyPackagesConsumed struct {
 
 func (x *KeyPackagesConsumed) Reset() {
 	*x = KeyPackagesConsumed{}
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4842,7 +5326,7 @@ func (x *KeyPackagesConsumed) String() string {
 func (*KeyPackagesConsumed) ProtoMessage() {}
 
 func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4855,7 +5339,7 @@ func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesConsumed.ProtoReflect.Descriptor instead.
 func (*KeyPackagesConsumed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *KeyPackagesConsumed) GetRefs() [][]byte {
@@ -4881,7 +5365,7 @@ type KeyPackagesExpired struct {
 
 func (x *KeyPackagesExpired) Reset() {
 	*x = KeyPackagesExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4893,7 +5377,7 @@ func (x *KeyPackagesExpired) String() string {
 func (*KeyPackagesExpired) ProtoMessage() {}
 
 func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4906,7 +5390,7 @@ func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesExpired.ProtoReflect.Descriptor instead.
 func (*KeyPackagesExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *KeyPackagesExpired) GetRefs() [][]byte {
@@ -4925,7 +5409,7 @@ type PreSharedKeyAdded struct {
 
 func (x *PreSharedKeyAdded) Reset() {
 	*x = PreSharedKeyAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4937,7 +5421,7 @@ func (x *PreSharedKeyAdded) String() string {
 func (*PreSharedKeyAdded) ProtoMessage() {}
 
 func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4950,7 +5434,7 @@ func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyAdded.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PreSharedKeyAdded) GetId() []byte {
@@ -4969,7 +5453,7 @@ type PreSharedKeyRemoved struct {
 
 func (x *PreSharedKeyRemoved) Reset() {
 	*x = PreSharedKeyRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4981,7 +5465,7 @@ func (x *PreSharedKeyRemoved) String() string {
 func (*PreSharedKeyRemoved) ProtoMessage() {}
 
 func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4994,7 +5478,7 @@ func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyRemoved.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PreSharedKeyRemoved) GetId() []byte {
@@ -5014,7 +5498,7 @@ type ConversationListed struct {
 
 func (x *ConversationListed) Reset() {
 	*x = ConversationListed{}
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5026,7 +5510,7 @@ func (x *ConversationListed) String() string {
 func (*ConversationListed) ProtoMessage() {}
 
 func (x *ConversationListed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5039,7 +5523,7 @@ func (x *ConversationListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationListed.ProtoReflect.Descriptor instead.
 func (*ConversationListed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ConversationListed) GetConversation() []byte {
@@ -5082,7 +5566,7 @@ type OrderEntry struct {
 
 func (x *OrderEntry) Reset() {
 	*x = OrderEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5094,7 +5578,7 @@ func (x *OrderEntry) String() string {
 func (*OrderEntry) ProtoMessage() {}
 
 func (x *OrderEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5107,7 +5591,7 @@ func (x *OrderEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderEntry.ProtoReflect.Descriptor instead.
 func (*OrderEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *OrderEntry) GetNumber() uint64 {
@@ -5247,7 +5731,7 @@ type OrderCheckpoint struct {
 
 func (x *OrderCheckpoint) Reset() {
 	*x = OrderCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5259,7 +5743,7 @@ func (x *OrderCheckpoint) String() string {
 func (*OrderCheckpoint) ProtoMessage() {}
 
 func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5272,7 +5756,7 @@ func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCheckpoint.ProtoReflect.Descriptor instead.
 func (*OrderCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *OrderCheckpoint) GetState() []byte {
@@ -5302,7 +5786,7 @@ type GroupRestarted struct {
 
 func (x *GroupRestarted) Reset() {
 	*x = GroupRestarted{}
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5314,7 +5798,7 @@ func (x *GroupRestarted) String() string {
 func (*GroupRestarted) ProtoMessage() {}
 
 func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5327,7 +5811,7 @@ func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRestarted.ProtoReflect.Descriptor instead.
 func (*GroupRestarted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GroupRestarted) GetSuccessor() []byte {
@@ -5374,7 +5858,7 @@ type KeyPackagePublished struct {
 
 func (x *KeyPackagePublished) Reset() {
 	*x = KeyPackagePublished{}
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5386,7 +5870,7 @@ func (x *KeyPackagePublished) String() string {
 func (*KeyPackagePublished) ProtoMessage() {}
 
 func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5399,7 +5883,7 @@ func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagePublished.ProtoReflect.Descriptor instead.
 func (*KeyPackagePublished) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *KeyPackagePublished) GetKeyPackage() *KeyPackageEntry {
@@ -5421,7 +5905,7 @@ type KeyPackageClaimed struct {
 
 func (x *KeyPackageClaimed) Reset() {
 	*x = KeyPackageClaimed{}
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5433,7 +5917,7 @@ func (x *KeyPackageClaimed) String() string {
 func (*KeyPackageClaimed) ProtoMessage() {}
 
 func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5446,7 +5930,7 @@ func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageClaimed.ProtoReflect.Descriptor instead.
 func (*KeyPackageClaimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *KeyPackageClaimed) GetRef() []byte {
@@ -5498,7 +5982,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5510,7 +5994,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5523,7 +6007,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -5626,7 +6110,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5638,7 +6122,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5651,7 +6135,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -5715,7 +6199,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5727,7 +6211,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5740,7 +6224,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -5782,7 +6266,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5794,7 +6278,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5807,7 +6291,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -5893,7 +6377,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5905,7 +6389,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5918,7 +6402,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -5975,7 +6459,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5987,7 +6471,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6000,7 +6484,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -6126,7 +6610,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xe3!\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xed$\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -6168,7 +6652,12 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x10transaction_torn\x18, \x01(\v2!.parley.events.v1.TransactionTornH\x00R\x0ftransactionTorn\x12/\n" +
 	"\x05moved\x18- \x01(\v2\x17.parley.events.v1.MovedH\x00R\x05moved\x125\n" +
 	"\aclaimed\x18. \x01(\v2\x19.parley.events.v1.ClaimedH\x00R\aclaimed\x12H\n" +
-	"\x0ecommit_retried\x180 \x01(\v2\x1f.parley.events.v1.CommitRetriedH\x00R\rcommitRetried\x12N\n" +
+	"\x0ecommit_retried\x180 \x01(\v2\x1f.parley.events.v1.CommitRetriedH\x00R\rcommitRetried\x12K\n" +
+	"\x0fmessage_dropped\x181 \x01(\v2 .parley.events.v1.MessageDroppedH\x00R\x0emessageDropped\x12Q\n" +
+	"\x11commit_unanswered\x182 \x01(\v2\".parley.events.v1.CommitUnansweredH\x00R\x10commitUnanswered\x12N\n" +
+	"\x10commit_discarded\x183 \x01(\v2!.parley.events.v1.CommitDiscardedH\x00R\x0fcommitDiscarded\x12N\n" +
+	"\x10commit_abandoned\x184 \x01(\v2!.parley.events.v1.CommitAbandonedH\x00R\x0fcommitAbandoned\x12H\n" +
+	"\x0ecommit_delayed\x185 \x01(\v2\x1f.parley.events.v1.CommitDelayedH\x00R\rcommitDelayed\x12N\n" +
 	"\x10credential_added\x18< \x01(\v2!.parley.events.v1.CredentialAddedH\x00R\x0fcredentialAdded\x12T\n" +
 	"\x12credential_removed\x18= \x01(\v2#.parley.events.v1.CredentialRemovedH\x00R\x11credentialRemoved\x12^\n" +
 	"\x16key_packages_generated\x18> \x01(\v2&.parley.events.v1.KeyPackagesGeneratedH\x00R\x14keyPackagesGenerated\x12[\n" +
@@ -6250,27 +6739,31 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\fsender_index\x18\x04 \x01(\rR\vsenderIndex\x12\x10\n" +
 	"\x03ref\x18\x05 \x01(\fR\x03ref\x12\x18\n" +
 	"\acontent\x18\x06 \x01(\fR\acontent\x12\x16\n" +
-	"\x06client\x18\a \x01(\fR\x06client\"\xa0\x01\n" +
+	"\x06client\x18\a \x01(\fR\x06client\"\xde\x01\n" +
 	"\x0fProposalCreated\x125\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1f.parley.events.v1.ProposalFactsR\x05facts\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\rR\n" +
 	"generation\x12\x1c\n" +
-	"\tencrypted\x18\x04 \x01(\bR\tencrypted\"\xd8\x01\n" +
+	"\tencrypted\x18\x04 \x01(\bR\tencrypted\x12\"\n" +
+	"\rcommit_due_ms\x18\x05 \x01(\x04R\vcommitDueMs\x12\x18\n" +
+	"\arenewed\x18\x06 \x01(\rR\arenewed\"\xfc\x01\n" +
 	"\x10ProposalReceived\x125\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1f.parley.events.v1.ProposalFactsR\x05facts\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x1c\n" +
 	"\tencrypted\x18\x03 \x01(\bR\tencrypted\x12%\n" +
 	"\x0emessage_digest\x18\x04 \x01(\fR\rmessageDigest\x12\x1a\n" +
 	"\bwarnings\x18\x05 \x03(\tR\bwarnings\x12\x10\n" +
-	"\x03own\x18\x06 \x01(\bR\x03own\";\n" +
+	"\x03own\x18\x06 \x01(\bR\x03own\x12\"\n" +
+	"\rcommit_due_ms\x18\a \x01(\x04R\vcommitDueMs\"_\n" +
 	"\x0fProposalCleared\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\fR\x03ref\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\"\n" +
+	"\rcommit_due_ms\x18\x03 \x01(\x04R\vcommitDueMs\"6\n" +
 	"\x10ProposalsRenewed\x12\x12\n" +
 	"\x04from\x18\x01 \x03(\fR\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x03(\fR\x02to\"\xbd\x05\n" +
+	"\x02to\x18\x02 \x03(\fR\x02to\"\xef\x05\n" +
 	"\fCommitStaged\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\fR\x06commit\x12\x18\n" +
@@ -6293,7 +6786,9 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x05added\x18\x10 \x03(\v2\x1e.parley.events.v1.MemberChangeR\x05added\x128\n" +
 	"\aremoved\x18\x11 \x03(\v2\x1e.parley.events.v1.MemberChangeR\aremoved\x128\n" +
 	"\aupdated\x18\x12 \x03(\v2\x1e.parley.events.v1.MemberChangeR\aupdated\x12'\n" +
-	"\x0fcontext_changed\x18\x13 \x01(\bR\x0econtextChanged\"\x98\x01\n" +
+	"\x0fcontext_changed\x18\x13 \x01(\bR\x0econtextChanged\x12\x16\n" +
+	"\x06inline\x18\x14 \x03(\fR\x06inline\x12\x18\n" +
+	"\arebuilt\x18\x15 \x01(\rR\arebuilt\"\x98\x01\n" +
 	"\n" +
 	"CommandRef\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
@@ -6303,16 +6798,30 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\acommand\x18\x05 \x01(\tR\acommand\"Q\n" +
 	"\x0eCommitAccepted\x12#\n" +
 	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\x04R\bposition\"{\n" +
+	"\bposition\x18\x02 \x01(\x04R\bposition\"\x95\x01\n" +
 	"\x0eCommitRejected\x12#\n" +
 	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
 	"\aoutcome\x18\x03 \x01(\rR\aoutcome\x12\x12\n" +
-	"\x04code\x18\x04 \x01(\tR\x04code\"f\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\x12\x18\n" +
+	"\arebuild\x18\x05 \x01(\bR\arebuild\"f\n" +
 	"\rCommitRetried\x12#\n" +
 	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xfe\x04\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"O\n" +
+	"\x10CommitUnanswered\x12#\n" +
+	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"N\n" +
+	"\x0fCommitDiscarded\x12#\n" +
+	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"b\n" +
+	"\x0fCommitAbandoned\x12#\n" +
+	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"B\n" +
+	"\rCommitDelayed\x12\x19\n" +
+	"\buntil_ms\x18\x01 \x01(\x04R\auntilMs\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xfe\x04\n" +
 	"\rEpochAdvanced\x122\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x122\n" +
 	"\x05cause\x18\x02 \x01(\x0e2\x1c.parley.events.v1.EpochCauseR\x05cause\x12%\n" +
@@ -6345,17 +6854,30 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\fown_messages\x18\x06 \x01(\rR\vownMessages\x12%\n" +
 	"\x0eown_generation\x18\a \x01(\rR\rownGeneration\"+\n" +
 	"\x11SecretsCheckpoint\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"u\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xb0\x01\n" +
 	"\x0fMessageBuffered\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\x12\x1a\n" +
 	"\bposition\x18\x03 \x01(\x04R\bposition\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"%\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\x04R\x06number\x12!\n" +
+	"\fcontent_type\x18\x06 \x01(\rR\vcontentType\"?\n" +
 	"\rBufferDrained\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\rR\x05count\"=\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x12\x18\n" +
+	"\anumbers\x18\x02 \x03(\x04R\anumbers\"W\n" +
 	"\rBufferExpired\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xbe\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\anumbers\x18\x03 \x03(\x04R\anumbers\"\xd5\x01\n" +
+	"\x0eMessageDropped\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x12\n" +
+	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12!\n" +
+	"\fcontent_type\x18\x06 \x01(\rR\vcontentType\x12\x16\n" +
+	"\x06digest\x18\a \x01(\fR\x06digest\x12\x1a\n" +
+	"\bposition\x18\b \x01(\x04R\bposition\"\xbe\x01\n" +
 	"\x0fMessageRejected\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
@@ -6588,7 +7110,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -6617,52 +7139,57 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*CommitAccepted)(nil),             // 24: parley.events.v1.CommitAccepted
 	(*CommitRejected)(nil),             // 25: parley.events.v1.CommitRejected
 	(*CommitRetried)(nil),              // 26: parley.events.v1.CommitRetried
-	(*EpochAdvanced)(nil),              // 27: parley.events.v1.EpochAdvanced
-	(*GenerationsReserved)(nil),        // 28: parley.events.v1.GenerationsReserved
-	(*MessagesConsumed)(nil),           // 29: parley.events.v1.MessagesConsumed
-	(*SecretsCheckpoint)(nil),          // 30: parley.events.v1.SecretsCheckpoint
-	(*MessageBuffered)(nil),            // 31: parley.events.v1.MessageBuffered
-	(*BufferDrained)(nil),              // 32: parley.events.v1.BufferDrained
-	(*BufferExpired)(nil),              // 33: parley.events.v1.BufferExpired
-	(*MessageRejected)(nil),            // 34: parley.events.v1.MessageRejected
-	(*EpochUnreachable)(nil),           // 35: parley.events.v1.EpochUnreachable
-	(*SecretExported)(nil),             // 36: parley.events.v1.SecretExported
-	(*MarkedAsChild)(nil),              // 37: parley.events.v1.MarkedAsChild
-	(*ExternalSendersSet)(nil),         // 38: parley.events.v1.ExternalSendersSet
-	(*CrlDistributionPointsFound)(nil), // 39: parley.events.v1.CrlDistributionPointsFound
-	(*EpochKeysShredded)(nil),          // 40: parley.events.v1.EpochKeysShredded
-	(*ConversationWiped)(nil),          // 41: parley.events.v1.ConversationWiped
-	(*MemberEvicted)(nil),              // 42: parley.events.v1.MemberEvicted
-	(*MessagesDelivered)(nil),          // 43: parley.events.v1.MessagesDelivered
-	(*DeliveryExpired)(nil),            // 44: parley.events.v1.DeliveryExpired
-	(*OrderFollowed)(nil),              // 45: parley.events.v1.OrderFollowed
-	(*LogRolledBack)(nil),              // 46: parley.events.v1.LogRolledBack
-	(*SecretsLost)(nil),                // 47: parley.events.v1.SecretsLost
-	(*CommandCompleted)(nil),           // 48: parley.events.v1.CommandCompleted
-	(*TransactionTorn)(nil),            // 49: parley.events.v1.TransactionTorn
-	(*Moved)(nil),                      // 50: parley.events.v1.Moved
-	(*Claimed)(nil),                    // 51: parley.events.v1.Claimed
-	(*ClientCreated)(nil),              // 52: parley.events.v1.ClientCreated
-	(*CredentialAdded)(nil),            // 53: parley.events.v1.CredentialAdded
-	(*CredentialRemoved)(nil),          // 54: parley.events.v1.CredentialRemoved
-	(*KeyPackagesGenerated)(nil),       // 55: parley.events.v1.KeyPackagesGenerated
-	(*KeyPackageEntry)(nil),            // 56: parley.events.v1.KeyPackageEntry
-	(*KeyPackagesConsumed)(nil),        // 57: parley.events.v1.KeyPackagesConsumed
-	(*KeyPackagesExpired)(nil),         // 58: parley.events.v1.KeyPackagesExpired
-	(*PreSharedKeyAdded)(nil),          // 59: parley.events.v1.PreSharedKeyAdded
-	(*PreSharedKeyRemoved)(nil),        // 60: parley.events.v1.PreSharedKeyRemoved
-	(*ConversationListed)(nil),         // 61: parley.events.v1.ConversationListed
-	(*OrderEntry)(nil),                 // 62: parley.events.v1.OrderEntry
-	(*OrderCheckpoint)(nil),            // 63: parley.events.v1.OrderCheckpoint
-	(*GroupRestarted)(nil),             // 64: parley.events.v1.GroupRestarted
-	(*KeyPackagePublished)(nil),        // 65: parley.events.v1.KeyPackagePublished
-	(*KeyPackageClaimed)(nil),          // 66: parley.events.v1.KeyPackageClaimed
-	(*Ring)(nil),                       // 67: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 68: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 69: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 70: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 71: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 72: parley.events.v1.Snapshot
+	(*CommitUnanswered)(nil),           // 27: parley.events.v1.CommitUnanswered
+	(*CommitDiscarded)(nil),            // 28: parley.events.v1.CommitDiscarded
+	(*CommitAbandoned)(nil),            // 29: parley.events.v1.CommitAbandoned
+	(*CommitDelayed)(nil),              // 30: parley.events.v1.CommitDelayed
+	(*EpochAdvanced)(nil),              // 31: parley.events.v1.EpochAdvanced
+	(*GenerationsReserved)(nil),        // 32: parley.events.v1.GenerationsReserved
+	(*MessagesConsumed)(nil),           // 33: parley.events.v1.MessagesConsumed
+	(*SecretsCheckpoint)(nil),          // 34: parley.events.v1.SecretsCheckpoint
+	(*MessageBuffered)(nil),            // 35: parley.events.v1.MessageBuffered
+	(*BufferDrained)(nil),              // 36: parley.events.v1.BufferDrained
+	(*BufferExpired)(nil),              // 37: parley.events.v1.BufferExpired
+	(*MessageDropped)(nil),             // 38: parley.events.v1.MessageDropped
+	(*MessageRejected)(nil),            // 39: parley.events.v1.MessageRejected
+	(*EpochUnreachable)(nil),           // 40: parley.events.v1.EpochUnreachable
+	(*SecretExported)(nil),             // 41: parley.events.v1.SecretExported
+	(*MarkedAsChild)(nil),              // 42: parley.events.v1.MarkedAsChild
+	(*ExternalSendersSet)(nil),         // 43: parley.events.v1.ExternalSendersSet
+	(*CrlDistributionPointsFound)(nil), // 44: parley.events.v1.CrlDistributionPointsFound
+	(*EpochKeysShredded)(nil),          // 45: parley.events.v1.EpochKeysShredded
+	(*ConversationWiped)(nil),          // 46: parley.events.v1.ConversationWiped
+	(*MemberEvicted)(nil),              // 47: parley.events.v1.MemberEvicted
+	(*MessagesDelivered)(nil),          // 48: parley.events.v1.MessagesDelivered
+	(*DeliveryExpired)(nil),            // 49: parley.events.v1.DeliveryExpired
+	(*OrderFollowed)(nil),              // 50: parley.events.v1.OrderFollowed
+	(*LogRolledBack)(nil),              // 51: parley.events.v1.LogRolledBack
+	(*SecretsLost)(nil),                // 52: parley.events.v1.SecretsLost
+	(*CommandCompleted)(nil),           // 53: parley.events.v1.CommandCompleted
+	(*TransactionTorn)(nil),            // 54: parley.events.v1.TransactionTorn
+	(*Moved)(nil),                      // 55: parley.events.v1.Moved
+	(*Claimed)(nil),                    // 56: parley.events.v1.Claimed
+	(*ClientCreated)(nil),              // 57: parley.events.v1.ClientCreated
+	(*CredentialAdded)(nil),            // 58: parley.events.v1.CredentialAdded
+	(*CredentialRemoved)(nil),          // 59: parley.events.v1.CredentialRemoved
+	(*KeyPackagesGenerated)(nil),       // 60: parley.events.v1.KeyPackagesGenerated
+	(*KeyPackageEntry)(nil),            // 61: parley.events.v1.KeyPackageEntry
+	(*KeyPackagesConsumed)(nil),        // 62: parley.events.v1.KeyPackagesConsumed
+	(*KeyPackagesExpired)(nil),         // 63: parley.events.v1.KeyPackagesExpired
+	(*PreSharedKeyAdded)(nil),          // 64: parley.events.v1.PreSharedKeyAdded
+	(*PreSharedKeyRemoved)(nil),        // 65: parley.events.v1.PreSharedKeyRemoved
+	(*ConversationListed)(nil),         // 66: parley.events.v1.ConversationListed
+	(*OrderEntry)(nil),                 // 67: parley.events.v1.OrderEntry
+	(*OrderCheckpoint)(nil),            // 68: parley.events.v1.OrderCheckpoint
+	(*GroupRestarted)(nil),             // 69: parley.events.v1.GroupRestarted
+	(*KeyPackagePublished)(nil),        // 70: parley.events.v1.KeyPackagePublished
+	(*KeyPackageClaimed)(nil),          // 71: parley.events.v1.KeyPackageClaimed
+	(*Ring)(nil),                       // 72: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 73: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 74: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 75: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 76: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 77: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,  // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -6684,80 +7211,85 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	22, // 16: parley.events.v1.Event.commit_staged:type_name -> parley.events.v1.CommitStaged
 	24, // 17: parley.events.v1.Event.commit_accepted:type_name -> parley.events.v1.CommitAccepted
 	25, // 18: parley.events.v1.Event.commit_rejected:type_name -> parley.events.v1.CommitRejected
-	27, // 19: parley.events.v1.Event.epoch_advanced:type_name -> parley.events.v1.EpochAdvanced
-	28, // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
-	29, // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
-	30, // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
-	31, // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
-	32, // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
-	33, // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
-	34, // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
-	35, // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
-	36, // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
-	37, // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
-	38, // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
-	39, // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
-	40, // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
-	41, // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
-	42, // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
-	43, // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
-	44, // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
-	45, // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
-	46, // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
-	47, // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
-	48, // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
-	49, // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
-	50, // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
-	51, // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
+	31, // 19: parley.events.v1.Event.epoch_advanced:type_name -> parley.events.v1.EpochAdvanced
+	32, // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
+	33, // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
+	34, // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
+	35, // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
+	36, // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
+	37, // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
+	39, // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
+	40, // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
+	41, // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
+	42, // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
+	43, // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
+	44, // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
+	45, // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
+	46, // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
+	47, // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
+	48, // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
+	49, // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
+	50, // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
+	51, // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
+	52, // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
+	53, // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
+	54, // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
+	55, // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
+	56, // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
 	26, // 44: parley.events.v1.Event.commit_retried:type_name -> parley.events.v1.CommitRetried
-	53, // 45: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
-	54, // 46: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
-	55, // 47: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
-	57, // 48: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
-	58, // 49: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
-	59, // 50: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
-	60, // 51: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
-	52, // 52: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
-	61, // 53: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
-	62, // 54: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	63, // 55: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	64, // 56: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	65, // 57: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	66, // 58: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
-	9,  // 59: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11, // 60: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 61: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,  // 62: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11, // 63: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 64: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	17, // 65: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	17, // 66: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	23, // 67: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10, // 68: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10, // 69: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10, // 70: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	11, // 71: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,  // 72: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10, // 73: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10, // 74: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10, // 75: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17, // 76: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	23, // 77: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	56, // 78: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,  // 79: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17, // 80: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10, // 81: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10, // 82: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	56, // 83: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	70, // 84: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	71, // 85: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	69, // 86: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	71, // 87: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	88, // [88:88] is the sub-list for method output_type
-	88, // [88:88] is the sub-list for method input_type
-	88, // [88:88] is the sub-list for extension type_name
-	88, // [88:88] is the sub-list for extension extendee
-	0,  // [0:88] is the sub-list for field type_name
+	38, // 45: parley.events.v1.Event.message_dropped:type_name -> parley.events.v1.MessageDropped
+	27, // 46: parley.events.v1.Event.commit_unanswered:type_name -> parley.events.v1.CommitUnanswered
+	28, // 47: parley.events.v1.Event.commit_discarded:type_name -> parley.events.v1.CommitDiscarded
+	29, // 48: parley.events.v1.Event.commit_abandoned:type_name -> parley.events.v1.CommitAbandoned
+	30, // 49: parley.events.v1.Event.commit_delayed:type_name -> parley.events.v1.CommitDelayed
+	58, // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
+	59, // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
+	60, // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
+	62, // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
+	63, // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
+	64, // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
+	65, // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
+	57, // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
+	66, // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
+	67, // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
+	68, // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	69, // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	70, // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	71, // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	9,  // 64: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11, // 65: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10, // 66: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,  // 67: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11, // 68: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10, // 69: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	17, // 70: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	17, // 71: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	23, // 72: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10, // 73: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10, // 74: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10, // 75: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	11, // 76: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,  // 77: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10, // 78: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10, // 79: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10, // 80: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	17, // 81: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	23, // 82: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	61, // 83: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,  // 84: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	17, // 85: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10, // 86: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10, // 87: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	61, // 88: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	75, // 89: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	76, // 90: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	74, // 91: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	76, // 92: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	93, // [93:93] is the sub-list for method output_type
+	93, // [93:93] is the sub-list for method input_type
+	93, // [93:93] is the sub-list for extension type_name
+	93, // [93:93] is the sub-list for extension extendee
+	0,  // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -6804,6 +7336,11 @@ func file_events_v1_events_proto_init() {
 		(*Event_Moved)(nil),
 		(*Event_Claimed)(nil),
 		(*Event_CommitRetried)(nil),
+		(*Event_MessageDropped)(nil),
+		(*Event_CommitUnanswered)(nil),
+		(*Event_CommitDiscarded)(nil),
+		(*Event_CommitAbandoned)(nil),
+		(*Event_CommitDelayed)(nil),
 		(*Event_CredentialAdded)(nil),
 		(*Event_CredentialRemoved)(nil),
 		(*Event_KeyPackagesGenerated)(nil),
@@ -6825,7 +7362,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   71,
+			NumMessages:   76,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

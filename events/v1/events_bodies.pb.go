@@ -57,6 +57,11 @@ func Bodies() []Body {
 		&Moved{},
 		&Claimed{},
 		&CommitRetried{},
+		&MessageDropped{},
+		&CommitUnanswered{},
+		&CommitDiscarded{},
+		&CommitAbandoned{},
+		&CommitDelayed{},
 		&CredentialAdded{},
 		&CredentialRemoved{},
 		&KeyPackagesGenerated{},
@@ -226,6 +231,26 @@ func (*CommitRetried) EventKind() string { return "CommitRetried" }
 func (*CommitRetried) New() Body         { return &CommitRetried{} }
 func (*CommitRetried) isBody()           {}
 
+func (*MessageDropped) EventKind() string { return "MessageDropped" }
+func (*MessageDropped) New() Body         { return &MessageDropped{} }
+func (*MessageDropped) isBody()           {}
+
+func (*CommitUnanswered) EventKind() string { return "CommitUnanswered" }
+func (*CommitUnanswered) New() Body         { return &CommitUnanswered{} }
+func (*CommitUnanswered) isBody()           {}
+
+func (*CommitDiscarded) EventKind() string { return "CommitDiscarded" }
+func (*CommitDiscarded) New() Body         { return &CommitDiscarded{} }
+func (*CommitDiscarded) isBody()           {}
+
+func (*CommitAbandoned) EventKind() string { return "CommitAbandoned" }
+func (*CommitAbandoned) New() Body         { return &CommitAbandoned{} }
+func (*CommitAbandoned) isBody()           {}
+
+func (*CommitDelayed) EventKind() string { return "CommitDelayed" }
+func (*CommitDelayed) New() Body         { return &CommitDelayed{} }
+func (*CommitDelayed) isBody()           {}
+
 func (*CredentialAdded) EventKind() string { return "CredentialAdded" }
 func (*CredentialAdded) New() Body         { return &CredentialAdded{} }
 func (*CredentialAdded) isBody()           {}
@@ -361,6 +386,16 @@ func (x *Event) BodyValue() Body {
 		return b.Claimed
 	case *Event_CommitRetried:
 		return b.CommitRetried
+	case *Event_MessageDropped:
+		return b.MessageDropped
+	case *Event_CommitUnanswered:
+		return b.CommitUnanswered
+	case *Event_CommitDiscarded:
+		return b.CommitDiscarded
+	case *Event_CommitAbandoned:
+		return b.CommitAbandoned
+	case *Event_CommitDelayed:
+		return b.CommitDelayed
 	case *Event_CredentialAdded:
 		return b.CredentialAdded
 	case *Event_CredentialRemoved:
@@ -472,6 +507,16 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_Claimed{Claimed: b}
 	case *CommitRetried:
 		x.Body = &Event_CommitRetried{CommitRetried: b}
+	case *MessageDropped:
+		x.Body = &Event_MessageDropped{MessageDropped: b}
+	case *CommitUnanswered:
+		x.Body = &Event_CommitUnanswered{CommitUnanswered: b}
+	case *CommitDiscarded:
+		x.Body = &Event_CommitDiscarded{CommitDiscarded: b}
+	case *CommitAbandoned:
+		x.Body = &Event_CommitAbandoned{CommitAbandoned: b}
+	case *CommitDelayed:
+		x.Body = &Event_CommitDelayed{CommitDelayed: b}
 	case *CredentialAdded:
 		x.Body = &Event_CredentialAdded{CredentialAdded: b}
 	case *CredentialRemoved:

@@ -1,0 +1,117 @@
+package conversation
+
+import (
+	"slices"
+	"strings"
+
+	v1 "parley/events/v1"
+	"parley/internal/ids"
+	"parley/mlsengine"
+)
+
+// Identity is who sent something: what the credential claims, and the key that
+// signed.
+type Identity struct {
+	Client       ids.ClientID
+	Credential   mlsengine.Credential
+	SignatureKey []byte
+}
+
+func identityOf(c mlsengine.Credential, key []byte) *Identity {
+	return &Identity{Client: ClientOf(c), Credential: c, SignatureKey: key}
+}
+
+// identityAt is the member at a leaf of an epoch, nil where there is none.
+func (w *work) identityAt(epoch *mlsengine.PublicGroup, leaf mlsengine.LeafIndex) *Identity {
+	m, ok := epoch.Member(leaf)
+	if !ok {
+		return nil
+	}
+	return identityOf(m.Credential, m.SignatureKey)
+}
+
+// proposer is who made a proposal of the current epoch: a member, a sender from
+// outside that the group names, or a client that asks to be added.
+func (w *work) proposer(c *mlsengine.Content) *Identity {
+	switch sender := c.Sender(); sender.Type {
+	case mlsengine.SenderTypeMember:
+		return w.identityAt(w.s.Group, sender.Leaf)
+	case mlsengine.SenderTypeExternal:
+		if senders := w.s.Group.ExternalSenders(); uint64(sender.Index) < uint64(len(senders)) {
+			return identityOf(senders[sender.Index].Credential, senders[sender.Index].SignatureKey)
+		}
+	case mlsengine.SenderTypeNewMemberProposal:
+		if add, ok := c.Proposal().(*mlsengine.Add); ok {
+			return identityOf(add.KeyPackage.LeafNode.Credential, add.KeyPackage.LeafNode.SignatureKey)
+		}
+	}
+	return nil
+}
+
+// HistoryPrefix begins the id of a client that only reads, and was added so
+// that others may read later what was said.
+const HistoryPrefix = "history-client"
+
+// HistoryClient reports whether a client is such a reader. It is a member like
+// any other to the group, and so to ClientIDs.
+func HistoryClient(client ids.ClientID) bool { return strings.HasPrefix(string(client), HistoryPrefix) }
+
+// The bounds of what one message makes us look into.
+const (
+	pointsMax     = 256
+	pointBytesMax = 2048
+)
+
+// newcomers are the credentials that a proposal brings into the group.
+func newcomers(p mlsengine.Proposal) []mlsengine.Credential {
+	switch p := p.(type) {
+	case *mlsengine.Add:
+		return []mlsengine.Credential{p.KeyPackage.LeafNode.Credential}
+	case *mlsengine.Update:
+		return []mlsengine.Credential{p.LeafNode.Credential}
+	}
+	return nil
+}
+
+// broughtIn are the credentials that a commit brings into the group, the
+// committer's own among them.
+func broughtIn(staged *mlsengine.Staged) []mlsengine.Credential {
+	var list []mlsengine.Credential
+	for _, changes := range [][]mlsengine.MemberChange{staged.Effects.Added, staged.Effects.Updated} {
+		for _, m := range changes {
+			list = append(list, m.Credential)
+		}
+	}
+	if m, ok := staged.Public.Member(staged.Effects.CommitterLeaf); ok {
+		list = append(list, m.Credential)
+	}
+	return list
+}
+
+// foundIn lists the revocation lists that credentials name and nobody has
+// registered: nil where none of them is a chain, empty where all are known.
+func (w *work) foundIn(out *[]string, credentials []mlsengine.Credential) error {
+	if w.env.Certificates == nil {
+		return nil
+	}
+	var found []string
+	for _, c := range credentials {
+		if len(c.Certificates()) == 0 {
+			continue
+		}
+		if found == nil {
+			found = []string{}
+		}
+		for _, url := range w.env.Certificates.DistributionPoints(c.Certificates()) {
+			if len(found) < pointsMax && len(url) <= pointBytesMax && url == strings.ToValidUTF8(url, "") {
+				found = append(found, url)
+			}
+		}
+	}
+	slices.Sort(found)
+	*out = slices.Compact(found)
+	if len(*out) == 0 {
+		return nil
+	}
+	return w.emit(event{body: &v1.CrlDistributionPointsFound{Urls: *out}})
+}
