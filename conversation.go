@@ -167,10 +167,14 @@ type Outcome = conversation.Outcome
 type Received struct {
 	Outcome
 	Message *Message // of an application message
+	// BufferedMessages had waited for this one and were taken with it: messages of the epoch that a commit led to, or a commit that
+	// refers to the proposal just taken.
+	BufferedMessages []Received
 }
 
 // Decrypt takes in a message that a foreign transport has brought: a commit, a proposal or an application message. With the node's own
-// delivery service nobody needs it. A message that is not accepted is no error: the outcome says why, and nothing has changed.
+// delivery service nobody needs it. A message that is not accepted is no error: the outcome says why, and nothing has changed. One that
+// came too early is kept until what it needs has come, and is handed out with that.
 func (c *Conversation) Decrypt(ctx context.Context, message []byte) (Received, error) {
 	meta := c.client.meta(ctx, "decrypt", message)
 	if settingsOf(ctx).command == "" {
@@ -180,14 +184,21 @@ func (c *Conversation) Decrypt(ctx context.Context, message []byte) (Received, e
 	if err != nil {
 		return Received{}, err
 	}
-	var out Received
-	if len(reply.Outcomes) > 0 {
-		out.Outcome = reply.Outcomes[len(reply.Outcomes)-1]
+	var all []Received
+	for _, outcome := range reply.Outcomes {
+		got := Received{Outcome: outcome}
+		for i := range reply.Messages {
+			if outcome.Number == reply.Messages[i].Number {
+				got.Message = messageOf(&reply.Messages[i])
+			}
+		}
+		all = append(all, got)
 	}
-	if len(reply.Messages) > 0 {
-		out.Message = messageOf(&reply.Messages[len(reply.Messages)-1])
+	if len(all) == 0 {
+		return Received{}, nil
 	}
-	return out, nil
+	all[0].BufferedMessages = all[1:]
+	return all[0], nil
 }
 
 // ExportSecret derives a secret from the epoch (RFC 9420, 8.5); an empty label is "exporter".

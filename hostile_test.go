@@ -146,10 +146,10 @@ func TestCommitsOutOfPlaceChangeNothing(t *testing.T) {
 	take(bob, 2, false) // of a future epoch
 	take(bob, 0, true)
 	take(bob, 0, false) // again
-	take(bob, 2, false)
+	take(bob, 2, false) // of the next one: it waits
 	take(bob, 1, true)
 	take(bob, 0, false) // of a past one
-	take(bob, 2, true)
+	take(bob, 2, false) // it has been taken with the one before
 	ok(t, ada.Remove(ctx, "eve"))
 	commits = append(commits, transport.last().Commit)
 	for i := range commits {
