@@ -19,6 +19,7 @@ internal/syntax         :
 mlsengine/treemath      :
 mlsengine/suite         : internal/secret internal/syntax
 mlsengine               : internal/secret internal/syntax mlsengine/suite mlsengine/treemath
+mlsengine/pki           : internal/syntax mlsengine/suite
 events/v1               :
 events                  : events/v1 internal/ids internal/secret
 events/memlog           : events internal/ids

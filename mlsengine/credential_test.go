@@ -42,21 +42,30 @@ func TestAnX509CredentialHoldsTheLeafsKey(t *testing.T) {
 	}
 	edwardsPublic := suite.SignaturePublicKey(edwards.Public().(ed25519.PublicKey))
 	for _, c := range []struct {
-		der []byte
-		key suite.SignaturePublicKey
-	}{{selfSigned(t, edwards), edwardsPublic}, {selfSigned(t, nist), point}} {
+		suite suite.ID
+		der   []byte
+		key   suite.SignaturePublicKey
+	}{
+		{suite.X25519_AES128GCM_SHA256_Ed25519, selfSigned(t, edwards), edwardsPublic},
+		{suite.P384_AES256GCM_SHA384_P384, selfSigned(t, nist), point},
+	} {
+		s := must(suite.Get(c.suite))(t)
 		credential := X509Credential([][]byte{c.der, []byte("an issuer that nobody parses here")})
-		if err := credential.certifies(c.key); err != nil {
+		if err := credential.certifies(s, c.key); err != nil {
 			t.Error(err)
 		}
 		other := append(suite.SignaturePublicKey{}, c.key...)
 		other[len(other)-1] ^= 1
-		wantRule(t, LeafCertificateKey, credential.certifies(other))
-		wantRule(t, LeafCertificateKey, X509Credential([][]byte{append(c.der, 0)}).certifies(c.key))
-		wantRule(t, LeafCertificateKey, X509Credential([][]byte{c.der[:50]}).certifies(c.key))
+		wantRule(t, LeafCertificateKey, credential.certifies(s, other))
+		wantRule(t, LeafCertificateKey, X509Credential([][]byte{append(c.der, 0)}).certifies(s, c.key))
+		wantRule(t, LeafCertificateKey, X509Credential([][]byte{c.der[:50]}).certifies(s, c.key))
+		for _, other := range []suite.ID{suite.P256_AES128GCM_SHA256_P256, suite.X448_AES256GCM_SHA512_Ed448} {
+			wantRule(t, LeafCertificateKey, credential.certifies(must(suite.Get(other))(t), c.key))
+		}
 	}
-	wantRule(t, LeafCertificateKey, X509Credential(nil).certifies(edwardsPublic))
-	if err := BasicCredential([]byte("alice")).certifies(edwardsPublic); err != nil {
+	one := must(suite.Get(suite.X25519_AES128GCM_SHA256_Ed25519))(t)
+	wantRule(t, LeafCertificateKey, X509Credential(nil).certifies(one, edwardsPublic))
+	if err := BasicCredential([]byte("alice")).certifies(one, edwardsPublic); err != nil {
 		t.Error(err)
 	}
 }

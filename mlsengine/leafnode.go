@@ -142,7 +142,7 @@ func (l *LeafNode) validateAlone(s *suite.Suite) error {
 	if err := s.ValidateSignaturePublicKey(l.SignatureKey); err != nil {
 		return broken(LeafKey, "signature key: %v", err)
 	}
-	if err := l.Credential.certifies(l.SignatureKey); err != nil {
+	if err := l.Credential.certifies(s, l.SignatureKey); err != nil {
 		return err
 	}
 	if !slices.Contains(l.Capabilities.Versions, VersionMLS10) {
