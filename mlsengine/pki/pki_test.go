@@ -136,9 +136,7 @@ func wantStatus(t *testing.T, v Verdict, want Status) {
 func TestChainsAreJudged(t *testing.T) {
 	root, other := newAuthority(t, "root"), newAuthority(t, "other")
 	middle := root.issue(t, newKey(t), "middle", asAuthority)
-	leaf := middle.issue(t, newKey(t), "bot", func(c *x509.Certificate) {
-		c.URIs = []*url.URL{must(url.Parse("mls-client:bot"))(t)}
-	})
+	leaf := middle.issue(t, newKey(t), "bot", nil)
 	store := trusting(t, root)
 	dated := func(a *authority, name string, from, to int64, as func(*x509.Certificate)) *authority {
 		return a.issue(t, newKey(t), name, func(c *x509.Certificate) {
@@ -199,7 +197,14 @@ func TestChainsAreJudged(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) { wantStatus(t, c.store.Verify(c.claim, now), c.want) })
 	}
-	got := store.Verify(claim(leaf, middle), now).Certificate
+}
+
+func TestVerdictsDescribeTheEndEntity(t *testing.T) {
+	root := newAuthority(t, "root")
+	leaf := root.issue(t, newKey(t), "bot", func(c *x509.Certificate) {
+		c.URIs = []*url.URL{must(url.Parse("mls-client:bot"))(t)}
+	})
+	got := trusting(t, root).Verify(claim(leaf), now).Certificate
 	if got.CommonName != "bot" || got.Organization != "example.com" || !slices.Equal(got.URIs, []string{"mls-client:bot"}) ||
 		got.NotBefore != now-day || got.NotAfter != now+day || got.Serial != leaf.certificate.SerialNumber.String() {
 		t.Errorf("certificate %+v", got)
