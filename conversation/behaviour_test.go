@@ -335,6 +335,27 @@ func TestDepartedSenderIsStillReadable(t *testing.T) {
 	w.refused(eve, Received{Message: late}, ConversationNotFound)
 }
 
+// TestEncryptedProposalsMayOvertakeEachOther: the order binds everybody, so what stands there is followed however few messages may be late.
+func TestEncryptedProposalsMayOvertakeEachOther(t *testing.T) {
+	config := DefaultConfig()
+	config.WirePolicy, config.OutOfOrderTolerance = WireCiphertext, 0
+	w, ada, bob := pair(t, config)
+	before := len(w.order)
+	w.step(ada, ProposeUpdate{CommandMeta: w.meta(ada)})
+	eve := w.newMember("eve")
+	w.step(ada, ProposeAdd{CommandMeta: w.meta(ada), KeyPackage: w.invite(eve)})
+	first, second := &w.order[before], &w.order[before+1]
+	first.Message, second.Message = second.Message, first.Message
+	w.followAll(ada)
+	w.followAll(bob)
+	w.step(ada, CommitPending{CommandMeta: w.meta(ada)})
+	w.answer(ada)
+	w.followAll(bob)
+	if bob.state.Lifecycle != Active || bob.state.Epoch() != 2 {
+		t.Errorf("bob is %s in epoch %d", bob.state.Lifecycle, bob.state.Epoch())
+	}
+}
+
 func TestWirePolicyIsEnforced(t *testing.T) {
 	for _, policy := range []WirePolicy{WirePlaintext, WireCiphertext} {
 		config := foreign(DefaultConfig())

@@ -121,9 +121,20 @@ func (c Config) validate() *CommandError {
 	return nil
 }
 
-// limits is what the engine bounds its skipped keys by.
+// limits is what the engine bounds its skipped keys by, for application messages.
 func (c Config) limits() mlsengine.Limits {
 	return mlsengine.Limits{OutOfOrderTolerance: c.OutOfOrderTolerance, MaximumForwardDistance: c.MaximumForwardDistance}
+}
+
+// handshakeLimits are those for handshake messages. What stands in the group's
+// order binds us in whatever sequence its sender's proposals came to stand
+// there, so none of them may be too late: a crash between two of them is enough
+// to let the second overtake the first.
+func (c Config) handshakeLimits() mlsengine.Limits {
+	l := c.limits()
+	l.OutOfOrderTolerance = max(l.OutOfOrderTolerance, PendingMax)
+	l.MaximumForwardDistance = max(l.MaximumForwardDistance, PendingMax)
+	return l
 }
 
 // blockSize is how many generations are reserved at once: few where others

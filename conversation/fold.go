@@ -103,7 +103,7 @@ func (s *State) privateAfter(e events.Event) (*Private, error) {
 	case *v1.ProposalCreated:
 		return p.foldCreated(body, e)
 	case *v1.ProposalReceived:
-		return p.foldReceived(body, e, s.Config.limits())
+		return p.foldReceived(body, e, s.Config.handshakeLimits())
 	case *v1.CommitStaged:
 		return p.foldStaged(body, e)
 	case *v1.MessagesConsumed:

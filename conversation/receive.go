@@ -254,7 +254,7 @@ func (w *work) openHandshake(in incoming, commit bool) error {
 		}
 		warnings = append(warnings, warningWireFormat)
 	}
-	content, next, err := w.s.Private.Group.Open(in.message, w.s.Config.limits())
+	content, next, err := w.s.Private.Group.Open(in.message, w.s.Config.handshakeLimits())
 	switch {
 	case errors.Is(err, mlsengine.OwnMessage) && !commit && in.ordered:
 		return w.ownProposalAgain(in)
