@@ -4,7 +4,7 @@ HAVE_CC := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE := $(if $(HAVE_CC),-race,)
 FUZZTIME ?= 10s
 
-.PHONY: demo test fmt vet lint nats vectors bench fuzz soak gen schemas
+.PHONY: demo test sim fmt vet lint nats vectors bench fuzz soak gen schemas
 
 # demo is the main job: three bots, two node processes, two kills, recovery by replay. Nothing is left behind.
 demo:
@@ -13,7 +13,14 @@ demo:
 test: fmt vet lint
 	@$(if $(HAVE_CC),true,echo "no C compiler: running without the race detector")
 	$(GO) test $(RACE) -timeout 15m ./...
+	$(MAKE) --no-print-directory sim
 	cd examples/echo && $(GO) vet . && $(GO) test $(RACE) .
+
+# sim plays SEEDS whole groups with every fault there is, one thread each; a failure names the seed to play again with PARLEY_SIM_SEED.
+SEEDS ?= 10000
+sim:
+	$(GO) vet -tags parley_sim ./internal/sim ./mlsengine/...
+	PARLEY_SIM_SEEDS=$(SEEDS) $(GO) test -tags parley_sim -count 1 -timeout 15m ./internal/sim
 
 fmt:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt needed:"; echo "$$out"; exit 1; fi
@@ -51,6 +58,7 @@ fuzz:
 # soak runs the long versions of the tests.
 soak:
 	PARLEY_SOAK=1 $(GO) test $(RACE) -timeout 4h ./...
+	PARLEY_SOAK=1 PARLEY_SIM_SEEDS=100000 $(GO) test -tags parley_sim -count 1 -timeout 12h ./internal/sim
 
 # gen rewrites the generated protobuf code from its schemas.
 gen:

@@ -38,6 +38,7 @@ projections             : events events/v1 internal/ids
 internal/audit          : delivery/v1 conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine mlsengine/suite projections
                         : actors conversation delivery events events/gather events/jetlog internal/ids internal/natsd internal/secret mlsengine
 internal/audit/audittest : conversation events events/jetlog events/v1 internal/ids internal/natsd mlsengine mlsengine/suite
+internal/sim            :
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections
 cmd/node                : * internal/audit internal/natsd events
 cmd/vectors             : *

@@ -51,6 +51,7 @@ func (s *Suite) SealAEAD(key, nonce, aad, plaintext []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.record(key, nonce)
 	return a.Seal(make([]byte, 0, len(plaintext)+a.Overhead()), nonce, plaintext, aad), nil
 }
 
