@@ -99,7 +99,10 @@ func (b *committing) list() (*proposalList, error) {
 	if err != nil {
 		return nil, err
 	}
-	list.founding = b.founding
+	list.founding, list.custom = b.founding, b.env.CustomProposals
+	if err := list.checkSent(); err != nil {
+		return nil, err
+	}
 	list.hasPath = b.in.ForcePath || b.in.NewIdentity != nil || list.pathRequired()
 	return list, eachProposal(list, func(p *Add, _ committed) error {
 		return p.KeyPackage.LeafNode.validateLifetime(b.env)
@@ -182,7 +185,7 @@ func (b *committing) finish() (*CommitOut, error) {
 	}
 	out.Message = message.Bytes()
 	out.Secrets = (&commitSecrets{b.path, content}).marshal()
-	info, err := next.GroupInfo(b.in.TreeInInfo, Env{Identity: b.identity})
+	info, err := next.GroupInfo(b.in.TreeInInfo, Env{Entropy: b.env.Entropy, Identity: b.identity, GREASE: b.env.GREASE})
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +201,7 @@ func (b *committing) finish() (*CommitOut, error) {
 // welcome makes the Welcome for everybody the commit adds (§12.4.3.1).
 func (b *committing) welcome(next *Group, entered *enteredEpoch) ([]byte, error) {
 	s := next.public.suite
-	info, err := next.describe(nil, b.in.TreeInWelcome, b.identity)
+	info, err := next.describe(b.env.greaseExtensions(nil), b.in.TreeInWelcome, b.identity)
 	if err != nil {
 		return nil, err
 	}

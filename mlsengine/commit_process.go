@@ -73,6 +73,9 @@ func (g *Group) StageCommit(in CommitInput, env Env) (*Staged, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := st.list.checkUnderstood(); err != nil {
+		return nil, err
+	}
 	if slices.Contains(st.removed, g.own) {
 		st.conclude(&in.Commit.authenticated)
 		return st.staged(nil, in.Commit.ConfirmationTag()), nil

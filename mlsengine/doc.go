@@ -28,7 +28,8 @@
 //	§12             proposal.go proposallist.go sending.go staging.go commit_create.go commit_process.go
 //	§12.1.8         external_proposal.go
 //	§12.4.3         groupinfo.go welcome.go external_commit.go
-//	§13             extension.go
+//	§13             extension.go capabilities.go custom_proposal.go grease.go
+//	§15             aead_limits.go protect.go
 //
 // Secrets have types of their own which do not print. Memory that holds one is
 // overwritten where its time is over and nobody else can hold it: successors

@@ -21,6 +21,10 @@ type Env struct {
 	// Identity signs what the operation makes. Operations that make nothing
 	// signed do not need it.
 	Identity *SigningIdentity
+	// CustomProposals are the types beyond the engine's own that are understood.
+	CustomProposals CustomProposals
+	// GREASE asks for values without a meaning in what is made; off by default.
+	GREASE GREASE
 }
 
 // draw takes fresh bytes and checks that the source gave as many as asked for.

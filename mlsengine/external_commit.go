@@ -37,6 +37,7 @@ type ExternalCommitParams struct {
 	Resync       Resync
 	PSKs         []PreSharedKeyID // included by value in this order; an empty nonce is drawn
 	PSKStore     PSKStore         // gives those keys
+	Proposals    []*Content       // verified, included by reference: only such as an external commit may refer to
 	AAD          []byte
 	Capabilities Capabilities // zero values are filled in with what this engine supports
 	Extensions   Extensions   // of the leaf
@@ -79,17 +80,18 @@ type externalCommit struct {
 func newExternalCommit(public *PublicGroup, p ExternalCommitParams, env Env) (*externalCommit, error) {
 	x := &externalCommit{params: p, committing: committing{env: env, identity: env.Identity, commit: new(Commit)}}
 	x.in.NewIdentity = env.Identity // its halves are checked against each other
+	like := leafParams{capabilities: p.Capabilities.filled(public.CipherSuite(), env.Identity.Credential.Type()), extensions: p.Extensions}
+	like = env.greaseLeaf(like)
 	x.leaf = &LeafNode{
-		Credential: env.Identity.Credential, SignatureKey: env.Identity.Public, Extensions: p.Extensions,
-		Capabilities: p.Capabilities.filled(public.CipherSuite(), env.Identity.Credential.Type()),
+		Credential: env.Identity.Credential, SignatureKey: env.Identity.Public, Capabilities: like.capabilities, Extensions: like.extensions,
 	}
-	if t, found := lacking(public.context.Extensions.types(), x.leaf.Capabilities.Extensions); found {
+	if t, found := lacking(public.context.Extensions.types(), x.leaf.Capabilities.supported()); found {
 		return nil, broken(GroupInfoExtension, "extension type %d", t)
 	}
 	if err := x.propose(public); err != nil {
 		return nil, err
 	}
-	list, err := public.resolve(Sender{Type: SenderTypeNewMemberCommit}, x.commit, nil)
+	list, err := public.resolve(Sender{Type: SenderTypeNewMemberCommit}, x.commit, p.Proposals)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +115,9 @@ func (x *externalCommit) propose(public *PublicGroup) error {
 		return broken(GroupInfoExternalPub, "%v", err)
 	}
 	x.init = initSecret{chosen}
+	for _, c := range x.params.Proposals {
+		x.commit.Proposals = append(x.commit.Proposals, ProposalOrRef{Ref: c.ProposalRef()})
+	}
 	proposals := []Proposal{&ExternalInit{KEMOutput: kem}}
 	if x.params.Resync.wanted {
 		old, err := public.oldLeaf(x.params.Resync, x.identity)
@@ -228,6 +233,7 @@ type ExternalResume struct {
 	Tree      *RatchetTree // when the GroupInfo does not carry it
 	Message   []byte
 	Secrets   secret.Bytes // CommitOut.Secrets
+	Proposals []*Content
 	PSKs      PSKStore
 }
 
@@ -253,7 +259,7 @@ func ResumeExternalCommit(in ExternalResume, env Env) (*Staged, error) {
 	if c.Sender().Type != SenderTypeNewMemberCommit {
 		return nil, storedError("commit secrets", errNotThisCommit)
 	}
-	st, err := public.receive(c, nil, env)
+	st, err := public.receive(c, in.Proposals, env)
 	if err != nil {
 		return nil, err
 	}

@@ -63,6 +63,9 @@ func NewGroup(p GroupParams, env Env) (*Group, error) {
 	if err != nil {
 		return nil, broken(UnsupportedCipherSuite, "%d", p.Suite)
 	}
+	if err := p.Extensions.withoutGREASE(); err != nil {
+		return nil, err
+	}
 	if err := p.Extensions.validateUnique(); err != nil {
 		return nil, err
 	}

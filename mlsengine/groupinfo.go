@@ -185,7 +185,7 @@ func (g *Group) GroupInfo(tree TreeInclusion, env Env) (*GroupInfo, error) {
 		return nil, err
 	}
 	extensions := Extensions{extension(ExtensionTypeExternalPub, &ExternalPub{public})}
-	return g.describe(extensions, tree, env.Identity)
+	return g.describe(env.greaseExtensions(extensions), tree, env.Identity)
 }
 
 // describe makes a signed GroupInfo with these extensions and perhaps the tree.

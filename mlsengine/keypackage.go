@@ -10,6 +10,11 @@ import (
 
 // KeyPackage is what a client publishes so that others can add it to groups
 // (§10). A KeyPackage must not be changed.
+//
+// It is for one use (§16.8). The engine remembers nothing and cannot tell a
+// second one: whoever adds members takes each key package once from where they
+// are published, and its owner forgets the private keys once the group that it
+// joined by them is stored. Only one that says LastResort may be kept.
 type KeyPackage struct {
 	Version     ProtocolVersion
 	CipherSuite CipherSuite
@@ -130,7 +135,7 @@ type KeyPackageParams struct {
 	Lifetime     Lifetime
 	Capabilities Capabilities // zero values are filled in with what this engine supports
 	Extensions   Extensions   // of the leaf
-	LastResort   bool
+	LastResort   bool         // the key package may be used more than once
 }
 
 // KeyPackageSecrets are the private halves of a key package.
@@ -152,7 +157,10 @@ func NewKeyPackage(p KeyPackageParams, env Env) (*KeyPackage, KeyPackageSecrets,
 	k := &KeyPackage{Version: VersionMLS10, CipherSuite: p.Suite, InitKey: initPublic}
 	if p.LastResort {
 		k.Extensions = Extensions{{Type: ExtensionTypeLastResort}}
-		p.Capabilities = p.Capabilities.withExtension(ExtensionTypeLastResort)
+	}
+	k.Extensions = env.greaseExtensions(k.Extensions)
+	for i := range k.Extensions {
+		p.Capabilities = p.Capabilities.withExtension(k.Extensions[i].Type)
 	}
 	leaf, leafKey, err := newLeaf(s, leafParams{p.Identity, p.Capabilities, p.Lifetime, p.Extensions}, env)
 	if err != nil {

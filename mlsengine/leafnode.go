@@ -190,11 +190,13 @@ func newLeaf(s *suite.Suite, p leafParams, env Env) (*LeafNode, suite.HPKEPrivat
 	if err != nil {
 		return nil, suite.HPKEPrivateKey{}, err
 	}
+	p.capabilities = p.capabilities.filled(s.ID(), p.identity.Credential.Type())
+	p = env.greaseLeaf(p)
 	leaf := LeafNode{
 		EncryptionKey: public,
 		SignatureKey:  p.identity.Public,
 		Credential:    p.identity.Credential,
-		Capabilities:  p.capabilities.filled(s.ID(), p.identity.Credential.Type()),
+		Capabilities:  p.capabilities,
 		Source:        LeafNodeSourceKeyPackage,
 		Lifetime:      p.lifetime,
 		Extensions:    p.extensions,

@@ -5,7 +5,8 @@ import (
 )
 
 // Proposal is one change to a group (§12.1). Its arms are *Add, *Update,
-// *Remove, *PreSharedKey, *ReInit, *ExternalInit and *GroupContextExtensions.
+// *Remove, *PreSharedKey, *ReInit, *ExternalInit and *GroupContextExtensions,
+// and *CustomProposal for every other type.
 // A proposal must not be changed.
 type Proposal interface {
 	ProposalType() ProposalType
@@ -121,7 +122,10 @@ func emptyProposal(kind ProposalType) Proposal {
 	case ProposalTypeGroupContextExtensions:
 		return new(GroupContextExtensions)
 	}
-	return nil
+	if kind == 0 {
+		return nil // reserved
+	}
+	return &CustomProposal{Type: kind}
 }
 
 // codedProposal makes a proposal a Codable of its own.

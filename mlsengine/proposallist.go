@@ -20,6 +20,7 @@ type proposalList struct {
 	hasPath   bool
 	path      *UpdatePath // of a received commit
 	founding  bool        // of the first commit of a group that continues another
+	custom    CustomProposals
 	all       []committed
 }
 
@@ -96,6 +97,7 @@ func constraints() []constraint {
 		{allCommits, (*proposalList).pathWhereRequired},
 		{memberCommits, (*proposalList).noExternalInit},
 		{memberCommits, (*proposalList).sendersMayPropose},
+		{memberCommits, (*proposalList).typesSupported},
 		{memberCommits, (*proposalList).addsValid},
 		{memberCommits, (*proposalList).updatesValid},
 		{allCommits, (*proposalList).removesValid},
@@ -130,11 +132,21 @@ func (l *proposalList) validate() error {
 // pathRequired reports whether the list asks for a path (§12.4).
 func (l *proposalList) pathRequired() bool {
 	for _, c := range l.all {
-		if pathRequired(c.proposal.ProposalType()) {
+		if l.needsPath(c.proposal) {
 			return true
 		}
 	}
 	return len(l.all) == 0
+}
+
+// needsPath is pathRequired for one proposal. Those who do not know a custom
+// proposal leave it to those who do.
+func (l *proposalList) needsPath(p Proposal) bool {
+	if custom, ok := p.(*CustomProposal); ok {
+		rule, known := l.custom[custom.Type]
+		return known && rule == PathRequired
+	}
+	return pathRequired(p.ProposalType())
 }
 
 func (l *proposalList) pathWhereRequired() error {

@@ -33,6 +33,7 @@ const (
 	GenerationTooFar
 	DuplicateExtension
 	MalformedExtension
+	GREASEMisplaced
 	PSKNonceLength
 
 	// §7: leaves, trees and paths
@@ -100,6 +101,7 @@ const (
 	AddMember
 	MultipleGroupContextExtensions
 	ReInitWithOthers
+	ProposalUnsupported
 	ExternalInitByMember
 	ExternalInitCount
 	ExternalCommitRemoves
@@ -161,6 +163,7 @@ var rules = [ruleCount]rule{
 	GenerationTooFar:         {"generation_too_far", "§15.3", "the generation is further ahead than the limit allows"},
 	DuplicateExtension:       {"duplicate_extension", "§13.4", "a list of extensions has two of one type"},
 	MalformedExtension:       {"malformed_extension", "§13.4", "the data of a known extension does not parse"},
+	GREASEMisplaced:          {"grease_misplaced", "§13.5", "a value without a meaning stands where members cannot ignore it"},
 	PSKNonceLength:           {"psk_nonce_length", "§12.1.4", "the nonce of a pre-shared key id is not one hash long"},
 
 	// §7: leaves, trees and paths
@@ -228,6 +231,7 @@ var rules = [ruleCount]rule{
 	AddMember:                      {"add_member", "§12.2", "an Add is for a client who is a member already"},
 	MultipleGroupContextExtensions: {"multiple_group_context_extensions", "§12.2", "the list has two GroupContextExtensions"},
 	ReInitWithOthers:               {"reinit_with_others", "§12.2", "a ReInit is not alone in its list"},
+	ProposalUnsupported:            {"proposal_unsupported", "§12.2", "a proposal's type is not the RFC's and a member does not support it"},
 	ExternalInitByMember:           {"external_init_by_member", "§12.2", "a member's commit has an ExternalInit"},
 	ExternalInitCount:              {"external_init_count", "§12.2", "an external commit has no ExternalInit, or two"},
 	ExternalCommitRemoves:          {"external_commit_removes", "§12.2", "an external commit has two Removes"},

@@ -72,7 +72,8 @@ func (k messageKeys) wipe() {
 // generationMax cannot be used: no generation could follow it.
 const generationMax = Generation(1<<32 - 1)
 
-// ErrGenerationsExhausted is returned when a ratchet has no generation left.
+// ErrGenerationsExhausted is returned when a member has sent as many messages
+// in this epoch as SendMax allows: it has to commit first.
 var ErrGenerationsExhausted = errors.New("no generations are left in this epoch")
 
 // newSecretTree consumes the encryption secret (§9).
@@ -93,11 +94,12 @@ func (t *secretTree) consume(leaf LeafIndex, ct ContentType, g Generation, limit
 }
 
 // reserve moves a sender's own ratchet past n generations and hands them out.
+// A ratchet ends at SendMax, long before its counter does.
 func (t *secretTree) reserve(leaf LeafIndex, ct ContentType, n uint32) (Generation, *secretTree, *SendBlock, error) {
 	var block *SendBlock
 	next, err := t.changeRatchet(leaf, ct, func(r *ratchet) (*ratchet, error) {
-		if n > uint32(generationMax-r.next) {
-			return nil, ErrGenerationsExhausted
+		if err := checkSendMax(r.next, n); err != nil {
+			return nil, err
 		}
 		block = &SendBlock{suite: t.suite, contentType: ct, end: r.next + Generation(n)}
 		block.ratchet = ratchet{secret: ratchetSecret{secret.Clone(r.secret.Expose())}, next: r.next}

@@ -3,9 +3,12 @@ package mlsengine
 // checkAlone checks a proposal by the rules a commit would apply, as far as
 // they concern this proposal alone.
 func (g *PublicGroup) checkAlone(c committed, env Env) error {
-	list := &proposalList{group: g, hasPath: true, all: []committed{c}}
+	list := &proposalList{group: g, hasPath: true, all: []committed{c}, custom: env.CustomProposals}
 	list.committer = Sender{Type: SenderTypeExternal} // somebody else will commit it
 	if err := list.validate(); err != nil {
+		return err
+	}
+	if err := list.checkUnderstood(); err != nil {
 		return err
 	}
 	if add, isAdd := c.proposal.(*Add); isAdd {
@@ -21,6 +24,9 @@ func (g *PublicGroup) checkSent(c committed, env Env) error {
 	if err := g.checkAlone(c, env); err != nil {
 		return err
 	}
+	if err := proposalWithoutGREASE(c.proposal); err != nil {
+		return err
+	}
 	switch p := c.proposal.(type) {
 	case *Add:
 		return g.checkFits(&p.KeyPackage.LeafNode)
@@ -34,6 +40,16 @@ func (g *PublicGroup) checkSent(c committed, env Env) error {
 		return g.tree.checkSupport(asked)
 	}
 	return nil
+}
+
+// checkSent checks what only the committer asks of its proposals.
+func (l *proposalList) checkSent() error {
+	for _, c := range l.all {
+		if err := proposalWithoutGREASE(c.proposal); err != nil {
+			return err
+		}
+	}
+	return l.checkUnderstood()
 }
 
 // checkFits checks that a new leaf and the present members support what each

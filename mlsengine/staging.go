@@ -81,6 +81,7 @@ func (g *PublicGroup) stage(list *proposalList, env Env) (*staging, error) {
 	if g.context.Epoch == epochMax {
 		return nil, broken(GroupEnded, "epoch %d is the last one", g.context.Epoch)
 	}
+	list.custom = env.CustomProposals
 	if err := list.validate(); err != nil {
 		return nil, err
 	}

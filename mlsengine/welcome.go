@@ -122,7 +122,7 @@ func JoinFromWelcome(w *Welcome, in JoinInput) (*Group, error) {
 	if gi.GroupContext.CipherSuite != w.CipherSuite {
 		return nil, broken(WelcomeCipherSuite, "GroupInfo has cipher suite %d", gi.GroupContext.CipherSuite)
 	}
-	if t, found := lacking(gi.GroupContext.Extensions.types(), in.KeyPackage.LeafNode.Capabilities.Extensions); found {
+	if t, found := lacking(gi.GroupContext.Extensions.types(), in.KeyPackage.LeafNode.Capabilities.supported()); found {
 		return nil, broken(GroupInfoExtension, "extension type %d", t)
 	}
 	public, err := NewPublicGroup(gi, in.Tree)
