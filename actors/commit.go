@@ -56,7 +56,7 @@ func (g *aggregate[S]) commit(c actor.Context) {
 	}
 	now, r := g.now(), recording[S]{next: g.state}
 	for i, m := range batch {
-		if m.expired(g.node.clock.Now()) {
+		if m.expired() {
 			m.refuse(ErrDeadline)
 			continue
 		}

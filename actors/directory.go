@@ -31,7 +31,10 @@ const (
 type directory struct {
 	entries  sync.Map // Identity -> *entry
 	director *actor.PID
-	limit    int
+	spawned  atomic.Int64 // activations that there are, those of groups apart
+	serving  atomic.Int64 // activations of groups
+	limit    int          // activations, those of groups apart
+	groups   int          // activations of groups
 	produce  func(*entry) actor.Actor
 	runtime  *runtime
 	clock    Clock
@@ -136,12 +139,29 @@ func (w *director) activate(c actor.Context, m *ask[activation, *entry]) {
 		w.waiters[id] = append(w.waiters[id], m) // bounded: each waiter is an admitted request or a caller's goroutine
 		return
 	}
-	if len(w.byPID) >= w.d.limit {
-		w.relieve(c)
+	if w.full(id.Kind) {
+		w.relieve(c, id.Kind)
 		m.refuse(ErrBusy)
 		return
 	}
 	m.answer(w.spawn(c, id))
+}
+
+// full reports whether no more of a kind may be active. Groups count for themselves: a conversation that comes back needs its group, and
+// a node full of conversations must be able to give it.
+func (w *director) full(k Kind) bool {
+	if k == KindGroup {
+		return int(w.d.serving.Load()) >= w.d.groups
+	}
+	return int(w.d.spawned.Load()) >= w.d.limit
+}
+
+// counter is where an activation is counted.
+func (d *directory) counter(k Kind) *atomic.Int64 {
+	if k == KindGroup {
+		return &d.serving
+	}
+	return &d.spawned
 }
 
 func (w *director) spawn(c actor.Context, id Identity) (*entry, error) {
@@ -153,6 +173,7 @@ func (w *director) spawn(c actor.Context, id Identity) (*entry, error) {
 	}
 	e.pid = pid
 	w.byPID[pid.Id] = e
+	w.d.counter(id.Kind).Add(1)
 	w.d.entries.Store(id, e)
 	return e, nil
 }
@@ -163,6 +184,7 @@ func (w *director) terminated(c actor.Context, who *actor.PID) {
 		return
 	}
 	delete(w.byPID, who.Id)
+	w.d.counter(e.identity.Kind).Add(-1)
 	w.d.entries.Delete(e.identity)
 	waiting := w.waiters[e.identity]
 	delete(w.waiters, e.identity)
@@ -203,8 +225,8 @@ func (w *director) sweep(c actor.Context) {
 	}
 }
 
-// relieve passivates a few of the longest idle when the node is full.
-func (w *director) relieve(c actor.Context) {
+// relieve passivates a few of the idle when the node is full.
+func (w *director) relieve(c actor.Context, k Kind) {
 	const victims = 16
 	sent := 0
 	before := w.d.clock.Now().Add(-time.Second).UnixNano()
@@ -212,7 +234,7 @@ func (w *director) relieve(c actor.Context) {
 		if sent == victims {
 			return
 		}
-		if e.used.Load() < before && e.waiting.Load() == 0 {
+		if (e.identity.Kind == KindGroup) == (k == KindGroup) && e.used.Load() < before && e.waiting.Load() == 0 {
 			c.Send(e.pid, &passivate{})
 			sent++
 		}

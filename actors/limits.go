@@ -4,11 +4,14 @@ import "time"
 
 // Limits bound the node. A zero field takes its default.
 type Limits struct {
-	Actors           int           // active actors: 50,000
+	Actors           int           // active actors, groups apart: 50,000
+	Groups           int           // active sequencers: 16,384
 	WaitingPerActor  int           // requests admitted and not answered: 256
-	WaitingPerNode   int           // 65,536
+	WaitingPerGroup  int           // submissions' senders that wait for one sequencer: 8,192
+	WaitingPerNode   int           // of either kind: 65,536
 	Recoveries       int           // activations that replay at the same time: 32
 	CommandsPerBatch int           // commands in one record: 128
+	CommandsPerGroup int           // submissions that a sequencer judges at a time: 512
 	EntriesPerRecord int           // entries of a group's order in one record: 256
 	Store            time.Duration // patience with the store for one append: 10 s
 	Recover          time.Duration // for one activation: 30 s
@@ -25,10 +28,13 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	set(&l.Actors, 50_000)
+	set(&l.Groups, 16_384)
 	set(&l.WaitingPerActor, 256)
+	set(&l.WaitingPerGroup, 8_192)
 	set(&l.WaitingPerNode, 65_536)
 	set(&l.Recoveries, 32)
 	set(&l.CommandsPerBatch, 128)
+	set(&l.CommandsPerGroup, 512)
 	set(&l.EntriesPerRecord, 256)
 	set(&l.Store, 10*time.Second)
 	set(&l.Recover, 30*time.Second)

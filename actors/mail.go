@@ -46,8 +46,9 @@ func (a *ask[Q, R]) refuse(err error) {
 	a.answer(none, err)
 }
 
-// expired reports whether the caller has stopped waiting, so that the question need not be begun.
-func (a *ask[Q, R]) expired(now time.Time) bool { return !a.Deadline.IsZero() && now.After(a.Deadline) }
+// expired reports whether the caller has stopped waiting, so that the question need not be begun. Callers wait by the machine's clock,
+// whatever the node's says.
+func (a *ask[Q, R]) expired() bool { return !a.Deadline.IsZero() && time.Now().After(a.Deadline) }
 
 // wait blocks until the outcome or the end of ctx. The question may still be carried out after ctx ended.
 func (a *ask[Q, R]) wait(ctx context.Context) (R, error) {

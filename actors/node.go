@@ -45,6 +45,7 @@ type Node struct {
 	runtime    *runtime
 	directory  *directory
 	intake     intake
+	groups     intake // of the sequencers: a conversation that waits for one has been admitted already
 	stores     events.Stores
 	vault      events.KeyVault
 	delivery   *delivery.Service
@@ -62,13 +63,16 @@ type Node struct {
 	inboxes    inboxes
 	joinConfig conversation.Config // of conversations joined by a Welcome from the inbox
 
-	recovery chan struct{} // permits to replay
-	batches  chan struct{} // permits for atomic batches: a stream takes 50 at a time from all nodes together
-	work     sync.WaitGroup
-	stop     context.CancelFunc // ends what runs beside the actors
-	ended    <-chan struct{}    // closed by stop
-	unwatch  func()
-	counters struct{ fenced, unknown, corrupt atomic.Uint64 }
+	recovery      chan struct{} // permits to replay
+	groupRecovery chan struct{} // and to open an order
+	batches       chan struct{} // permits for atomic batches: a stream takes 50 at a time from all nodes together
+	work          sync.WaitGroup
+	stop          context.CancelFunc // ends what runs beside the actors
+	ended         <-chan struct{}    // closed by stop
+	unwatch       func()
+	closing       sync.Once
+	closed        error // what Close came to
+	counters      struct{ fenced, unknown, corrupt atomic.Uint64 }
 }
 
 // New starts a node. Close it.
@@ -90,7 +94,9 @@ func New(c Config) (*Node, error) {
 		n.logger = slog.New(slog.DiscardHandler)
 	}
 	n.intake = intake{perActor: int64(n.limits.WaitingPerActor), perNode: int64(n.limits.WaitingPerNode)}
+	n.groups = intake{perActor: int64(n.limits.WaitingPerGroup), perNode: int64(n.limits.WaitingPerNode)}
 	n.recovery = make(chan struct{}, n.limits.Recoveries)
+	n.groupRecovery = make(chan struct{}, n.limits.Recoveries)
 	n.batches = make(chan struct{}, batchesAtOnce)
 	n.hub, n.members, n.alarms = newHub(), newMembers(), newAlarms()
 	n.inboxes.running = map[ids.ClientID]bool{}
@@ -100,7 +106,7 @@ func New(c Config) (*Node, error) {
 	}
 	n.runtime = newRuntime(n.logger)
 	n.directory = &directory{
-		limit: n.limits.Actors, runtime: n.runtime, clock: n.clock, idle: n.limits.Idle, owns: n.owns, produce: n.produce,
+		limit: n.limits.Actors, groups: n.limits.Groups, runtime: n.runtime, clock: n.clock, idle: n.limits.Idle, owns: n.owns, produce: n.produce,
 	}
 	if err := n.directory.startDirector(); err != nil {
 		return nil, fmt.Errorf("start the director: %w", err)
@@ -126,6 +132,8 @@ func (n *Node) produce(e *entry) actor.Actor {
 		return newClientActor(n, e)
 	case KindTransaction:
 		return newTransactionActor(n, e)
+	case KindGroup:
+		return newGroupActor(n, e)
 	default:
 		return newConversationActor(n, e)
 	}
@@ -149,7 +157,7 @@ func (n *Node) holdShares(ctx context.Context) {
 	for share := range Share(n.placement.Count()) {
 		var err error
 		if n.placement.Owns(share) {
-			err = n.delivery.Hold(ctx, uint32(share))
+			err = n.delivery.Hold(ctx, uint32(share), sequencers{n})
 		} else {
 			err = n.delivery.Release(ctx, uint32(share))
 		}
@@ -184,7 +192,7 @@ func request[Q, R any](ctx context.Context, n *Node, id Identity, q Q) (R, error
 		}
 		deadline, _ := ctx.Deadline()
 		m := newAsk[Q, R](q, deadline)
-		if m.release, err = n.intake.admit(e); err != nil {
+		if m.release, err = n.intakeOf(id).admit(e); err != nil {
 			return none, err
 		}
 		e.used.Store(n.clock.Now().UnixNano())
@@ -195,6 +203,14 @@ func request[Q, R any](ctx context.Context, n *Node, id Identity, q Q) (R, error
 		}
 	}
 	return none, fmt.Errorf("%w: %s keeps losing its log to another writer", ErrNotHere, id)
+}
+
+// intakeOf is the bound that a request to an identity counts against.
+func (n *Node) intakeOf(id Identity) *intake {
+	if id.Kind == KindGroup {
+		return &n.groups
+	}
+	return &n.intake
 }
 
 // recoveryPermit bounds how many logs are replayed at the same time.
@@ -223,8 +239,13 @@ func (n *Node) Drain(ctx context.Context) error {
 	return err
 }
 
-// Close drains the node and ends everything it runs.
+// Close drains the node and ends everything it runs. Another call waits for the first and gives its outcome.
 func (n *Node) Close(ctx context.Context) error {
+	n.closing.Do(func() { n.closed = n.close(ctx) })
+	return n.closed
+}
+
+func (n *Node) close(ctx context.Context) error {
 	n.unwatch()
 	err := n.Drain(ctx)
 	n.stop()
@@ -235,16 +256,18 @@ func (n *Node) Close(ctx context.Context) error {
 	return err
 }
 
-// Stats are counters since the start.
+// Stats are counters since the start, and what there is at the moment.
 type Stats struct {
 	Panics, Fenced, Unknown, Corrupt, Refused uint64
 	Waiting                                   int64
+	Actors, Groups                            int64 // active: clients, conversations and transactions; sequencers of groups
 }
 
 // Stats returns the node's counters.
 func (n *Node) Stats() Stats {
 	return Stats{
 		Panics: n.runtime.panics.Load(), Fenced: n.counters.fenced.Load(), Unknown: n.counters.unknown.Load(),
-		Corrupt: n.counters.corrupt.Load(), Refused: n.intake.refused.Load(), Waiting: n.intake.waiting.Load(),
+		Corrupt: n.counters.corrupt.Load(), Refused: n.intake.refused.Load() + n.groups.refused.Load(),
+		Waiting: n.intake.waiting.Load() + n.groups.waiting.Load(), Actors: n.directory.spawned.Load(), Groups: n.directory.serving.Load(),
 	}
 }

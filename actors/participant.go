@@ -54,7 +54,7 @@ func (g *aggregate[S]) txWork(c actor.Context, m *ask[txWork, txWorked]) {
 		g.contend(c, m)
 		return
 	}
-	if m.expired(g.node.clock.Now()) {
+	if m.expired() {
 		m.refuse(ErrDeadline)
 		return
 	}

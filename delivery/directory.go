@@ -70,6 +70,9 @@ func (ds *directories) grown(d *directory) {
 	}
 }
 
+// restAfter is how soon after it has grown a directory is anchored.
+const restAfter = 800 * time.Millisecond
+
 // run anchors directories soon after they have grown, until ctx ends, and then what is left.
 func (ds *directories) run(ctx context.Context) {
 	for ctx.Err() == nil {

@@ -34,6 +34,7 @@ type world struct {
 	conn  *nats.Conn
 	vault events.KeyVault
 	clock *testClock
+	hosts map[*Service]*testHost
 }
 
 // testClock runs with the real one and can be moved.
@@ -64,7 +65,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Shutdown)
-	w := &world{t: t, clock: &testClock{}}
+	w := &world{t: t, clock: &testClock{}, hosts: map[*Service]*testHost{}}
 	w.conn = w.connect(server)
 	if w.store, err = jetlog.Open(context.Background(), w.conn, jetlog.Config{Namespace: "test"}); err != nil {
 		t.Fatal(err)
@@ -105,12 +106,18 @@ func (w *world) node(name string, change func(*Config)) *Service {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
-		if err := s.Close(context.Background()); err != nil {
-			w.t.Error(err)
-		}
-	})
+	w.hosts[s] = &testHost{service: s, owners: map[GroupID]*testOwner{}}
+	w.t.Cleanup(func() { w.close(s) })
 	return s
+}
+
+// close ends a node as a clean stop does: its orders are anchored.
+func (w *world) close(s *Service) {
+	w.t.Helper()
+	w.hosts[s].close(w.t)
+	if err := s.Close(context.Background()); err != nil {
+		w.t.Error(err)
+	}
 }
 
 // serving is a node that holds every share.
@@ -118,7 +125,7 @@ func (w *world) serving(name string, change func(*Config)) *Service {
 	w.t.Helper()
 	s := w.node(name, change)
 	for share := range uint32(testShares) {
-		if err := s.Hold(context.Background(), share); err != nil {
+		if err := s.Hold(context.Background(), share, w.hosts[s]); err != nil {
 			w.t.Fatal(err)
 		}
 	}

@@ -8,8 +8,6 @@ type Limits struct {
 	MessageBytes      int           // one proposal or application message
 	BatchMessages     int           // submissions that become one record
 	BatchBytes        int           // and their size together
-	Waiting           int           // submissions waiting for one sequencer
-	Sequencers        int           // sequencers active on this node
 	Readers           int           // groups whose orders this node keeps open for following
 	CachedEntries     int           // recent entries kept per open order
 	CachedBytes       int           // and their size together
@@ -28,7 +26,6 @@ type Limits struct {
 	RateMessages      int           // messages and proposals per member and second, sustained
 	RateBurst         int           // and at once
 	RateCommits       int           // commits per member and minute
-	IdleSequencer     time.Duration // a sequencer without work is closed after this
 	RemoteTimeout     time.Duration // one attempt at another node
 	CheckpointBytes   int           // an OrderCheckpoint is due after so many bytes of entries
 	CheckpointEntries int           // or so many entries
@@ -44,7 +41,7 @@ func (l Limits) withDefaults() Limits {
 		value int
 	}{
 		{&l.BundleBytes, 24 << 20}, {&l.MessageBytes, 320 << 10}, {&l.BatchMessages, 512}, {&l.BatchBytes, 384 << 10},
-		{&l.Waiting, 8192}, {&l.Sequencers, 16384}, {&l.Readers, 16384}, {&l.CachedEntries, 1024}, {&l.CachedBytes, 2 << 20},
+		{&l.Readers, 16384}, {&l.CachedEntries, 1024}, {&l.CachedBytes, 2 << 20},
 		{&l.FollowEntries, 1024}, {&l.Pending, 1024}, {&l.Remembered, 1 << 17}, {&l.Senders, 1 << 16}, {&l.Winners, 64},
 		{&l.KeyPackages, 1024}, {&l.Claims, 1024}, {&l.SignatureKeys, 64}, {&l.RemoteParts, 64},
 		{&l.RateMessages, 2000}, {&l.RateBurst, 8000}, {&l.RateCommits, 600},
@@ -59,7 +56,7 @@ func (l Limits) withDefaults() Limits {
 		field *time.Duration
 		value time.Duration
 	}{
-		{&l.CommandWindow, 10 * time.Minute}, {&l.ClockSkew, time.Minute}, {&l.IdleSequencer, 5 * time.Minute},
+		{&l.CommandWindow, 10 * time.Minute}, {&l.ClockSkew, time.Minute},
 		{&l.RemoteTimeout, 5 * time.Second}, {&l.RetainEntries, 30 * 24 * time.Hour},
 	}
 	for _, f := range spans {

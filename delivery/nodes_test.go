@@ -78,12 +78,13 @@ func TestShareMovesBetweenNodes(t *testing.T) {
 	}()
 	from, to := a, b
 	for range 6 {
-		if err := to.Hold(ctx, share); err != nil { // for a moment both believe to hold it
+		if err := to.Hold(ctx, share, w.hosts[to]); err != nil { // for a moment both believe to hold it
 			t.Fatal(err)
 		}
 		if err := from.Release(ctx, share); err != nil {
 			t.Fatal(err)
 		}
+		w.hosts[from].close(t)
 		from, to = to, from
 	}
 	close(stop)

@@ -87,14 +87,9 @@ func (r *remote) send(ctx context.Context, subject string, encoded []byte) (*nat
 	}
 }
 
-// submitter does the work of a share's server.
-type submitter interface {
-	submit(ctx context.Context, g GroupID, subs []Submission) ([]Outcome, error)
-}
-
 // shareServer answers the requests of one share. It belongs to the service; close ends every request it works on.
 type shareServer struct {
-	host  submitter
+	host  Host
 	clock func() time.Time
 	limit int // of unfinished multi-part requests
 
@@ -114,7 +109,7 @@ type partial struct {
 	since time.Time
 }
 
-func serveShare(nc *nats.Conn, subject string, host submitter, c *Config) (*shareServer, error) {
+func serveShare(nc *nats.Conn, subject string, host Host, c *Config) (*shareServer, error) {
 	s := &shareServer{
 		host: host, clock: c.Clock, limit: c.Limits.RemoteParts, slots: make(chan struct{}, requestsAtOne), parts: map[string]*partial{},
 	}
@@ -211,7 +206,7 @@ func (s *shareServer) answer(encoded []byte) *deliveryv1.Response {
 	const waitMsMax = 60_000
 	ctx, cancel := context.WithTimeout(s.ctx, time.Duration(min(request.TimeoutMs, waitMsMax))*time.Millisecond)
 	defer cancel()
-	outcomes, err := s.host.submit(ctx, GroupID(request.Group), subs)
+	outcomes, err := s.host.Submit(ctx, GroupID(request.Group), subs)
 	if err != nil {
 		return &deliveryv1.Response{Failure: failureTo(err)}
 	}

@@ -11,7 +11,7 @@ import (
 	"parley/internal/ids"
 )
 
-// Sequencer is the only writer of one group's order. It belongs to one goroutine; two of them for one group, on two nodes that both
+// Sequencer is the only writer of one group's order. It belongs to one owner, the group's actor; two of them for one group, on two nodes that both
 // believe to hold its share, are told apart by the fence of the log: the loser of an append closes and reads the log again.
 type Sequencer struct {
 	service *Service

@@ -59,9 +59,16 @@ type Service struct {
 	work   sync.WaitGroup
 }
 
+// Host runs the sequencers of the groups this node serves, one owner for each.
+type Host interface {
+	// Submit lets the group's sequencer judge submissions and returns what became of each, in their order. An error matching Unavailable,
+	// NotHere or Busy says that nothing was done; Unknown that nobody can say.
+	Submit(ctx context.Context, g GroupID, subs []Submission) ([]Outcome, error)
+}
+
 // heldShare is a share this node serves.
 type heldShare struct {
-	host   *host
+	host   Host
 	server *shareServer
 }
 
@@ -127,9 +134,9 @@ func (s *Service) Close(ctx context.Context) error {
 	return first
 }
 
-// Hold begins to serve a share: submissions for its groups are answered here from now on. Release ends it. Both are placement's calls;
+// Hold begins to serve a share: submissions for its groups are answered by the host from now on. Release ends it. Both are placement's calls;
 // two nodes that believe to hold one share are told apart by the fence of each order.
-func (s *Service) Hold(_ context.Context, share uint32) error {
+func (s *Service) Hold(_ context.Context, share uint32, host Host) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -138,20 +145,16 @@ func (s *Service) Hold(_ context.Context, share uint32) error {
 	if s.held[share] != nil {
 		return nil
 	}
-	h := newHost(&s.config.Limits, func(ctx context.Context, g GroupID, create Creation) (handler, error) {
-		return s.OpenSequencer(ctx, g, create)
-	})
-	server, err := serveShare(s.config.Conn, rpcSubject(s.config.Namespace, share), h, &s.config)
+	server, err := serveShare(s.config.Conn, rpcSubject(s.config.Namespace, share), host, &s.config)
 	if err != nil {
-		h.cancel()
 		return err
 	}
-	s.held[share] = &heldShare{host: h, server: server}
+	s.held[share] = &heldShare{host: host, server: server}
 	return nil
 }
 
-// Release stops serving a share: running batches finish, sequencers close cleanly.
-func (s *Service) Release(ctx context.Context, share uint32) error {
+// Release stops serving a share. Its host ends the sequencers.
+func (s *Service) Release(_ context.Context, share uint32) error {
 	s.mu.Lock()
 	held := s.held[share]
 	delete(s.held, share)
@@ -160,7 +163,7 @@ func (s *Service) Release(ctx context.Context, share uint32) error {
 		return nil
 	}
 	held.server.close()
-	return held.host.close(ctx)
+	return nil
 }
 
 // Holds tells whether this node serves a share.
@@ -185,7 +188,7 @@ func (s *Service) submit(ctx context.Context, g GroupID, subs []Submission) ([]O
 		return nil, refuse(Unavailable, "the service is closed")
 	}
 	if held != nil {
-		return held.host.submit(ctx, g, subs)
+		return held.host.Submit(ctx, g, subs)
 	}
 	return s.remote.submit(ctx, share, g, subs)
 }

@@ -47,6 +47,9 @@ func submissionTo(s Submission) *deliveryv1.Submission {
 // submissionsFrom reads a request. What is not a submission of this build is refused as a whole: its sender would misread the outcomes.
 func submissionsFrom(r *deliveryv1.Request) ([]Submission, *Error) {
 	g := GroupID(r.Group)
+	if len(r.Submissions) == 0 {
+		return nil, refuse(Malformed, "a request without a submission")
+	}
 	subs := make([]Submission, 0, len(r.Submissions))
 	for _, in := range r.Submissions {
 		o := Origin{
