@@ -31,12 +31,12 @@ internal/natsd/cmd      : internal/natsd
 internal/scripttest     : internal/natsd
 conversation            : events events/v1 internal/ids internal/secret internal/syntax mlsengine mlsengine/suite
 delivery/v1             :
-delivery                : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret mlsengine
+delivery                : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret mlsengine mlsengine/pki
 delivery/httptransport  : delivery mlsengine
 actors                  : conversation delivery events events/jetlog events/v1 internal/ids internal/secret mlsengine
 projections             : events events/v1 internal/ids
 internal/audit          : delivery/v1 conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret internal/natsd mlsengine mlsengine/suite projections
-                        : actors conversation delivery events events/gather events/jetlog internal/ids internal/natsd internal/secret mlsengine
+                        : actors conversation delivery events events/gather events/jetlog internal/ids internal/natsd internal/secret mlsengine mlsengine/pki
 internal/audit/audittest : conversation events events/jetlog events/v1 internal/ids internal/natsd mlsengine mlsengine/suite
 internal/sim            :
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections

@@ -36,6 +36,7 @@ import (
 	"parley/events/jetlog"
 	"parley/internal/ids"
 	"parley/internal/natsd"
+	"parley/mlsengine/pki"
 )
 
 // Names of things, shared by every package.
@@ -56,6 +57,8 @@ type (
 	Identity = delivery.Identity
 	// Registry is the built-in AuthenticationService: the signature keys that were registered for each client.
 	Registry = delivery.Registry
+	// TrustStore says which authorities may vouch for the certificates of X.509 credentials, and what they have revoked.
+	TrustStore = pki.TrustStore
 	// Hooks run before and after every durable step.
 	Hooks = events.Hooks
 	// Step names a durable step; Steps lists them.
@@ -114,6 +117,8 @@ type Options struct {
 	// Auth says whose credentials are accepted; nil: the built-in registry, which knows the clients that were taken at nodes of this
 	// deployment and whoever was registered (see Node.Registry). An isolated node without Auth believes every credential.
 	Auth AuthenticationService
+	// Certificates judges X.509 credentials in place of Auth, by the trust store it gives; nil: Auth judges them like all others.
+	Certificates func() *TrustStore
 
 	Foreign           Transport // for conversations of a foreign delivery service
 	Isolated          bool      // no delivery service: the owner hands every message on himself
@@ -261,7 +266,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	if !n.options.Isolated {
 		n.delivery, err = delivery.Open(ctx, delivery.Config{
-			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks, Auth: n.options.Auth,
+			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks,
+			Auth: n.options.Auth, Certified: n.options.Certificates,
 			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },
 		})
 		if err != nil {
@@ -269,11 +275,19 @@ func (n *Node) start(ctx context.Context) (err error) {
 		}
 		config.Delivery = n.delivery
 		config.Auth = func() actors.Verdicts { return n.delivery.Verdicts() }
-	} else if n.options.Auth != nil {
-		config.Auth = func() actors.Verdicts { return delivery.NewVerdicts(n.options.Auth, n.options.Clock.Now) }
+	} else if auth := n.isolatedAuth(); auth != nil {
+		config.Auth = func() actors.Verdicts { return delivery.NewVerdicts(auth, n.options.Clock.Now) }
 	}
 	n.actors, err = actors.New(config)
 	return err
+}
+
+// isolatedAuth is whom a node without a delivery service asks; nil: nobody.
+func (n *Node) isolatedAuth() AuthenticationService {
+	if n.options.Certificates == nil {
+		return n.options.Auth
+	}
+	return delivery.WithCertificates(n.options.Auth, n.options.Certificates, n.options.Clock.Now)
 }
 
 // Registry is the built-in authentication service; nil where Options.Auth names another one, or the node is isolated.

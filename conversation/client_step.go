@@ -7,7 +7,6 @@ import (
 
 	"parley/events"
 	v1 "parley/events/v1"
-	"parley/internal/ids"
 	"parley/internal/secret"
 	"parley/internal/syntax"
 	"parley/mlsengine"
@@ -157,8 +156,8 @@ func (w *clientWork) addCredential(in AddCredential) error {
 	if !presentable(credential) {
 		return refuse(CredentialRefused, GiveUp, "it is neither a basic nor an X.509 credential")
 	}
-	if credential.Type() == mlsengine.CredentialTypeBasic && ids.ClientID(credential.Identity()) != w.s.Client {
-		return refuse(CredentialRefused, GiveUp, "it names %s, the client is %s", ids.ClientID(credential.Identity()), w.s.Client)
+	if named := ClientOf(credential); named != w.s.Client {
+		return refuse(CredentialRefused, GiveUp, "it names %s, the client is %s", named, w.s.Client)
 	}
 	key := in.Key
 	if key.IsZero() {

@@ -1,8 +1,6 @@
 package conversation
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -39,17 +37,6 @@ func later(t, age uint64) uint64 {
 // groups may mix them.
 func capabilities() mlsengine.Capabilities {
 	return mlsengine.Capabilities{Credentials: []mlsengine.CredentialType{mlsengine.CredentialTypeBasic, mlsengine.CredentialTypeX509}}
-}
-
-// ClientOf is the client that a credential names: the identity of a basic one;
-// for an X.509 one a name made of its certificate, which an authentication
-// service can map.
-func ClientOf(c mlsengine.Credential) ids.ClientID {
-	if chain := c.Certificates(); len(chain) > 0 {
-		sum := sha256.Sum256(chain[0])
-		return ids.ClientID("x509:" + hex.EncodeToString(sum[:]))
-	}
-	return ids.ClientID(c.Identity())
 }
 
 // create makes a group of one (§11).

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"slices"
 
+	"parley/conversation"
 	eventsv1 "parley/events/v1"
-	"parley/internal/ids"
 	"parley/mlsengine"
 )
 
@@ -132,7 +132,7 @@ func joinerOf(content *mlsengine.Content) (Identity, bool) {
 
 func identityOf(leaf *mlsengine.LeafNode) Identity {
 	return Identity{
-		Client: ids.ClientID(leaf.Credential.Identity()), CredentialType: uint16(leaf.Credential.Type()), Credential: leaf.Credential, SignatureKey: leaf.SignatureKey,
+		Client: conversation.ClientOf(leaf.Credential), CredentialType: uint16(leaf.Credential.Type()), Credential: leaf.Credential, SignatureKey: leaf.SignatureKey,
 	}
 }
 
@@ -296,7 +296,7 @@ func changesOf(ms []mlsengine.MemberChange) []*eventsv1.MemberChange {
 	var out []*eventsv1.MemberChange
 	for _, m := range ms {
 		out = append(out, &eventsv1.MemberChange{
-			Leaf: uint32(m.Index), Client: m.Credential.Identity(), SignatureKey: m.SignatureKey, CredentialType: uint32(m.Credential.Type()),
+			Leaf: uint32(m.Index), Client: []byte(conversation.ClientOf(m.Credential)), SignatureKey: m.SignatureKey, CredentialType: uint32(m.Credential.Type()),
 		})
 	}
 	return out

@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 
+	"parley/conversation"
 	"parley/events"
 	eventsv1 "parley/events/v1"
 	"parley/internal/ids"
@@ -105,7 +106,7 @@ func (s *SequencerState) decideRegistration(r *Registration, env Env) Decision {
 		return answered(r, ruleBroken(err))
 	}
 	signer, ok := public.Member(gi.Signer)
-	if !ok || ids.ClientID(signer.Credential.Identity()) != r.Origin.Client {
+	if !ok || conversation.ClientOf(signer.Credential) != r.Origin.Client {
 		return answered(r, refuse(NotMember, "the group info is signed by somebody else"))
 	}
 	entry := s.entry(eventsv1.EntryKind_ENTRY_KIND_GROUP, &r.Origin, env)
@@ -253,11 +254,11 @@ func (s *SequencerState) outsider(c *mlsengine.Content) ids.ClientID {
 	switch c.Sender().Type {
 	case mlsengine.SenderTypeExternal:
 		if senders := s.public.ExternalSenders(); int(c.Sender().Index) < len(senders) {
-			return ids.ClientID(senders[c.Sender().Index].Credential.Identity())
+			return conversation.ClientOf(senders[c.Sender().Index].Credential)
 		}
 	case mlsengine.SenderTypeNewMemberProposal:
 		if add, ok := c.Proposal().(*mlsengine.Add); ok {
-			return ids.ClientID(add.KeyPackage.LeafNode.Credential.Identity())
+			return conversation.ClientOf(add.KeyPackage.LeafNode.Credential)
 		}
 	}
 	return ""
@@ -266,7 +267,7 @@ func (s *SequencerState) outsider(c *mlsengine.Content) ids.ClientID {
 // speaksFor checks that a leaf belongs to the client that submitted.
 func (s *SequencerState) speaksFor(leaf mlsengine.LeafIndex, c ids.ClientID) *Error {
 	m, ok := s.public.Member(leaf)
-	if !ok || ids.ClientID(m.Credential.Identity()) != c {
+	if !ok || conversation.ClientOf(m.Credential) != c {
 		return refuse(NotMember, "leaf %d is not %s", leaf, c)
 	}
 	return nil

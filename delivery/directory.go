@@ -278,7 +278,7 @@ func (s *Service) PublishKeyPackages(ctx context.Context, c ids.ClientID, ps []P
 	var first []Identity
 	for _, id := range identities {
 		err := s.auth.Authenticate(ctx, id)
-		if err != nil && s.trustsFirst() && errors.Is(err, UnknownIdentity) {
+		if err != nil && s.trustsFirst(id) && errors.Is(err, UnknownIdentity) {
 			first = append(first, id)
 			continue
 		}
@@ -292,8 +292,9 @@ func (s *Service) PublishKeyPackages(ctx context.Context, c ids.ClientID, ps []P
 	})
 }
 
-func (s *Service) trustsFirst() bool {
-	return s.registry != nil && s.config.Trust == TrustOnFirstRegistration
+// trustsFirst tells whether the registry may take an identity at its word. It has no say where certificates are judged by their chains.
+func (s *Service) trustsFirst(id Identity) bool {
+	return s.registry != nil && s.config.Trust == TrustOnFirstRegistration && (s.config.Certified == nil || !isCertificate(id))
 }
 
 // checkPublications parses and validates key packages, and collects the distinct identities that signed them.

@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 
+	"parley/conversation"
 	"parley/internal/ids"
 	"parley/mlsengine"
 )
@@ -61,7 +62,7 @@ func (c *candidate) judgeLeaves(next *mlsengine.PublicGroup, committer mlsengine
 			continue
 		}
 		if i == committer {
-			if after == nil || !bytes.Equal(after.Credential.Identity(), before.Credential.Identity()) {
+			if after == nil || conversation.ClientOf(after.Credential) != conversation.ClientOf(before.Credential) {
 				return refuse(TreeWrong, "the committer's leaf changed hands")
 			}
 			continue
@@ -100,7 +101,7 @@ func sameLeaf(a, b *mlsengine.LeafNode) bool {
 // changesAt tells what happened at a leaf. A leaf that went from one client to another was removed and filled again.
 func changesAt(i mlsengine.LeafIndex, before, after *mlsengine.LeafNode) []Change {
 	at := func(kind ChangeKind, leaf *mlsengine.LeafNode) Change {
-		return Change{Kind: kind, Leaf: uint32(i), Client: ids.ClientID(leaf.Credential.Identity())}
+		return Change{Kind: kind, Leaf: uint32(i), Client: conversation.ClientOf(leaf.Credential)}
 	}
 	switch {
 	case before == nil:

@@ -24,6 +24,7 @@ type Config struct {
 	ShareOf   func(g GroupID) uint32                 // placement's hash of "group/<id>"
 	Auth      AuthenticationService                  // nil: the built-in registry under Trust
 	Trust     TrustPolicy                            // zero: TrustRegistered
+	Certified Trust                                  // judges X.509 credentials in place of Auth; nil: Auth judges them too
 	Policy    func(g GroupID, c ids.ClientID) Access // who may read a GroupInfo and join externally beyond the members; nil: nobody
 	Clock     func() time.Time                       // nil: time.Now
 	Limits    Limits                                 // zero fields take their defaults
@@ -100,6 +101,9 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	if s.auth = c.Auth; s.auth == nil {
 		s.registry = &Registry{service: s}
 		s.auth = s.registry
+	}
+	if c.Certified != nil {
+		s.auth = WithCertificates(s.auth, c.Certified, c.Clock)
 	}
 	s.noticer = newNoticer(s)
 	background, cancel := context.WithCancel(context.Background())

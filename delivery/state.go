@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"parley/conversation"
 	deliveryv1 "parley/delivery/v1"
 	"parley/events"
 	eventsv1 "parley/events/v1"
@@ -274,7 +275,7 @@ func (s *SequencerState) isMember(c ids.ClientID) bool {
 	if s.roster == nil {
 		s.roster = map[ids.ClientID]bool{}
 		for _, m := range s.public.Members() {
-			s.roster[ids.ClientID(m.Credential.Identity())] = true
+			s.roster[conversation.ClientOf(m.Credential)] = true
 		}
 	}
 	return s.roster[c]

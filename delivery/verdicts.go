@@ -24,6 +24,16 @@ type Verdicts struct {
 type verdictKey struct {
 	client ids.ClientID
 	key    string
+	chain  ids.Digest // of an X.509 credential
+}
+
+func keyOf(c ids.ClientID, credential mlsengine.Credential, signatureKey []byte) verdictKey {
+	key := verdictKey{client: c, key: string(signatureKey)}
+	for _, certificate := range credential.Certificates() {
+		link := ids.DigestOf(certificate)
+		key.chain = ids.DigestOf(append(key.chain[:], link[:]...))
+	}
+	return key
 }
 
 type verdict struct {
@@ -48,7 +58,7 @@ func (s *Service) Verdicts() *Verdicts { return NewVerdicts(s.auth, s.config.Clo
 
 // Authenticate implements conversation.Authenticator.
 func (v *Verdicts) Authenticate(c ids.ClientID, credential mlsengine.Credential, signatureKey []byte) bool {
-	found, ok := v.known[verdictKey{c, string(signatureKey)}]
+	found, ok := v.known[keyOf(c, credential, signatureKey)]
 	if !ok || v.stale(found) {
 		v.missing = append(v.missing, Identity{
 			Client: c, CredentialType: uint16(credential.Type()), Credential: credential, SignatureKey: signatureKey,
@@ -86,7 +96,7 @@ func (v *Verdicts) Load(ctx context.Context) (again bool, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(verdictsAtATime)
 	for _, id := range missing {
-		key := verdictKey{id.Client, string(id.SignatureKey)}
+		key := keyOf(id.Client, id.Credential, id.SignatureKey)
 		if asked[key] {
 			continue
 		}

@@ -159,7 +159,9 @@ func TestChainsAreJudged(t *testing.T) {
 	wrongSuite := claim(leaf, middle)
 	wrongSuite.Suite = suite.P256_AES128GCM_SHA256_P256
 	unknownSuite := claim(leaf, middle)
-	unknownSuite.Suite = 0
+	unknownSuite.Suite = 99
+	anySuite := claim(leaf, middle)
+	anySuite.Suite = 0
 	wrongKey := claim(leaf, middle)
 	wrongKey.Key = bytes.Repeat([]byte{1}, 32)
 	garbage := claim(leaf)
@@ -170,6 +172,7 @@ func TestChainsAreJudged(t *testing.T) {
 		want  Status
 	}{
 		"valid":                     {store, claim(leaf, middle), Valid},
+		"under any suite":           {store, anySuite, Valid},
 		"with its anchor":           {store, claim(leaf, middle, root), Valid},
 		"under a middle anchor":     {trusting(t, middle), claim(leaf), Valid},
 		"under a known middle":      {must(store.WithIntermediate(middle.certificate.Raw, now))(t), claim(leaf), Valid},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"errors"
+	"slices"
 
 	"parley/mlsengine/suite"
 )
@@ -65,7 +66,7 @@ func (e *Error) Is(target error) bool {
 type Claim struct {
 	Chain [][]byte // of the credential, the end entity's certificate first
 	Key   suite.SignaturePublicKey
-	Suite suite.ID
+	Suite suite.ID // zero: any whose signature scheme the certificate's key is of
 }
 
 // Verdict is what a TrustStore thinks of a claim.
@@ -97,12 +98,7 @@ func (t *TrustStore) Verify(claim Claim, now uint64) Verdict {
 }
 
 func (t *TrustStore) judge(chain []*x509.Certificate, claim Claim, now uint64) (Status, string) {
-	s, err := suite.Get(claim.Suite)
-	if err != nil {
-		return KeyMismatch, err.Error()
-	}
-	key, err := s.CertifiedKey(chain[0].RawSubjectPublicKeyInfo)
-	if err != nil || !bytes.Equal(key, claim.Key) {
+	if !claim.fits(chain[0]) {
 		return KeyMismatch, ""
 	}
 	paths, status, detail := t.paths(chain, now)
@@ -121,6 +117,26 @@ func (t *TrustStore) judge(chain []*x509.Certificate, claim Claim, now uint64) (
 		return worst, why
 	}
 	return status, detail
+}
+
+// fits reports whether the certificate holds the key that is claimed, as one of
+// the suite.
+func (claim *Claim) fits(c *x509.Certificate) bool {
+	suites := []suite.ID{claim.Suite}
+	if claim.Suite == 0 {
+		suites = []suite.ID{
+			suite.X25519_AES128GCM_SHA256_Ed25519, suite.X448_AES256GCM_SHA512_Ed448,
+			suite.P256_AES128GCM_SHA256_P256, suite.P384_AES256GCM_SHA384_P384, suite.P521_AES256GCM_SHA512_P521,
+		}
+	}
+	return slices.ContainsFunc(suites, func(id suite.ID) bool {
+		s, err := suite.Get(id)
+		if err != nil {
+			return false
+		}
+		key, err := s.CertifiedKey(c.RawSubjectPublicKeyInfo)
+		return err == nil && bytes.Equal(key, claim.Key)
+	})
 }
 
 // paths finds the ways from the end entity to an anchor, at the given time or,
