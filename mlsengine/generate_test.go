@@ -98,9 +98,9 @@ func generateTreeValidation(t *testing.T) []treeValidationVector {
 		}
 		tree := sim.outside.tree
 		v := treeValidationVector{CipherSuite: id, Tree: tree.Marshal(), GroupID: hexBytes("tree")}
-		for x, n := range tree.nodes {
-			v.TreeHashes = append(v.TreeHashes, n.hash)
-			v.Resolutions = append(v.Resolutions, append([]treemath.NodeIndex{}, tree.resolution(nil, treemath.NodeIndex(x), nil)...))
+		for x := range treemath.NodeIndex(tree.size.Width()) {
+			v.TreeHashes = append(v.TreeHashes, tree.subtreeHash(x))
+			v.Resolutions = append(v.Resolutions, append([]treemath.NodeIndex{}, tree.resolution(nil, x, nil)...))
 		}
 		return v
 	})

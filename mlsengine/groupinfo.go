@@ -140,6 +140,7 @@ func newPublicGroup(s *suite.Suite, context GroupContext, tree *RatchetTree, tag
 		tree:            tree,
 		confirmationTag: tag,
 		interim:         interimTranscriptHash(s, context.ConfirmedTranscriptHash, tag),
+		senders:         &senderKeys{suite: s},
 	}
 }
 

@@ -198,9 +198,13 @@ func (g *PublicGroup) mayPropose(sender Sender, kind ProposalType) error {
 }
 
 func (l *proposalList) addsValid() error {
-	return eachProposal(l, func(p *Add, _ committed) error {
-		return p.KeyPackage.validate(l.group.suite)
-	})
+	var adds []*Add
+	for _, c := range l.all {
+		if p, ok := c.proposal.(*Add); ok {
+			adds = append(adds, p)
+		}
+	}
+	return eachInParallel(len(adds), func(i int) error { return adds[i].KeyPackage.validate(l.group.suite) })
 }
 
 func (l *proposalList) updatesValid() error {
@@ -221,7 +225,7 @@ func (l *proposalList) updatesValid() error {
 		if err := p.LeafNode.validateAlone(l.group.suite); err != nil {
 			return err
 		}
-		return p.LeafNode.verifySignature(l.group.suite, l.group.context.GroupID, c.sender.Leaf)
+		return p.LeafNode.verifySignature(l.group.senders, l.group.context.GroupID, c.sender.Leaf)
 	})
 }
 

@@ -54,9 +54,9 @@ func signContent(signer Signer, a *authenticatedContent, context []byte) error {
 
 // verifyContent checks the sender's signature on a content (§6.1) by the key
 // that its sender type asks for.
-func verifyContent(s *suite.Suite, a *authenticatedContent, key suite.SignaturePublicKey, context []byte) error {
+func verifyContent(v verifier, a *authenticatedContent, key suite.SignaturePublicKey, context []byte) error {
 	tbs := syntax.Append(make([]byte, 0, tbsSize(a, context)), framedContentTBS{a, context})
-	if err := s.VerifyWithLabel(key, "FramedContentTBS", tbs, a.Signature); err != nil {
+	if err := v.VerifyWithLabel(key, "FramedContentTBS", tbs, a.Signature); err != nil {
 		return broken(InvalidSignature, "%v", err)
 	}
 	return nil

@@ -17,6 +17,7 @@ type PublicGroup struct {
 	confirmationTag []byte
 	interim         []byte  // interim transcript hash (§8.2)
 	reinit          *ReInit // set when this epoch closed the group (§11.2)
+	senders         *senderKeys
 }
 
 // Member is one client of a group in one epoch.
@@ -134,7 +135,7 @@ func (g *PublicGroup) verifyAuthenticated(a *authenticatedContent) error {
 	if err != nil {
 		return err
 	}
-	return verifyContent(g.suite, a, key, g.encoded)
+	return verifyContent(g.senders, a, key, g.encoded)
 }
 
 // senderKey finds the key that verifies a content (§6.1). The content fits its

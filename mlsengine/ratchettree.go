@@ -34,19 +34,22 @@ const (
 	nodeTypeParent nodeType = 2
 )
 
-// node is one slot of a tree: blank, a leaf or a parent. Nodes are shared
-// between the trees of successive epochs; one reachable from a RatchetTree is
-// never written again.
+// node is the content of one slot of a tree: nothing, a leaf or a parent.
 type node struct {
 	leaf   *LeafNode
 	parent *ParentNode
-	hash   []byte // tree hash of the subtree under the slot (§7.8); nil while a draft has not computed it
 }
 
-func (n *node) blank() bool { return n.leaf == nil && n.parent == nil }
+func (n node) blank() bool { return n.leaf == nil && n.parent == nil }
+
+// misplaced reports whether a leaf stands in a parent's slot or a parent in a
+// leaf's.
+func (n node) misplaced(x treemath.NodeIndex) bool {
+	return n.leaf != nil && !x.IsLeaf() || n.parent != nil && x.IsLeaf()
+}
 
 // encryptionKey returns the slot's HPKE key, nil when it is blank.
-func (n *node) encryptionKey() suite.HPKEPublicKey {
+func (n node) encryptionKey() suite.HPKEPublicKey {
 	switch {
 	case n.leaf != nil:
 		return n.leaf.EncryptionKey
@@ -56,28 +59,93 @@ func (n *node) encryptionKey() suite.HPKEPublicKey {
 	return nil
 }
 
+// chunkSize is how many leaves share a chunk. A commit copies the chunks on its
+// path, and one pointer for each of the others.
+const (
+	chunkBits = 3
+	chunkSize = 1 << chunkBits
+)
+
+// chunk holds the nodes 16k to 16k+15 of a tree: eight leaves, and the parents
+// that follow each of them. Trees of successive epochs share chunks; one
+// reachable from a RatchetTree is never written again.
+type chunk struct {
+	leaves  [chunkSize]*LeafNode
+	parents [chunkSize]*ParentNode
+	// hashes are the tree hashes of the subtrees under the parents (§7.8), nil
+	// while a draft has not computed them. Those of leaves cost more to keep
+	// than to compute.
+	hashes [chunkSize][]byte
+	// Of the keys of the nodes above, to find one without touching the nodes.
+	leafPrints, signaturePrints, parentPrints [chunkSize]keyPrint
+}
+
+// place finds a node: its chunk and its place there.
+func place(x treemath.NodeIndex) (chunk, slot int) {
+	return int(x >> (chunkBits + 1)), int(x>>1) % chunkSize
+}
+
 // slots is the array form of a tree (Appendix C): every operation that only
 // reads, shared by RatchetTree and treeDraft.
 type slots struct {
-	nodes []*node
-	size  treemath.Size
+	chunks      []*chunk
+	size        treemath.Size
+	credentials []credentialCount // in use, in the order of their types
 }
 
-func (t *slots) at(x treemath.NodeIndex) *node { return t.nodes[x] }
+// credentialCount is how many members have credentials of a type.
+type credentialCount struct {
+	kind    CredentialType
+	members int
+}
+
+// chunksFor is how many chunks hold a tree of that size.
+func chunksFor(size treemath.Size) int { return (int(size) + chunkSize - 1) / chunkSize }
+
+// contains reports whether the tree has a node of that index.
+func (t *slots) contains(x treemath.NodeIndex) bool { return uint32(x) < t.size.Width() }
+
+// at returns the content of slot x.
+func (t *slots) at(x treemath.NodeIndex) node {
+	k, i := place(x)
+	if x.IsLeaf() {
+		return node{leaf: t.chunks[k].leaves[i]}
+	}
+	return node{parent: t.chunks[k].parents[i]}
+}
 
 // leaf returns the leaf at i, nil when i is blank or outside the tree.
 func (t *slots) leaf(i LeafIndex) *LeafNode {
 	if uint64(i) >= uint64(t.size) {
 		return nil
 	}
-	return t.nodes[i.Node()].leaf
+	k, s := place(i.Node())
+	return t.chunks[k].leaves[s]
+}
+
+// nodes calls yield for every node that is not blank, in order, until it
+// returns false.
+func (t *slots) nodes(yield func(treemath.NodeIndex, node) bool) {
+	for k, c := range t.chunks {
+		for i := range chunkSize {
+			x := treemath.NodeIndex(k<<(chunkBits+1) + 2*i)
+			if c.leaves[i] != nil && !yield(x, node{leaf: c.leaves[i]}) {
+				return
+			}
+			if c.parents[i] != nil && !yield(x+1, node{parent: c.parents[i]}) {
+				return
+			}
+		}
+	}
 }
 
 // members calls yield for every member in leaf order until it returns false.
 func (t *slots) members(yield func(LeafIndex, *LeafNode) bool) {
-	for x := 0; x < len(t.nodes); x += 2 {
-		if leaf := t.nodes[x].leaf; leaf != nil && !yield(LeafIndex(x/2), leaf) {
-			return
+	for k, c := range t.chunks {
+		for i, leaf := range c.leaves {
+			if leaf != nil && !yield(LeafIndex(k*chunkSize+i), leaf) {
+				return
+			}
 		}
 	}
 }
@@ -86,7 +154,7 @@ func (t *slots) members(yield func(LeafIndex, *LeafNode) bool) {
 // together cover every member under x. Leaves in without, which is sorted, are
 // left out: §7.6 excludes those added by the same commit.
 func (t *slots) resolution(dst []treemath.NodeIndex, x treemath.NodeIndex, without []LeafIndex) []treemath.NodeIndex {
-	n := t.nodes[x]
+	n := t.at(x)
 	switch {
 	case n.parent != nil:
 		dst = append(dst, x)
@@ -114,7 +182,7 @@ func contains(sorted []LeafIndex, leaf LeafIndex) bool {
 
 // occupied reports whether x has a non-empty resolution.
 func (t *slots) occupied(x treemath.NodeIndex) bool {
-	if !t.nodes[x].blank() {
+	if !t.at(x).blank() {
 		return true
 	}
 	if x.IsLeaf() {
@@ -194,7 +262,7 @@ func (t *RatchetTree) Members(yield func(LeafIndex, *LeafNode) bool) { t.members
 // Hash is the tree hash of the root (§7.8).
 func (t *RatchetTree) Hash() []byte { return slices.Clone(t.hash()) }
 
-func (t *RatchetTree) hash() []byte { return t.nodes[t.size.Root()].hash }
+func (t *RatchetTree) hash() []byte { return t.subtreeHash(t.size.Root()) }
 
 // Marshal encodes the tree as the ratchet_tree extension does (§12.4.3.3).
 func (t *RatchetTree) Marshal() []byte {
@@ -203,14 +271,13 @@ func (t *RatchetTree) Marshal() []byte {
 }
 
 func (t *RatchetTree) wire() wireTree {
-	w := make(wireTree, 0, len(t.nodes))
-	for _, n := range t.nodes {
-		w = append(w, wireNode{n.leaf, n.parent})
+	w := make(wireTree, t.size.Width())
+	end := 0
+	for x, n := range t.nodes {
+		w[x] = n
+		end = int(x) + 1
 	}
-	for len(w) > 0 && w[len(w)-1].blank() {
-		w = w[:len(w)-1]
-	}
-	return w
+	return w[:end]
 }
 
 // ParseRatchetTree reads a ratchet_tree (§12.4.3.3) and computes its hashes. The
@@ -228,27 +295,13 @@ func ParseRatchetTree(id CipherSuite, b []byte) (*RatchetTree, error) {
 }
 
 // wireTree is optional<Node> ratchet_tree<V> (§12.4.3.3).
-type wireTree []wireNode
+type wireTree []node
 
 // Code walks the ratchet_tree vector of §12.4.3.3.
-func (w *wireTree) Code(c *syntax.Coder) { syntax.Vector(c, (*[]wireNode)(w)) }
-
-// wireNode is an optional<Node>: blank, a leaf or a parent.
-type wireNode struct {
-	leaf   *LeafNode
-	parent *ParentNode
-}
-
-func (n *wireNode) blank() bool { return n.leaf == nil && n.parent == nil }
-
-// misplaced reports whether a leaf stands in a parent's slot or a parent in a
-// leaf's.
-func (n *wireNode) misplaced(x treemath.NodeIndex) bool {
-	return n.leaf != nil && !x.IsLeaf() || n.parent != nil && x.IsLeaf()
-}
+func (w *wireTree) Code(c *syntax.Coder) { syntax.Vector(c, (*[]node)(w)) }
 
 // Code walks the optional<Node> of §12.4.3.3.
-func (n *wireNode) Code(c *syntax.Coder) {
+func (n *node) Code(c *syntax.Coder) {
 	var present uint8
 	if !n.blank() {
 		present = 1
@@ -263,7 +316,7 @@ func (n *wireNode) Code(c *syntax.Coder) {
 	}
 }
 
-func (n *wireNode) codeNode(c *syntax.Coder) {
+func (n *node) codeNode(c *syntax.Coder) {
 	kind := nodeTypeLeaf
 	if n.parent != nil {
 		kind = nodeTypeParent
@@ -291,164 +344,12 @@ func (w wireTree) tree(s *suite.Suite) (*RatchetTree, error) {
 	for int(size.Width()) < len(w) {
 		size *= 2
 	}
-	backing := make([]node, size.Width())
-	d := treeDraft{slots{make([]*node, len(backing)), size}, s}
-	for x := range backing {
-		d.nodes[x] = &backing[x]
-		if x >= len(w) {
-			continue
-		}
-		if w[x].misplaced(treemath.NodeIndex(x)) {
+	d := newDraft(s, size)
+	for x, n := range w {
+		if n.misplaced(treemath.NodeIndex(x)) {
 			return nil, broken(TreeMalformed, "node %d", x)
 		}
-		backing[x].leaf, backing[x].parent = w[x].leaf, w[x].parent
+		d.put(treemath.NodeIndex(x), n)
 	}
 	return d.seal(), nil
-}
-
-// treeDraft is a tree under construction. It shares untouched nodes with the
-// tree it started from and replaces the others.
-type treeDraft struct {
-	slots
-	suite *suite.Suite
-}
-
-// draft starts a successor of t.
-func (t *RatchetTree) draft() *treeDraft {
-	return &treeDraft{slots{slices.Clone(t.nodes), t.size}, t.suite}
-}
-
-// newTree returns a tree with one member (§11).
-func newTree(s *suite.Suite, leaf *LeafNode) *RatchetTree {
-	d := treeDraft{slots{[]*node{{leaf: leaf}}, 1}, s}
-	return d.seal()
-}
-
-// set replaces the content of slot x and marks the hashes above it as stale.
-func (d *treeDraft) set(x treemath.NodeIndex, leaf *LeafNode, parent *ParentNode) {
-	d.nodes[x] = &node{leaf: leaf, parent: parent}
-	for {
-		p, ok := d.size.Parent(x)
-		if !ok {
-			return
-		}
-		above := d.nodes[p]
-		if above.hash == nil {
-			return // everything above is stale already
-		}
-		d.nodes[p] = &node{parent: above.parent}
-		x = p
-	}
-}
-
-func (d *treeDraft) setLeaf(i LeafIndex, leaf *LeafNode) { d.set(i.Node(), leaf, nil) }
-
-func (d *treeDraft) setParent(x treemath.NodeIndex, p *ParentNode) { d.set(x, nil, p) }
-
-// blankPath blanks every node on the direct path of a leaf.
-func (d *treeDraft) blankPath(leaf LeafIndex) {
-	for _, step := range d.directPath(leaf) {
-		if !d.nodes[step.node].blank() {
-			d.setParent(step.node, nil)
-		}
-	}
-}
-
-// leftmostBlank returns the first free leaf slot, extending the tree to the
-// right when it is full (§7.7). No slot before from is free.
-func (d *treeDraft) leftmostBlank(from LeafIndex) (LeafIndex, error) {
-	for i := from; d.size.Contains(i); i++ {
-		if d.nodes[i.Node()].leaf == nil {
-			return i, nil
-		}
-	}
-	free := LeafIndex(d.size)
-	if d.size >= leavesMax {
-		return 0, broken(TreeTooLarge, "%d leaves", d.size)
-	}
-	d.extend(d.size * 2)
-	return free, nil
-}
-
-// extend grows the tree to size leaves; the new part is blank.
-func (d *treeDraft) extend(size treemath.Size) {
-	fresh := make([]node, int(size.Width())-len(d.nodes))
-	for i := range fresh {
-		d.nodes = append(d.nodes, &fresh[i])
-	}
-	d.size = size
-}
-
-// add places leaves in the leftmost free slots, in their order (§12.1.1), and
-// returns where. Parents above them do not hold secrets the new members know,
-// so they are unmerged there.
-func (d *treeDraft) add(leaves ...*LeafNode) ([]LeafIndex, error) {
-	placed := make([]LeafIndex, 0, len(leaves))
-	next := LeafIndex(0)
-	for _, leaf := range leaves {
-		i, err := d.leftmostBlank(next)
-		if err != nil {
-			return nil, err
-		}
-		d.setLeaf(i, leaf)
-		placed, next = append(placed, i), i+1
-	}
-	unmerged := make(map[treemath.NodeIndex][]LeafIndex)
-	for _, i := range placed {
-		for x, ok := d.size.Parent(i.Node()); ok; x, ok = d.size.Parent(x) {
-			if d.nodes[x].parent != nil {
-				unmerged[x] = append(unmerged[x], i)
-			}
-		}
-	}
-	for x, fresh := range unmerged {
-		d.setParent(x, d.nodes[x].parent.withUnmerged(fresh))
-	}
-	return placed, nil
-}
-
-// withUnmerged returns a copy of p with more unmerged leaves, sorted.
-func (p *ParentNode) withUnmerged(leaves []LeafIndex) *ParentNode {
-	changed := *p
-	changed.UnmergedLeaves = slices.Concat(p.UnmergedLeaves, leaves)
-	slices.Sort(changed.UnmergedLeaves)
-	return &changed
-}
-
-// update replaces a member's leaf and blanks its path (§12.1.2).
-func (d *treeDraft) update(i LeafIndex, leaf *LeafNode) {
-	d.setLeaf(i, leaf)
-	d.blankPath(i)
-}
-
-// remove blanks members' leaves and paths and truncates the tree (§12.1.3).
-func (d *treeDraft) remove(leaves ...LeafIndex) {
-	for _, i := range leaves {
-		d.blankPath(i)
-		d.setLeaf(i, nil)
-	}
-	d.truncate()
-}
-
-// truncate halves the tree while its right half holds no member (§7.7).
-func (d *treeDraft) truncate() {
-	for d.size > 1 && !d.anyLeaf(d.size/2, d.size) {
-		d.size /= 2
-		d.nodes = d.nodes[:d.size.Width()]
-	}
-}
-
-func (d *treeDraft) anyLeaf(from, to treemath.Size) bool {
-	for i := from; i < to; i++ {
-		if d.nodes[LeafIndex(i).Node()].leaf != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// seal computes the missing hashes and ends the draft.
-func (d *treeDraft) seal() *RatchetTree {
-	d.hash(d.size.Root())
-	return &RatchetTree{d.slots, d.suite}
 }

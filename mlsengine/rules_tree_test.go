@@ -215,17 +215,17 @@ func treeRuleCases() map[Rule]ruleCase {
 	return map[Rule]ruleCase{
 		TreeMalformed: func(t *testing.T) error {
 			tree := newTestGroup(t, 1, "alice", "bob", "carol")[0].group.public.tree
-			for _, w := range []wireTree{{}, append(tree.wire(), wireNode{}), slices.Concat(tree.wire()[:1], tree.wire()[:1]), tree.wire()[1:]} {
+			for _, w := range []wireTree{{}, append(tree.wire(), node{}), slices.Concat(tree.wire()[:1], tree.wire()[:1]), tree.wire()[1:]} {
 				_, err := w.tree(tree.suite)
 				wantRule(t, TreeMalformed, err)
 			}
-			_, err := append(tree.wire(), wireNode{}).tree(tree.suite)
+			_, err := append(tree.wire(), node{}).tree(tree.suite)
 			return err
 		},
 		TreeTooLarge: func(t *testing.T) error {
-			full := &treeDraft{slots{make([]*node, 2*leavesMax-1), leavesMax}, must(suite.Get(1))(t)}
-			for x := range full.nodes {
-				full.nodes[x] = &node{leaf: new(LeafNode)}
+			full := newDraft(must(suite.Get(1))(t), leavesMax)
+			for i := range LeafIndex(leavesMax) {
+				full.put(i.Node(), node{leaf: new(LeafNode)})
 			}
 			_, err := full.add(new(LeafNode))
 			wantRule(t, TreeTooLarge, err)

@@ -106,7 +106,7 @@ func (g *PublicGroup) checkStored() error {
 // changedNode is a slot of the tree with its new content.
 type changedNode struct {
 	index treemath.NodeIndex
-	node  wireNode
+	node  node
 }
 
 // Code walks the index and optional<Node>.
@@ -142,18 +142,32 @@ func (st *staging) delta(next *PublicGroup) []byte {
 		context: next.context, leaves: next.tree.size,
 		confirmationTag: next.confirmationTag, interim: next.interim, reinit: next.reinit,
 	}
-	old := st.from.tree
-	blank := &node{}
-	for x, n := range next.tree.nodes {
-		before := blank
-		if x < len(old.nodes) {
-			before = old.nodes[x]
+	d.changed = st.from.tree.changes(next.tree)
+	return syntax.Encode(&d)
+}
+
+// changes lists the slots of next that differ from t, as next has them.
+func (t *RatchetTree) changes(next *RatchetTree) []changedNode {
+	var changed []changedNode
+	for k, c := range next.chunks {
+		before := &chunk{}
+		if k < len(t.chunks) {
+			before = t.chunks[k]
 		}
-		if n.leaf != before.leaf || n.parent != before.parent {
-			d.changed = append(d.changed, changedNode{treemath.NodeIndex(x), wireNode{n.leaf, n.parent}})
+		if before == c {
+			continue
+		}
+		for i := range chunkSize {
+			x := treemath.NodeIndex(k<<(chunkBits+1) + 2*i)
+			if next.contains(x) && c.leaves[i] != before.leaves[i] {
+				changed = append(changed, changedNode{x, node{leaf: c.leaves[i]}})
+			}
+			if next.contains(x+1) && c.parents[i] != before.parents[i] {
+				changed = append(changed, changedNode{x + 1, node{parent: c.parents[i]}})
+			}
 		}
 	}
-	return syntax.Encode(&d)
+	return changed
 }
 
 // ApplyDelta computes the next epoch from a delta. It checks that the changed
@@ -172,7 +186,7 @@ func (g *PublicGroup) ApplyDelta(delta []byte) (*PublicGroup, error) {
 		return nil, err
 	}
 	next := newPublicGroup(g.suite, d.context, draft.seal(), d.confirmationTag)
-	next.reinit = d.reinit
+	next.reinit, next.senders = d.reinit, g.senders
 	if !bytes.Equal(next.interim, d.interim) {
 		return nil, fmt.Errorf("%w: interim transcript hash", ErrStoredState)
 	}
@@ -184,18 +198,17 @@ func (d *treeDraft) applyChanges(delta *groupDelta) error {
 		return fmt.Errorf("%w: delta to %d leaves", ErrStoredState, delta.leaves)
 	}
 	if delta.leaves > d.size {
-		d.extend(delta.leaves)
+		d.grow(delta.leaves)
 	} else {
-		d.size = delta.leaves
-		d.nodes = d.nodes[:d.size.Width()]
+		d.shrink(delta.leaves)
 	}
 	for i := range delta.changed {
 		c := &delta.changed[i]
 		ordered := i == 0 || delta.changed[i-1].index < c.index
-		if !ordered || int(c.index) >= len(d.nodes) || c.node.misplaced(c.index) {
+		if !ordered || !d.contains(c.index) || c.node.misplaced(c.index) {
 			return fmt.Errorf("%w: delta changes node %d", ErrStoredState, c.index)
 		}
-		d.set(c.index, c.node.leaf, c.node.parent)
+		d.set(c.index, c.node)
 	}
 	return nil
 }
@@ -280,7 +293,7 @@ func RestoreGroup(pub *PublicGroup, private []byte) (*Group, error) {
 	for _, k := range p.keys {
 		key, err := pub.suite.ParseHPKEPrivateKey(k.raw.Expose())
 		ordered := len(g.keys) == 0 || g.keys[len(g.keys)-1].node < k.node
-		if err != nil || !ordered || int(k.node) >= len(pub.tree.nodes) {
+		if err != nil || !ordered || !pub.tree.contains(k.node) {
 			return nil, storedError("private state", errNodeKey)
 		}
 		g.keys = append(g.keys, nodeKey{k.node, key})

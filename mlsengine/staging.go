@@ -6,6 +6,7 @@ import (
 
 	"parley/internal/syntax"
 	"parley/mlsengine/suite"
+	"parley/mlsengine/treemath"
 )
 
 // Staged is the outcome of a commit, not yet taken.
@@ -189,7 +190,7 @@ func (st *staging) checkPathLeaf(leaf *LeafNode) error {
 	if err := leaf.validateAlone(st.from.suite); err != nil {
 		return err
 	}
-	return leaf.verifySignature(st.from.suite, st.context.GroupID, st.committer)
+	return leaf.verifySignature(st.from.senders, st.context.GroupID, st.committer)
 }
 
 // mergePath validates a received path and merges it into the draft.
@@ -271,52 +272,44 @@ func (st *staging) checkExtensions(changed []LeafIndex) error {
 // checkSignatureKeys checks that no two members share a signature key (§7.3).
 // For Adds that is also what makes two key packages the same client (§12.2).
 func (st *staging) checkSignatureKeys(changed []LeafIndex) error {
-	fresh := make(map[string]LeafIndex, len(changed))
+	fresh := newKeySet(len(changed))
 	for _, i := range changed {
-		key := string(st.draft.leaf(i).SignatureKey)
-		if other, twice := fresh[key]; twice {
+		if other, twice := fresh.add(st.draft.leaf(i).SignatureKey, i); twice {
 			if slices.Contains(st.added, i) && slices.Contains(st.added, other) {
 				return broken(AddDuplicate, "leaves %d and %d", other, i)
 			}
 			return broken(LeafDuplicateSignatureKey, "leaves %d and %d", other, i)
 		}
-		fresh[key] = i
 	}
-	for i, leaf := range st.draft.members {
-		other, taken := fresh[string(leaf.SignatureKey)]
-		if !taken || other == i {
-			continue
+	return st.draft.eachWithSignatureKey(fresh, func(at, other LeafIndex) error {
+		if at == other {
+			return nil
 		}
 		if slices.Contains(st.added, other) {
-			return broken(AddMember, "leaf %d", i)
+			return broken(AddMember, "leaf %d", at)
 		}
-		return broken(LeafDuplicateSignatureKey, "leaves %d and %d", i, other)
-	}
-	return nil
+		return broken(LeafDuplicateSignatureKey, "leaves %d and %d", at, other)
+	})
 }
 
 // checkEncryptionKeys checks that the encryption key of no new leaf is that of
 // another node (§7.3, §12.4.3.1).
 func (st *staging) checkEncryptionKeys(changed []LeafIndex) error {
-	fresh := make(map[string]LeafIndex, len(changed))
+	fresh := newKeySet(len(changed))
 	for _, i := range changed {
-		key := string(st.draft.leaf(i).EncryptionKey)
-		if other, twice := fresh[key]; twice {
+		if other, twice := fresh.add(st.draft.leaf(i).EncryptionKey, i); twice {
 			return broken(LeafDuplicateEncryptionKey, "leaves %d and %d", other, i)
 		}
-		fresh[key] = i
 	}
-	for x, n := range st.draft.nodes {
-		i, taken := fresh[string(n.encryptionKey())]
+	return st.draft.eachWithEncryptionKey(fresh, func(x treemath.NodeIndex, i LeafIndex) error {
 		switch {
-		case n.blank() || !taken || n.leaf != nil && LeafIndex(x/2) == i:
-		case n.leaf != nil:
+		case x == i.Node():
+			return nil
+		case x.IsLeaf():
 			return broken(LeafDuplicateEncryptionKey, "leaves %d and %d", x/2, i)
-		default:
-			return broken(TreeDuplicateKey, "leaf %d has the key of node %d", i, x)
 		}
-	}
-	return nil
+		return broken(TreeDuplicateKey, "leaf %d has the key of node %d", i, x)
+	})
 }
 
 // checkCredentialTypes checks that all members support all credential types in
@@ -358,7 +351,7 @@ func (st *staging) conclude(a *authenticatedContent) {
 // public is the next epoch with its confirmation tag.
 func (st *staging) public(tag []byte) *PublicGroup {
 	next := newPublicGroup(st.from.suite, st.context, st.tree, tag)
-	next.reinit = st.reinit
+	next.reinit, next.senders = st.reinit, st.from.senders
 	return next
 }
 

@@ -28,6 +28,7 @@ func (t *RatchetTree) verifyParents() error {
 	if err := t.verifyUnmerged(); err != nil {
 		return err
 	}
+	hasher := &nodeHasher{suite: t.suite}
 	for x, n := range t.nodes {
 		if n.parent == nil {
 			continue
@@ -35,7 +36,7 @@ func (t *RatchetTree) verifyParents() error {
 		if err := t.suite.ValidateHPKEPublicKey(n.parent.EncryptionKey); err != nil {
 			return broken(TreeParentKey, "node %d: %v", x, err)
 		}
-		if !t.parentHashValid(treemath.NodeIndex(x)) {
+		if !t.parentHashValid(hasher, x) {
 			return broken(TreeParentHash, "node %d", x)
 		}
 	}
@@ -47,18 +48,23 @@ func (t *RatchetTree) verifyLeaves(groupID GroupID, extensions Extensions) error
 	if err != nil {
 		return err
 	}
-	for i, leaf := range t.Members {
-		if err := leaf.validateAlone(t.suite); err != nil {
-			return err
+	return eachInParallel(len(t.chunks), func(k int) error {
+		for i, leaf := range t.chunks[k].leaves {
+			if leaf == nil {
+				continue
+			}
+			if err := leaf.validateAlone(t.suite); err != nil {
+				return err
+			}
+			if err := leaf.validateInGroup(asked); err != nil {
+				return err
+			}
+			if err := leaf.verifySignature(t.suite, groupID, LeafIndex(k*chunkSize+i)); err != nil {
+				return err
+			}
 		}
-		if err := leaf.validateInGroup(asked); err != nil {
-			return err
-		}
-		if err := leaf.verifySignature(t.suite, groupID, i); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // verifyUnmerged checks the unmerged leaves of every parent (§7.1, §12.4.3.1).
@@ -71,7 +77,7 @@ func (t *RatchetTree) verifyUnmerged() error {
 			if i > 0 && leaf <= n.parent.UnmergedLeaves[i-1] {
 				return broken(TreeUnmergedLeaf, "node %d", x)
 			}
-			if err := t.verifyUnmergedLeaf(treemath.NodeIndex(x), leaf); err != nil {
+			if err := t.verifyUnmergedLeaf(x, leaf); err != nil {
 				return err
 			}
 		}
@@ -110,19 +116,16 @@ func (t *slots) childAbove(x treemath.NodeIndex, leaf LeafIndex) treemath.NodeIn
 // verifyUniqueKeys checks that no two nodes share an encryption key and no two
 // leaves a signature key (§7.3, §12.4.3.1).
 func (t *RatchetTree) verifyUniqueKeys() error {
-	encryption := make(map[string]treemath.NodeIndex, len(t.nodes))
-	signature := make(map[string]struct{}, len(t.nodes)/2+1)
+	encryption := make(map[string]treemath.NodeIndex, t.size.Width())
+	signature := make(map[string]struct{}, t.size)
 	for x, n := range t.nodes {
-		if n.blank() {
-			continue
-		}
 		if other, twice := encryption[string(n.encryptionKey())]; twice {
 			if n.leaf != nil && other.IsLeaf() {
 				return broken(LeafDuplicateEncryptionKey, "leaves %d and %d", other/2, x/2)
 			}
 			return broken(TreeDuplicateKey, "nodes %d and %d", other, x)
 		}
-		encryption[string(n.encryptionKey())] = treemath.NodeIndex(x)
+		encryption[string(n.encryptionKey())] = x
 		if n.leaf == nil {
 			continue
 		}
@@ -150,25 +153,23 @@ func (t *RatchetTree) verifyCredentialTypes() error {
 
 // credentialTypes lists the credential types in use, each once.
 func (t *slots) credentialTypes() []CredentialType {
-	var inUse []CredentialType
-	for _, leaf := range t.members {
-		if kind := leaf.Credential.Type(); !slices.Contains(inUse, kind) {
-			inUse = append(inUse, kind)
-		}
+	inUse := make([]CredentialType, len(t.credentials))
+	for i, c := range t.credentials {
+		inUse[i] = c.kind
 	}
 	return inUse
 }
 
 // parentHashValid reports whether exactly one descendant vouches for parent x
 // (§7.9.2): the one that was set in the same path.
-func (t *RatchetTree) parentHashValid(x treemath.NodeIndex) bool {
+func (t *RatchetTree) parentHashValid(h *nodeHasher, x treemath.NodeIndex) bool {
 	left, right := t.children(x)
-	return t.vouched(x, left, right) != t.vouched(x, right, left)
+	return t.vouched(h, x, left, right) != t.vouched(h, x, right, left)
 }
 
 // vouched reports whether a node in the resolution of child carries the parent
 // hash of parent x with copath child sibling.
-func (t *RatchetTree) vouched(x, child, sibling treemath.NodeIndex) bool {
+func (t *RatchetTree) vouched(h *nodeHasher, x, child, sibling treemath.NodeIndex) bool {
 	parent := t.at(x).parent
 	d, ok := t.updatedWith(parent, child)
 	if !ok {
@@ -183,8 +184,8 @@ func (t *RatchetTree) vouched(x, child, sibling treemath.NodeIndex) bool {
 	default:
 		return false
 	}
-	original := t.hashWithout(sibling, parent.UnmergedLeaves)
-	return bytes.Equal(carried, parentHash(t.suite, parent, original))
+	original := t.hashWithout(h, sibling, parent.UnmergedLeaves)
+	return bytes.Equal(carried, h.parentHash(parent, original))
 }
 
 // updatedWith finds the only node D in the resolution of child that is not an

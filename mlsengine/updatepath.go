@@ -100,7 +100,7 @@ func (k nodeKeys) with(fresh []nodeKey) nodeKeys {
 func (k nodeKeys) moved(from, to *RatchetTree, fresh []nodeKey) nodeKeys {
 	kept := make(nodeKeys, 0, len(k))
 	for _, held := range k {
-		if int(held.node) < len(to.nodes) && bytes.Equal(from.at(held.node).encryptionKey(), to.at(held.node).encryptionKey()) {
+		if to.contains(held.node) && bytes.Equal(from.at(held.node).encryptionKey(), to.at(held.node).encryptionKey()) {
 			kept = append(kept, held)
 		}
 	}
@@ -116,7 +116,7 @@ func (d *treeDraft) setPath(leaf LeafIndex, steps []pathStep, keys []suite.HPKEP
 	for i := len(steps) - 1; i >= 0; i-- {
 		p := &ParentNode{EncryptionKey: keys[i], ParentHash: above}
 		d.setParent(steps[i].node, p)
-		above = parentHash(d.suite, p, d.hash(steps[i].copath))
+		above = d.hashes.parentHash(p, d.hash(steps[i].copath))
 	}
 	return above
 }
@@ -167,24 +167,20 @@ func (n *UpdatePathNode) checkCiphertexts(s *suite.Suite, x treemath.NodeIndex) 
 // checkPathKeys checks that no key of the path is malformed or already in the
 // tree (§12.4.2).
 func (d *treeDraft) checkPathKeys(path *UpdatePath) error {
-	fresh := make(map[string]struct{}, len(path.Nodes)+1)
-	fresh[string(path.LeafNode.EncryptionKey)] = struct{}{}
+	fresh := newKeySet(len(path.Nodes) + 1)
+	fresh.add(path.LeafNode.EncryptionKey, 0)
 	for i := range path.Nodes {
 		key := path.Nodes[i].EncryptionKey
 		if err := d.suite.ValidateHPKEPublicKey(key); err != nil {
 			return broken(PathKey, "node %d of the path: %v", i, err)
 		}
-		if _, twice := fresh[string(key)]; twice {
+		if _, twice := fresh.add(key, 0); twice {
 			return broken(PathKeyReused, "node %d of the path repeats a key of the path", i)
 		}
-		fresh[string(key)] = struct{}{}
 	}
-	for x, n := range d.nodes {
-		if _, used := fresh[string(n.encryptionKey())]; used && !n.blank() {
-			return broken(PathKeyReused, "a key of the path is already that of node %d", x)
-		}
-	}
-	return nil
+	return d.eachWithEncryptionKey(fresh, func(x treemath.NodeIndex, _ LeafIndex) error {
+		return broken(PathKeyReused, "a key of the path is already that of node %d", x)
+	})
 }
 
 // pathReceiver is what a member needs to read a path (§7.5).
@@ -318,18 +314,31 @@ func (o ownPath) secretFor(s *suite.Suite, steps []pathStep, leaf LeafIndex) pat
 func (o ownPath) seal(tree *RatchetTree, steps []pathStep, added []LeafIndex, context []byte, env Env) ([]UpdatePathNode, error) {
 	s := tree.suite
 	nodes := make([]UpdatePathNode, len(steps))
+	var seals []pathSeal
+	var resolution []treemath.NodeIndex
 	current := o.first
 	for i, step := range steps {
 		nodes[i].EncryptionKey = tree.at(step.node).encryptionKey()
-		for _, x := range tree.resolution(nil, step.copath, added) {
+		resolution = tree.resolution(resolution[:0], step.copath, added)
+		nodes[i].EncryptedPathSecret = make([]HPKECiphertext, len(resolution))
+		for n, x := range resolution {
 			entropy := env.draw("path_encryption", s.HPKEEntropySize())
-			kem, sealed, err := s.EncryptWithLabel(tree.at(x).encryptionKey(), "UpdatePathNode", context, current.Expose(), entropy)
-			if err != nil {
-				return nil, err
-			}
-			nodes[i].EncryptedPathSecret = append(nodes[i].EncryptedPathSecret, HPKECiphertext{kem, sealed})
+			seals = append(seals, pathSeal{&nodes[i].EncryptedPathSecret[n], tree.at(x).encryptionKey(), current, entropy})
 		}
 		current = current.next(s)
 	}
-	return nodes, nil
+	encryption := s.Encryption("UpdatePathNode", context)
+	return nodes, eachInParallel(len(seals), func(i int) (err error) {
+		seal := &seals[i]
+		seal.to.KEMOutput, seal.to.Ciphertext, err = encryption.Encrypt(seal.key, seal.secret.Expose(), seal.entropy)
+		return err
+	})
+}
+
+// pathSeal is one encryption of a path secret.
+type pathSeal struct {
+	to      *HPKECiphertext
+	key     suite.HPKEPublicKey
+	secret  pathSecret
+	entropy []byte
 }

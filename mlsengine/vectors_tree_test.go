@@ -53,15 +53,15 @@ type treeValidationVector struct {
 func TestVectorsTreeValidation(t *testing.T) {
 	eachVector(t, "tree-validation", generateTreeValidation, func(t *testing.T, v *treeValidationVector) {
 		tree := must(ParseRatchetTree(v.CipherSuite, v.Tree))(t)
-		if len(tree.nodes) != len(v.TreeHashes) || len(tree.nodes) != len(v.Resolutions) {
-			t.Fatalf("%d nodes, want %d", len(tree.nodes), len(v.TreeHashes))
+		if width := int(tree.size.Width()); width != len(v.TreeHashes) || width != len(v.Resolutions) {
+			t.Fatalf("%d nodes, want %d", width, len(v.TreeHashes))
 		}
-		for x, n := range tree.nodes {
-			wantBytes(t, "tree hash", n.hash, v.TreeHashes[x])
-			if got := tree.resolution(nil, treemath.NodeIndex(x), nil); !slices.Equal(got, v.Resolutions[x]) {
+		for x := range treemath.NodeIndex(tree.size.Width()) {
+			wantBytes(t, "tree hash", tree.subtreeHash(x), v.TreeHashes[x])
+			if got := tree.resolution(nil, x, nil); !slices.Equal(got, v.Resolutions[x]) {
 				t.Errorf("resolution of node %d is %v, want %v", x, got, v.Resolutions[x])
 			}
-			if occupied := len(v.Resolutions[x]) > 0; tree.occupied(treemath.NodeIndex(x)) != occupied {
+			if occupied := len(v.Resolutions[x]) > 0; tree.occupied(x) != occupied {
 				t.Errorf("node %d: occupied is %v", x, !occupied)
 			}
 		}

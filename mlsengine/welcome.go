@@ -67,18 +67,20 @@ func sealWelcome(s *suite.Suite, member memberSecret, gi *GroupInfo, newcomers [
 	if err != nil {
 		return nil, err
 	}
-	w := &Welcome{CipherSuite: s.ID(), EncryptedGroupInfo: sealed}
-	for i := range newcomers {
+	w := &Welcome{CipherSuite: s.ID(), EncryptedGroupInfo: sealed, Secrets: make([]EncryptedGroupSecrets, len(newcomers))}
+	entropy := make([][]byte, len(newcomers))
+	for i := range entropy {
+		entropy[i] = env.draw("welcome", s.HPKEEntropySize())
+	}
+	encryption := s.Encryption("Welcome", sealed)
+	return w, eachInParallel(len(newcomers), func(i int) error {
 		n := &newcomers[i]
 		plain := syntax.Encode(&n.secrets)
-		kem, ciphertext, err := s.EncryptWithLabel(n.keyPackage.InitKey, "Welcome", sealed, plain, env.draw("welcome", s.HPKEEntropySize()))
-		clear(plain)
-		if err != nil {
-			return nil, err
-		}
-		w.Secrets = append(w.Secrets, EncryptedGroupSecrets{n.keyPackage.Ref(), HPKECiphertext{kem, ciphertext}})
-	}
-	return w, nil
+		defer clear(plain)
+		kem, ciphertext, err := encryption.Encrypt(n.keyPackage.InitKey, plain, entropy[i])
+		w.Secrets[i] = EncryptedGroupSecrets{n.keyPackage.Ref(), HPKECiphertext{kem, ciphertext}}
+		return err
+	})
 }
 
 // JoinInput is what a client brings along to join by Welcome.

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 
 	"github.com/cloudflare/circl/sign/ed448"
+	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 
 	"parley/internal/secret"
 	"parley/internal/syntax"
@@ -212,6 +213,34 @@ func (k SignaturePrivateKey) SignWithLabel(label string, content []byte) ([]byte
 		return k.ecdsa.Sign(nil, digest[:h.size()], h.crypto())
 	}
 	return nil, ErrKey
+}
+
+// VerificationKey is a public key that is prepared for many signatures.
+type VerificationKey struct {
+	suite    *Suite
+	key      SignaturePublicKey
+	expanded *voi.ExpandedPublicKey // of Ed25519; nil for no point of the curve
+}
+
+// PrepareVerification prepares a key, which need not be valid: nothing
+// verifies under one that is not. It pays from the third signature on.
+func (s *Suite) PrepareVerification(pub SignaturePublicKey) *VerificationKey {
+	k := &VerificationKey{suite: s, key: pub}
+	if s.signature == ed25519Signature {
+		k.expanded = expandEd25519(pub)
+	}
+	return k
+}
+
+// VerifyWithLabel is Suite.VerifyWithLabel with the prepared key.
+func (k *VerificationKey) VerifyWithLabel(label string, content, signature []byte) error {
+	if k.suite.signature != ed25519Signature {
+		return k.suite.VerifyWithLabel(k.key, label, content, signature)
+	}
+	if !verifyExpanded(k.expanded, signContent(label, content), signature) {
+		return ErrSignature
+	}
+	return nil
 }
 
 // VerifyWithLabel checks a signature (§5.1.2).

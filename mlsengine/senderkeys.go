@@ -1,0 +1,66 @@
+package mlsengine
+
+import (
+	"bytes"
+	"sync"
+
+	"parley/mlsengine/suite"
+)
+
+// senderKeysMax bounds how many senders' keys a group keeps prepared, at about
+// 1.6 KB each.
+const senderKeysMax = 8
+
+// verifier checks signatures: a suite, or what remembers its keys.
+type verifier interface {
+	VerifyWithLabel(key suite.SignaturePublicKey, label string, content, signature []byte) error
+}
+
+// senderKeys remembers who signed last and keeps their keys prepared: a key
+// that comes again is likely to come often. It is the one thing that the epochs
+// of a group share and change. No result depends on it, only how long it takes.
+type senderKeys struct {
+	suite  *suite.Suite
+	mu     sync.Mutex
+	recent []senderKey // the last one first
+}
+
+type senderKey struct {
+	key      suite.SignaturePublicKey
+	prepared *suite.VerificationKey // nil after the first signature
+}
+
+// VerifyWithLabel checks a signature (§5.1.2) of somebody who may sign again.
+func (c *senderKeys) VerifyWithLabel(key suite.SignaturePublicKey, label string, content, signature []byte) error {
+	if prepared := c.prepared(key); prepared != nil {
+		return prepared.VerifyWithLabel(label, content, signature)
+	}
+	return c.suite.VerifyWithLabel(key, label, content, signature)
+}
+
+// prepared moves a key to the front. It is nil for a key that was not there.
+func (c *senderKeys) prepared(key suite.SignaturePublicKey) *suite.VerificationKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := len(c.recent)
+	for i := range c.recent {
+		if bytes.Equal(c.recent[i].key, key) {
+			at = i
+			break
+		}
+	}
+	entry := senderKey{key: key}
+	switch {
+	case at < len(c.recent):
+		if entry = c.recent[at]; entry.prepared == nil {
+			entry.prepared = c.suite.PrepareVerification(key)
+		}
+	case at < senderKeysMax:
+		c.recent = append(c.recent, senderKey{})
+	default:
+		at--
+	}
+	copy(c.recent[1:], c.recent[:at])
+	c.recent[0] = entry
+	return entry.prepared
+}
