@@ -100,10 +100,10 @@ type Options struct {
 	Partitions int    // of the streams, by client; fixed for the life of a deployment
 	MaxBytes   int64  // that all streams together may take; 0: the store's default
 
-	// KeyDir holds the shred keys that wrap every key ring; empty: Data + ".keys".
+	// KeyDir holds the shred keys that wrap every key ring; empty: Data + ".keys". The nodes of a deployment share one.
 	KeyDir string
-	// ShredInterval is how old a shred key of an embedded server's node may become, see Node.Shred; 0: DefaultShredInterval; negative: any
-	// age.
+	// ShredInterval is how old a shred key may become, see Node.Shred; 0: DefaultShredInterval; negative: any age, as far as this node is
+	// concerned.
 	ShredInterval time.Duration
 	// KEKFile or KEK is a static key instead: there is no certain erasure then.
 	KEKFile, KEK string
@@ -138,6 +138,7 @@ type Node struct {
 	store     *jetlog.Store
 	gathered  *gather.Gatherer // the store, as all writers of this node see it
 	vault     events.KeyVault
+	presence  *presence // this node's lease
 	placement *actors.Static
 	delivery  *delivery.Service // nil when isolated
 	actors    *actors.Node
@@ -165,10 +166,15 @@ func Open(ctx context.Context, o Options) (node *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.gathered = gather.New(n.store.Stores(), n.options.Clock.Now, n.lane)
 	if n.vault, err = n.openVault(ctx); err != nil {
 		return nil, err
 	}
+	if n.presence, err = n.startPresence(ctx); err != nil {
+		return nil, err
+	}
+	stores := n.store.Stores()
+	stores.Rings = n.presence.guard
+	n.gathered = gather.New(stores, n.options.Clock.Now, n.lane)
 	if err := n.store.Damage(ctx); err != nil {
 		n.options.Logger.Error("the store reports lost data; every log is checked against its anchor when it is activated", "err", err)
 	}
@@ -371,6 +377,9 @@ func (n *Node) closeAll(ctx context.Context) error {
 	}
 	if n.gathered != nil {
 		n.gathered.Wait()
+	}
+	if n.presence != nil {
+		n.presence.end(ctx)
 	}
 	n.eraseRings(ctx)
 	if n.conn != nil {

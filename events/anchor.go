@@ -21,15 +21,24 @@ const (
 	noteBytesMax = 8 << 10
 )
 
-// loadRing reads a ring and the anchor beside it.
+// loadRing reads a ring and the anchor beside it. Where the key that wraps it is gone it is read again: between the reading and the
+// opening a rotation may have ended, and the ring that is there now is wrapped under another.
 func loadRing(ctx context.Context, rings RingStore, vault KeyVault, id LogID) (*ring, error) {
-	data, revision, err := rings.Load(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	r, err := decodeRing(ctx, vault, id, data)
-	if err != nil {
-		return nil, err
+	var r *ring
+	var revision uint64
+	for opened := uint64(0); ; opened = revision {
+		data, at, err := rings.Load(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		revision = at
+		r, err = decodeRing(ctx, vault, id, data)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrKeyMissing) || opened == revision {
+			return nil, err
+		}
 	}
 	r.revision = revision
 	note, revision, err := rings.LoadAnchor(ctx, id)

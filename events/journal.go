@@ -66,8 +66,14 @@ func OpenJournal(ctx context.Context, stores Stores, vault KeyVault, id LogID, o
 	}
 	j := &Journal{id: id, stores: stores, vault: vault, options: options}
 	r, err := j.loadRing(ctx)
+	replaces := uint64(0)
+	if errors.Is(err, ErrKeyMissing) {
+		if replaces, err = j.strayRing(ctx, err); err == nil {
+			err = ErrNotFound
+		}
+	}
 	if errors.Is(err, ErrNotFound) {
-		r, err = j.createRing(ctx)
+		r, err = j.createRing(ctx, replaces)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open log %s: %w", id, err)
@@ -80,8 +86,8 @@ func (j *Journal) loadRing(ctx context.Context) (*ring, error) {
 	return loadRing(ctx, j.stores.Rings, j.vault, j.id)
 }
 
-// createRing makes the ring that must exist before the first record.
-func (j *Journal) createRing(ctx context.Context) (*ring, error) {
+// createRing makes the ring that must exist before the first record, in place of the one of a revision (0: there is none).
+func (j *Journal) createRing(ctx context.Context, replaces uint64) (*ring, error) {
 	r, err := newRing(j.id, j.options.Random)
 	if err != nil {
 		return nil, err
@@ -99,19 +105,26 @@ func (j *Journal) createRing(ctx context.Context) (*ring, error) {
 	if err := j.options.Hooks.before(ctx, StepRingCreate, j.id); err != nil {
 		return nil, err
 	}
-	data, err := r.encode(ctx, j.vault)
-	if err != nil {
-		return nil, err
+	for range ringTries {
+		data, err := r.encode(ctx, j.vault)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := j.stores.Rings.Store(ctx, j.id, data, replaces); err != nil && !errors.Is(err, ErrConflict) {
+			return nil, fmt.Errorf("create the key ring: %w", err)
+		}
+		// A crash here leaves a ring without records: the next one to open the log reads it.
+		if err := j.options.Hooks.after(ctx, StepRingCreate, j.id); err != nil {
+			return nil, err
+		}
+		// Whoever lost the race reads the winner's; the winner makes sure that its keys arrived. Where nobody has won, the ring was
+		// wrapped under a shred key that is not to be used any more.
+		found, err := j.loadRing(ctx)
+		if !errors.Is(err, ErrNotFound) {
+			return found, err
+		}
 	}
-	if _, err := j.stores.Rings.Store(ctx, j.id, data, 0); err != nil && !errors.Is(err, ErrConflict) {
-		return nil, fmt.Errorf("create the key ring: %w", err)
-	}
-	// A crash here leaves a ring without records: the next one to open the log reads it.
-	if err := j.options.Hooks.after(ctx, StepRingCreate, j.id); err != nil {
-		return nil, err
-	}
-	// Whoever lost the race reads the winner's; the winner makes sure that its keys arrived.
-	return j.loadRing(ctx)
+	return nil, fmt.Errorf("create the key ring: %w", ErrConflict)
 }
 
 // lostOrigin is where a new ring takes over: the log has records, and the ring

@@ -171,13 +171,14 @@ func (r *ring) addSpares(random io.Reader, n int) error {
 	return nil
 }
 
-// encode wraps what is not wrapped under the vault's current version and
-// returns the bytes to store.
+// encode wraps what is not wrapped under the vault's current version, or the
+// ring's where that is later, and returns the bytes to store.
 func (r *ring) encode(ctx context.Context, vault KeyVault) ([]byte, error) {
 	version, err := vault.Current(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("wrap the key ring: %w", err)
 	}
+	version = max(version, r.shredVersion) // what the vault says may be old news, and the ring knows better
 	if version != r.shredVersion {
 		for i := range r.keys {
 			r.keys[i].wrapped = nil

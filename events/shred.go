@@ -13,6 +13,8 @@ type Shred struct {
 	Rings RingStore
 	Vault KeyVault
 	Hooks Hooks
+	// Resume finishes a rotation that was begun and not finished, where there is one, and begins another only where there is none.
+	Resume bool
 	// Await returns once no writer can still store a ring wrapped under another version: every live node names this one in its
 	// lease, and no older ring write is unresolved. Nil where the caller is the only writer.
 	Await func(ctx context.Context, version string) error
@@ -37,18 +39,11 @@ func (s Shred) Run(ctx context.Context) (ShredReport, error) {
 	if !s.Vault.Erases() {
 		return report, ErrNoErasure
 	}
-	if err := s.Hooks.before(ctx, StepShredVersion, LogID{}); err != nil {
-		return report, err
-	}
-	version, err := s.Vault.NewVersion(ctx)
+	version, err := s.version(ctx)
 	if err != nil {
-		return report, fmt.Errorf("make a shred key: %w", err)
+		return report, err
 	}
 	report.Version = version
-	// A crash here leaves one version more than needed. The next rotation destroys it with the others.
-	if err := s.Hooks.after(ctx, StepShredVersion, LogID{}); err != nil {
-		return report, err
-	}
 	if report.Rings, err = s.rewrapAll(ctx, version); err != nil {
 		return report, err
 	}
@@ -61,6 +56,28 @@ func (s Shred) Run(ctx context.Context) (ShredReport, error) {
 		return report, err
 	}
 	return report, s.destroyOthers(ctx, &report)
+}
+
+// version is the one that everything is going to be wrapped under.
+func (s Shred) version(ctx context.Context) (string, error) {
+	if s.Resume {
+		versions, err := s.Vault.Versions(ctx)
+		if err != nil {
+			return "", fmt.Errorf("list the shred keys: %w", err)
+		}
+		if len(versions) > 1 {
+			return versions[len(versions)-1], nil
+		}
+	}
+	if err := s.Hooks.before(ctx, StepShredVersion, LogID{}); err != nil {
+		return "", err
+	}
+	version, err := s.Vault.NewVersion(ctx)
+	if err != nil {
+		return "", fmt.Errorf("make a shred key: %w", err)
+	}
+	// A crash here leaves two versions. Whoever resumes goes on with the newest; another rotation destroys both.
+	return version, s.Hooks.after(ctx, StepShredVersion, LogID{})
 }
 
 // none scans until a whole scan finds no ring under another version.
@@ -108,6 +125,9 @@ func (s Shred) rewrap(ctx context.Context, id LogID, version string) (changed bo
 			return false, err
 		}
 		r, err := decodeRing(ctx, s.Vault, id, data)
+		if errors.Is(err, ErrKeyMissing) && ringVersion(data) < version {
+			return false, nil // of no use to anybody: it arrived after its version was destroyed
+		}
 		if err != nil {
 			return false, err
 		}
@@ -142,8 +162,11 @@ func (s Shred) destroyOthers(ctx context.Context, report *ShredReport) error {
 		return fmt.Errorf("list the shred keys: %w", err)
 	}
 	for _, old := range versions {
-		if old == report.Version {
-			continue
+		if old >= report.Version {
+			continue // of another rotation
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err // whoever lost the right to rotate destroys nothing
 		}
 		if err := s.Hooks.before(ctx, StepShredDestroy, LogID{}); err != nil {
 			return err

@@ -277,7 +277,8 @@ func TestShredRewrapsEverythingAndDestroysTheOld(t *testing.T) {
 func TestNothingIsDestroyedWhileAnOldWriterLives(t *testing.T) {
 	w := newWorld(t)
 	logs := w.fleet(2)
-	// A node with an outdated view writes a ring under the old version just before it agrees.
+	// A node with an outdated view makes a ring under the old version just before it agrees. Another one keeps to the version of the
+	// ring that it finds.
 	stale := staleVault{KeyDir: w.vault}
 	stale.version, _ = w.vault.Current(t.Context())
 	j, err := events.OpenJournal(t.Context(), w.stores, stale, logs[0], events.JournalOptions{})
@@ -287,13 +288,21 @@ func TestNothingIsDestroyedWhileAnOldWriterLives(t *testing.T) {
 	if err := j.Replay(t.Context(), events.Head{}, ignore); err != nil {
 		t.Fatal(err)
 	}
-	report, err := events.Shred{Rings: w.stores.Rings, Vault: w.vault, Await: func(ctx context.Context, _ string) error {
-		_, err := j.Append(ctx, events.Draft{Events: []events.Event{advanced(9, "p9")}}) // an old key dies, so the ring is written
+	late := events.ConversationLog("alice", "late")
+	report, err := events.Shred{Rings: w.stores.Rings, Vault: w.vault, Await: func(ctx context.Context, version string) error {
+		if _, err := j.Append(ctx, events.Draft{Events: []events.Event{advanced(9, "p9")}}); err != nil { // an old key dies, so the ring is written
+			return err
+		}
+		if j.ShredVersion() != version {
+			t.Errorf("the ring went back to %s", j.ShredVersion())
+		}
+		_, err := events.OpenJournal(ctx, w.stores, stale, late, events.JournalOptions{})
 		return err
 	}}.Run(t.Context())
 	if err != nil || report.Rings != 3 {
 		t.Fatalf("%+v, %v", report, err)
 	}
+	logs = append(logs, late)
 	for _, id := range logs {
 		if j, _ := w.replay(id); j.ShredVersion() != report.Version {
 			t.Errorf("%s is under %s", id, j.ShredVersion())

@@ -5,6 +5,9 @@ import "context"
 // KeyVault holds the shred keys: versioned keys, kept outside the store and
 // its data directory, that wrap every ring. Destroying a version destroys
 // every ring that was wrapped under it alone.
+//
+// Versions are ordered: of two, the one made later compares greater as a
+// string.
 type KeyVault interface {
 	// Current names the version to wrap under now.
 	Current(ctx context.Context) (version string, err error)

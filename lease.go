@@ -1,0 +1,132 @@
+package parley
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"parley/events"
+	"parley/events/jetlog"
+)
+
+const (
+	// leaseRenewal is how often a node renews its lease.
+	leaseRenewal = jetlog.LeaseTime / 3
+	// leaseLook is how often a node looks whether there is another shred key to write under.
+	leaseLook = time.Second
+	// leaseCall bounds one try to move on, and the end of a lease.
+	leaseCall = 5 * time.Second
+)
+
+// presence is a node's lease: as long as it is renewed the node counts as alive, and it names the shred key that the node writes under.
+// Times are the machine's: the server, which forgets leases, has no other.
+type presence struct {
+	nodes    *jetlog.Nodes
+	guard    *events.RingGuard
+	vault    events.KeyVault
+	logger   *slog.Logger
+	name     string
+	instance string // tells this life of the node from every other
+	version  string // in the lease
+	stop     func()
+}
+
+// startPresence takes the lease. It stands before the node writes its first ring.
+func (n *Node) startPresence(ctx context.Context) (*presence, error) {
+	nodes, err := n.store.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	instance, err := newInstance()
+	if err != nil {
+		return nil, err
+	}
+	p := &presence{
+		nodes: nodes, guard: events.GuardRings(n.store.Rings(), n.vault), vault: n.vault, logger: n.options.Logger, name: n.options.Name, instance: instance,
+	}
+	if p.version, err = p.guard.Advance(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.renew(ctx); err != nil {
+		return nil, err
+	}
+	renewing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.keep(renewing)
+	}()
+	p.stop = func() {
+		cancel()
+		<-done
+	}
+	return p, nil
+}
+
+// newInstance names a life of a node.
+func newInstance() (string, error) {
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return "", fmt.Errorf("draw the name of an instance: %w", err)
+	}
+	return hex.EncodeToString(id), nil
+}
+
+func (p *presence) renew(ctx context.Context) error {
+	return p.nodes.Renew(ctx, p.instance, jetlog.NodeLease{Node: p.name, Version: p.version})
+}
+
+// keep renews the lease until ctx ends. A node that cannot say that it has moved on to a new shred key stays alive under the old one, and
+// whoever rotates the keys waits for it.
+func (p *presence) keep(ctx context.Context) {
+	look := time.NewTicker(leaseLook)
+	defer look.Stop()
+	renewed, failing := time.Now(), false
+	for {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+		current, err := p.vault.Current(ctx)
+		if err == nil && current == p.version && time.Since(renewed) < leaseRenewal {
+			continue
+		}
+		if err == nil {
+			err = p.advance(ctx)
+		}
+		if renewal := p.renew(ctx); renewal == nil {
+			renewed = time.Now()
+		} else {
+			err = renewal
+		}
+		if err != nil && !failing && ctx.Err() == nil {
+			p.logger.Warn("the node's lease could not be brought up to date; it is tried again", "shred key", p.version, "err", err)
+		}
+		failing = err != nil
+	}
+}
+
+// advance moves on to the current shred key.
+func (p *presence) advance(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaseCall)
+	defer cancel()
+	version, err := p.guard.Advance(ctx)
+	if err == nil {
+		p.version = version
+	}
+	return err
+}
+
+// end gives the lease up; one that cannot be given up ends by itself.
+func (p *presence) end(ctx context.Context) {
+	p.stop()
+	ctx, cancel := context.WithTimeout(ctx, leaseCall)
+	defer cancel()
+	if err := p.nodes.Remove(ctx, p.instance); err != nil {
+		p.logger.Info("the node's lease ends by itself", "err", err)
+	}
+}
