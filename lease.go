@@ -34,18 +34,25 @@ type presence struct {
 	stop     func()
 }
 
+// openNodes opens the leases of the deployment. Those that an embedded server which nobody else can reach has kept are of its earlier life.
+func (n *Node) openNodes(ctx context.Context) (err error) {
+	if n.nodes, err = n.store.Nodes(ctx); err != nil {
+		return err
+	}
+	if n.server != nil && n.options.Listen == "" {
+		return n.nodes.Clear(ctx)
+	}
+	return nil
+}
+
 // startPresence takes the lease. It stands before the node writes its first ring.
 func (n *Node) startPresence(ctx context.Context) (*presence, error) {
-	nodes, err := n.store.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
 	instance, err := newInstance()
 	if err != nil {
 		return nil, err
 	}
 	p := &presence{
-		nodes: nodes, guard: events.GuardRings(n.store.Rings(), n.vault), vault: n.vault, logger: n.options.Logger, name: n.options.Name, instance: instance,
+		nodes: n.nodes, guard: events.GuardRings(n.store.Rings(), n.vault), vault: n.vault, logger: n.options.Logger, name: n.options.Name, instance: instance,
 	}
 	if p.version, err = p.guard.Advance(ctx); err != nil {
 		return nil, err

@@ -138,7 +138,8 @@ type Node struct {
 	store     *jetlog.Store
 	gathered  *gather.Gatherer // the store, as all writers of this node see it
 	vault     events.KeyVault
-	presence  *presence // this node's lease
+	nodes     *jetlog.Nodes // leases
+	presence  *presence     // this node's
 	placement *actors.Static
 	delivery  *delivery.Service // nil when isolated
 	actors    *actors.Node
@@ -167,6 +168,9 @@ func Open(ctx context.Context, o Options) (node *Node, err error) {
 		return nil, err
 	}
 	if n.vault, err = n.openVault(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.openNodes(ctx); err != nil {
 		return nil, err
 	}
 	if n.presence, err = n.startPresence(ctx); err != nil {

@@ -54,6 +54,9 @@ func Shred(ctx context.Context, o Options) (report ShredReport, err error) {
 		return report, err
 	}
 	n.vault = keys
+	if err := n.openNodes(ctx); err != nil {
+		return report, err
+	}
 	if err := events.CheckVault(ctx, n.store.Rings(), keys); err != nil {
 		return report, err
 	}
@@ -84,15 +87,11 @@ func (n *Node) shredNow(ctx context.Context) (report ShredReport, err error) {
 
 // takeRotation takes the right to rotate; events.ErrConflict while somebody else has it.
 func (n *Node) takeRotation(ctx context.Context) (*jetlog.Rotation, error) {
-	nodes, err := n.store.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
 	instance, err := newInstance()
 	if err != nil {
 		return nil, err
 	}
-	return nodes.Rotate(ctx, instance)
+	return n.nodes.Rotate(ctx, instance)
 }
 
 // rotate rotates the shred key while it has the right to.
@@ -138,16 +137,12 @@ func keepRotation(ctx context.Context, rotation *jetlog.Rotation, lose context.C
 
 // awaitNodes returns when every node that lives writes under the version, or a later one.
 func (n *Node) awaitNodes(ctx context.Context, version string) error {
-	nodes, err := n.store.Nodes(ctx)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, shredPatience)
 	defer cancel()
 	look := time.NewTicker(shredLook)
 	defer look.Stop()
 	for {
-		leases, err := nodes.List(ctx)
+		leases, err := n.nodes.List(ctx)
 		if err != nil {
 			return err
 		}

@@ -98,7 +98,7 @@ func TestARingOfADeadNodeIsReplaced(t *testing.T) {
 	other := events.ConversationLog("alice", "other")
 	lost, _ := w.replay(other)
 	w.append(lost, advanced(0, "p"))
-	old, revision, err := w.stores.Rings.Load(t.Context(), other)
+	old, _, err := w.stores.Rings.Load(t.Context(), other)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,8 @@ func TestARingOfADeadNodeIsReplaced(t *testing.T) {
 	rotate() // which such a ring does not keep from its end
 	j, _ := w.replay(conversation)
 	w.append(j, advanced(0, "p"))
-	if _, revision, err = w.stores.Rings.Load(t.Context(), other); err != nil {
+	_, revision, err := w.stores.Rings.Load(t.Context(), other)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.stores.Rings.Store(t.Context(), other, old, revision); err != nil {

@@ -136,10 +136,10 @@ func (c *config) validate(verb string) error {
 		return usagef("node demo --data DIR --keep", "--keep needs a directory to keep: give --data DIR")
 	case verb == "demo" && c.data != "" && !c.keep:
 		return usagef("node demo --data "+c.data+" --keep", "a demo in a directory of yours is kept: say --keep")
-	case verb == "run" && c.data == "" && c.nats == "":
-		return usagef("node run --data DIR", "no store is named: give --data DIR for an embedded one or --nats URL")
-	case verb == "run" && c.nats != "" && c.shredDir == "" && c.kekFile == "" && c.kek == "":
-		return usagef("node run --nats URL --shred-dir DIR", "with --nats a place for the keys is needed: --shred-dir DIR, or a static key with --kek-file FILE")
+	case verb != "demo" && c.data == "" && c.nats == "":
+		return usagef("node "+verb+" --data DIR", "no store is named: give --data DIR for an embedded one or --nats URL")
+	case verb != "demo" && c.nats != "" && c.shredDir == "" && c.kekFile == "" && c.kek == "":
+		return usagef("node "+verb+" --nats URL --shred-dir DIR", "with --nats a place for the keys is needed: --shred-dir DIR, or a static key with --kek-file FILE")
 	case c.data != "" && c.replicas > 1:
 		return usagef("node run --nats URL --replicas 3", "an embedded store is one server; replicas need a cluster")
 	}

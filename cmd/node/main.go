@@ -50,7 +50,7 @@ func dispatch(ctx context.Context, args []string, stdin io.Reader, stdout, stder
 		return err
 	case childVerb:
 		return serveDemo(ctx, args, stdin, stdout)
-	case "run", "demo":
+	case "run", "shred", "demo":
 	default:
 		return usagef("node help", "%q is not a verb", verb)
 	}
@@ -62,8 +62,11 @@ func dispatch(ctx context.Context, args []string, stdin io.Reader, stdout, stder
 	if err != nil {
 		return err
 	}
-	if verb == "demo" {
+	switch verb {
+	case "demo":
 		return demo(ctx, c, stdout, stderr)
+	case "shred":
+		return shred(ctx, c, stdout, stderr)
 	}
 	return serve(ctx, c, stdout, stderr)
 }
@@ -87,6 +90,8 @@ func nextCommand(err error) string {
 		return usage.try
 	case errors.Is(err, events.ErrKeyMissing):
 		return "node run with --shred-dir or --kek-file naming the keys this log was made with; they cannot be made again"
+	case errors.Is(err, events.ErrNoErasure):
+		return "node run --shred-dir DIR on an empty log: only versioned keys can be destroyed"
 	case exitCode(err) == exitUnreachable:
 		return "make nats, and node run with its URL"
 	}
@@ -95,7 +100,8 @@ func nextCommand(err error) string {
 
 const usage = `node runs a node: the conversations of its clients, and the log they live in.
 
-usage: node run [flags]     serve until SIGTERM, then drain and stop
+usage: node run [flags]     serve until SIGTERM, then drain and stop; on SIGHUP replace the shred key at once
+       node shred [flags]   replace the shred key of a fleet (--nats), or of a stopped node (--data), and destroy the old ones
        node demo [flags]    three bots on two nodes, two of which die on the way; under a minute
 
 store (one of; environment in brackets)
@@ -106,7 +112,8 @@ store (one of; environment in brackets)
 
 keys that wrap the key rings; they are made with mode 0600 while the log is empty, and never again
   --shred-dir DIR     versioned keys, so that old secrets die for certain [PARLEY_SHRED_DIR]; default: DIR.keys beside --data DIR
-  --shred-interval T  how often they are replaced and the old ones destroyed, with --data: 24h [PARLEY_SHRED_INTERVAL]
+                      the nodes of a fleet share one directory
+  --shred-interval T  how often they are replaced and the old ones destroyed: 24h [PARLEY_SHRED_INTERVAL]
   --kek-file FILE     one static key instead: no certain erasure [PARLEY_KEK_FILE, or the key itself in PARLEY_KEK]
 
 demo

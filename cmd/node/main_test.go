@@ -3,14 +3,17 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -34,7 +37,7 @@ func TestStories(t *testing.T) {
 			env.Values[nodesKey{}] = map[string]*running{}
 			return nil
 		},
-		Cmds: scripttest.Commands(map[string]func(*testscript.TestScript, bool, []string){"up": up, "down": down, "modes": modes}),
+		Cmds: scripttest.Commands(map[string]func(*testscript.TestScript, bool, []string){"up": up, "down": down, "hangup": hangup, "modes": modes}),
 	})
 }
 
@@ -83,6 +86,25 @@ func down(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if string(rest) != "node draining\nnode stopped\n" {
 		ts.Fatalf("the node says %q", rest)
+	}
+}
+
+// hangup NAME FILE sends SIGHUP and waits until the file is gone.
+func hangup(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: hangup NAME FILE")
+	}
+	r := ts.Value(nodesKey{}).(map[string]*running)[args[0]]
+	ts.Check(r.cmd.Process.Signal(syscall.SIGHUP))
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-look.C {
+		if _, err := os.Stat(ts.MkAbs(args[1])); errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s is still there", args[1])
+		}
 	}
 }
 

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"parley"
@@ -31,8 +34,10 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	stopShredding := shredOnHangup(ctx, node, logger)
 	fmt.Fprintln(stdout, "node ready: "+c.where())
 	<-ctx.Done()
+	stopShredding()
 	fmt.Fprintln(stdout, "node draining")
 	// A second signal, or the end of this patience, kills: the log has everything that was acknowledged.
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainPatience)
@@ -42,6 +47,40 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) error {
 	}
 	fmt.Fprintln(stdout, "node stopped")
 	return nil
+}
+
+// shredOnHangup replaces the shred key on every SIGHUP, until the returned function is called. Signals that come while it does are one.
+func shredOnHangup(ctx context.Context, node *parley.Node, logger *slog.Logger) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-hangups:
+			case <-ctx.Done():
+				return
+			}
+			if err := node.Shred(ctx); err != nil {
+				logger.Error("old shred keys not destroyed", "err", err)
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		<-done
+	}
+}
+
+// shred replaces the shred key from outside of the nodes.
+func shred(ctx context.Context, c config, stdout, stderr io.Writer) error {
+	report, err := parley.Shred(ctx, c.options(slog.New(slog.NewTextHandler(stderr, nil))))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%d key rings are under shred key %s; %d older keys are destroyed\n", report.Rings, report.Version, len(report.Destroyed))
+	return err
 }
 
 // where names the store and the keys, for the first line of a log.

@@ -78,6 +78,14 @@ func (n *Nodes) Remove(ctx context.Context, instance string) error {
 	return nil
 }
 
+// Clear ends every lease and the right to rotate: for a server that nobody else can reach, and that has leases of its earlier life.
+func (n *Nodes) Clear(ctx context.Context) error {
+	if err := n.s.call(ctx, "STREAM.PURGE."+n.stream, nil, &struct{}{}); err != nil {
+		return fmt.Errorf("clear the leases: %w", err)
+	}
+	return nil
+}
+
 // List gives every lease that stands, read from the leader.
 func (n *Nodes) List(ctx context.Context) (leases []NodeLease, err error) {
 	var subjects []string
