@@ -57,6 +57,10 @@ func (w *world) chaos() {
 		m.join()
 	case n < 15:
 		m.speak()
+	case n < 16 && w.evil && w.chance(4):
+		m.insider()
+	case n < 16 && w.chance(4):
+		m.corrupt()
 	default:
 		m.command()
 	}
@@ -65,12 +69,14 @@ func (w *world) chaos() {
 // misfortune strikes.
 func (w *world) misfortune() {
 	c := w.clients[w.rng.IntN(len(w.clients))]
-	switch w.rng.IntN(5) {
+	switch w.rng.IntN(6) {
 	case 0:
 		if c.current != nil {
 			w.tell("%s is killed", c.id)
 			c.current.die()
 		}
+	case 5:
+		w.killNode(w.rng.IntN(nodes))
 	case 1:
 		c.replace()
 	case 2:
@@ -79,6 +85,19 @@ func (w *world) misfortune() {
 		w.order.current = nil
 	case 4:
 		w.log.arrive()
+	}
+}
+
+// nodes are the actor systems that share the clients among them.
+const nodes = 3
+
+// killNode ends every process of a node at once.
+func (w *world) killNode(node int) {
+	w.tell("node %d dies", node)
+	for i, c := range w.clients {
+		if i%nodes == node && c.current != nil {
+			c.current.die()
+		}
 	}
 }
 
@@ -103,7 +122,7 @@ func (m *member) command() {
 	c, w := m.client, m.client.world
 	other := w.clients[w.rng.IntN(len(w.clients))]
 	var in conversation.Input
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(14) {
 	case 0, 1, 2:
 		in = conversation.AddMembers{CommandMeta: c.meta(), KeyPackages: [][]byte{w.newcomer().invite()}}
 	case 3:
@@ -124,6 +143,8 @@ func (m *member) command() {
 		in = conversation.Checkpoint{Reason: "age", Force: w.chance(2)}
 	case 11:
 		in = conversation.Acknowledge{Through: m.state.Spool.Next - 1}
+	case 12, 13:
+		in = conversation.Tick{MayCommit: w.chance(2)}
 	}
 	if in != nil {
 		m.step(in)

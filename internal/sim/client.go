@@ -148,6 +148,13 @@ func (m *member) resume() {
 	for _, e := range m.state.Unsent() {
 		m.later(e)
 	}
+	if lost := m.state.Superseded; lost != nil {
+		m.tasks = append(m.tasks, func() {
+			if m.follow(1 << 10); m.alive() {
+				m.step(conversation.TransportAnswered{Bundle: lost.Digest, Outcome: conversation.TransportRetry})
+			}
+		})
+	}
 	w.checkEpoch(m)
 }
 
@@ -156,7 +163,7 @@ func (m *member) settled(durable bool) {
 	w := m.client.world
 	if !durable {
 		w.ledger.void()
-	} else if w.ledger.left() {
+	} else if w.tally[tallyEncrypted] += len(w.ledger.open); w.ledger.left() {
 		w.fail(lawKeys, "%s in epoch %d", m.client.id, m.state.Epoch())
 	}
 }
@@ -233,6 +240,9 @@ func (m *member) store(in conversation.Input, tr conversation.Transition) bool {
 		w.fail(lawSound, "%s: append %T: %v", c.id, in, err)
 	}
 	w.tell("%s falls in %T: %v", c.id, in, err)
+	if errors.Is(err, events.ErrFenced) {
+		w.tally[tallyFenced]++
+	}
 	m.settled(w.passed)
 	if errors.Is(err, events.ErrUnknownOutcome) && m.journal.Pending() != nil && w.chance(2) {
 		outcome, err := m.journal.Settle(context.Background(), m.journal.Pending())
@@ -290,6 +300,7 @@ func (m *member) origin(name string) delivery.Origin {
 func (m *member) send(sub delivery.Submission) (delivery.Outcome, bool) {
 	w := m.client.world
 	if !w.calm && w.chance(12) {
+		w.tally[tallyLost]++
 		w.tell("%s: %T is lost on the way", m.client.id, sub)
 		return delivery.Outcome{}, false
 	}
@@ -323,11 +334,20 @@ func (m *member) offer(e conversation.SendBundle) {
 		b.Changes = append(b.Changes, delivery.Change{Kind: delivery.ChangeContext})
 	}
 	out, ok := m.send(&b)
+	if (!ok || out.Err != nil) && w.chance(5) {
+		m.tasks = append(m.tasks, func() {
+			m.step(conversation.TransportAnswered{Bundle: e.Digest, Outcome: conversation.TransportFailed})
+		})
+		return
+	}
 	if !ok || out.Err != nil {
 		if m.state.Staged != nil && m.state.Staged.Digest == e.Digest {
 			m.tasks = append(m.tasks, func() { m.offer(e) }) // nobody knows: the identical bytes again
 		}
 		return
+	}
+	if retry, ok := out.Answer.(delivery.Retry); ok && retry.Epoch > uint64(e.Epoch) {
+		w.tally[tallyRivals]++
 	}
 	in := conversation.TransportAnswered{Bundle: e.Digest}
 	switch answer := out.Answer.(type) {

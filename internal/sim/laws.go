@@ -35,6 +35,7 @@ func (w *world) say(m *member, text string) {
 // hear checks a message that was handed over.
 func (w *world) hear(m *member, msg conversation.ReceivedMessage) {
 	text, c := string(msg.Plaintext.Expose()), m.client.id
+	w.tally[tallyRead]++
 	s, ok := w.ledger.said[text]
 	switch {
 	case !ok:
@@ -54,6 +55,9 @@ func (w *world) hear(m *member, msg conversation.ReceivedMessage) {
 
 // judge looks at what became of messages: among the honest nothing that the order holds may be unintelligible.
 func (w *world) judge(m *member, o conversation.Outcome) {
+	if o.Kind == conversation.OutcomeUnreachable && w.malice {
+		w.tally[tallyUnreachable]++
+	}
 	if o.Kind == conversation.OutcomeUnreachable && !w.malice {
 		w.fail(lawLive, "%s cannot follow entry %d: %s %s", m.client.id, o.Position, o.Rule, o.Detail)
 	}

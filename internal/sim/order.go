@@ -144,6 +144,7 @@ func (o *order) read(b *eventsv1.OrderEntry) {
 		o.world.fail(lawCommits, "a commit of epoch %d in epoch %d", b.GetEpoch(), o.epoch)
 	}
 	o.epoch = b.GetEpoch() + 1
+	o.world.tally[tallyCommits]++
 	for _, m := range b.GetAdded() {
 		o.world.welcome(ids.ClientID(m.GetClient()), b.GetWelcome(), e.Number)
 	}

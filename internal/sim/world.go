@@ -47,6 +47,7 @@ const (
 	lawKeys      = "no key is used twice with one nonce"
 	lawReplay    = "what a node holds is what its log folds to"
 	lawCommits   = "an epoch ends with one commit"
+	lawPublic    = "what anybody can see to be wrong is refused"
 	lawLive      = "when faults end, members work together"
 	lawEviction  = "who is removed keeps nothing"
 )
@@ -71,17 +72,44 @@ type world struct {
 	fuse    int  // durable steps until the next crash; 0: none is planned
 	calm    bool // no more faults
 	passed  bool // the append under way reached the store
-	malice  bool // some member means harm
+	evil    bool // somebody may come to mean harm
+	malice  bool // and has
 	story   []string
 	broken  *Violation
+	tally   Tally
 	names   int
 }
 
 // errCrash is what a durable step returns where the process dies.
 var errCrash = errors.New("sim: the process died here")
 
-// Play plays one game. A nil result means that every law held.
-func Play(seed uint64, size Size) *Violation {
+// Tally counts what happened, by name: a game in which nothing goes wrong proves nothing.
+type Tally map[string]int
+
+// What is counted.
+const (
+	tallyCrash       = "crashes in a durable step"
+	tallyFenced      = "appends refused by the fence"
+	tallyUnknown     = "appends of unknown outcome"
+	tallyLate        = "publishes that arrived late"
+	tallyLost        = "submissions or answers lost"
+	tallyCommits     = "commits in the order"
+	tallyRivals      = "commits that lost their epoch"
+	tallyRead        = "messages read"
+	tallyEncrypted   = "encryptions recorded"
+	tallyForged      = "forged commits"
+	tallyForgedIn    = "forged commits accepted"
+	tallyUnreachable = "members that could not follow a forged commit"
+)
+
+// tallies lists what every long run must have seen.
+var tallies = []string{
+	tallyCrash, tallyFenced, tallyUnknown, tallyLate, tallyLost, tallyCommits, tallyRivals, tallyRead, tallyEncrypted, tallyForged, tallyForgedIn,
+	tallyUnreachable,
+}
+
+// Play plays one game. Without a violation every law held.
+func Play(seed uint64, size Size) (Tally, *Violation) {
 	w := newWorld(seed, size)
 	suite.Listen(w.ledger.heard)
 	defer suite.Listen(nil)
@@ -93,13 +121,13 @@ func Play(seed uint64, size Size) *Violation {
 		w.chaos()
 	}
 	w.settle()
-	return w.broken
+	return w.tally, w.broken
 }
 
 func newWorld(seed uint64, size Size) *world {
 	w := &world{
 		seed: seed, size: size, rng: rand.New(rand.NewPCG(seed, 0x5eed)), nowMs: 1_700_000_000_000, store: &memlog.Store{},
-		group: ids.ConversationID(fmt.Sprintf("group %d", seed)), ledger: newLedger(),
+		tally: Tally{}, group: ids.ConversationID(fmt.Sprintf("group %d", seed)), ledger: newLedger(),
 	}
 	w.store.Now = func() time.Time { return time.UnixMilli(int64(w.nowMs)) }
 	w.log = &flakyLog{Store: w.store, world: w}
@@ -113,6 +141,7 @@ func newWorld(seed uint64, size Size) *world {
 		w.fail(lawSound, "suite: %v", err)
 	}
 	w.order = &order{world: w}
+	w.evil = w.chance(4)
 	return w
 }
 
@@ -145,6 +174,7 @@ func (w *world) hooks() events.Hooks {
 			return nil
 		}
 		if w.fuse--; w.fuse == 0 {
+			w.tally[tallyCrash]++
 			return errCrash
 		}
 		return nil
@@ -210,8 +240,10 @@ type flakyLog struct {
 func (f *flakyLog) Append(ctx context.Context, a events.Append) (uint64, error) {
 	w := f.world
 	if !w.calm && w.chance(40) {
+		w.tally[tallyUnknown]++
 		switch w.rng.IntN(3) {
 		case 0:
+			w.tally[tallyUnknown]--
 			return 0, fmt.Errorf("%w: not sent", events.ErrUnavailable)
 		case 1:
 			if _, err := f.Store.Append(ctx, a); err != nil {
@@ -236,5 +268,8 @@ func (f *flakyLog) arrive() {
 	a := f.late[i]
 	f.late = append(f.late[:i:i], f.late[i+1:]...)
 	_, err := f.Store.Append(context.Background(), a)
+	if err == nil {
+		f.world.tally[tallyLate]++
+	}
 	f.world.tell("a late publish to %s: %v", a.Log, err)
 }
