@@ -23,6 +23,8 @@ type conversationActor struct {
 	verdicts     Verdicts                 // nil: every credential is believed
 	signer       signer                   // of the own leaf, as the keys have it
 	snapshotted  uint64                   // version of the newest public snapshot
+	snapshotSize int                      // its bytes
+	logged       int                      // bytes of records since, roughly
 
 	flight     *flight                                // the own commit that is with the transport
 	waiters    map[ids.CommandID][]*ask[work, result] // callers whose command ends when the commit is settled
@@ -33,6 +35,8 @@ type conversationActor struct {
 	follow     follower                               // where the group's order is followed to
 	timer      Timer                                  // wakes the actor for what time makes due
 	fresh      deliveries                             // for the owner, not acknowledged
+	trail      trail                                  // where older ones are read from
+	told       uint64                                 // newest record that replay found a change of the membership in
 	updating   mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
 }
 
@@ -165,6 +169,7 @@ func (a *conversationActor) env(s conversation.State, in conversation.Input, now
 }
 
 func (a *conversationActor) fold(s conversation.State, r *events.Record) (conversation.State, error) {
+	a.passed(r, s.Spool.Seen)
 	return conversation.Fold(s, r)
 }
 
@@ -196,6 +201,7 @@ func (a *conversationActor) current() conversation.State {
 
 // landed lets durable steps be seen: deliveries first, then replies, then what is to be sent.
 func (a *conversationActor) landed(c actor.Context, done []finished[conversation.State]) {
+	a.trail = a.trail.add(a.journal.Head(), a.state.Spool.Seen)
 	for _, d := range done {
 		a.deliver(d)
 	}
@@ -339,17 +345,23 @@ func (a *conversationActor) stopTimers() {
 // ones it gives everything. Where the record does not come after all, activation finds no secrets behind the snapshot and reads the
 // whole log.
 func (a *conversationActor) storing(evs []events.Event) {
-	at := a.journal.Head()
-	if at.Version < a.snapshotted+a.node.limits.SnapshotEvery || !conversation.Reseals(evs) {
+	at, before := a.journal.Head(), a.logged
+	a.logged += sizeOf(evs)
+	few := at.Version < a.snapshotted+a.node.limits.SnapshotEvery && before < max(a.node.limits.SnapshotBytes, snapshotShare*a.snapshotSize)
+	if few || at.Version == a.snapshotted || !conversation.Reseals(evs) {
 		return
 	}
+	encoded := conversation.EncodePublic(a.state.Public)
 	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Store)
 	defer cancel()
-	if err := a.journal.SaveSnapshot(ctx, conversation.EncodePublic(a.state.Public)); err != nil {
+	if err := a.journal.SaveSnapshot(ctx, encoded); err != nil {
 		a.node.logger.Warn("snapshot not saved; activation reads more of the log", "log", a.log.String(), "err", err)
 		return
 	}
-	a.snapshotted = at.Version
+	a.snapshotted, a.snapshotSize, a.logged = at.Version, len(encoded), a.logged-before
 }
+
+// snapshotShare keeps snapshots of a large group rare beside the records they save reading.
+const snapshotShare = 4
 
 var errNoDelivery = fmt.Errorf("%w: this node has no delivery service", ErrNotHere)

@@ -110,6 +110,68 @@ func (d Delivery) size() int {
 	return n
 }
 
+// trail is where reading of the log can begin: heads of records, in their order and not all of them. The oldest is at or before what
+// the owner has seen, where the log was read from there.
+type trail []events.Head
+
+// trailMax bounds a trail. Beyond it every second head is forgotten, which costs reading more than is needed.
+const trailMax = 64
+
+// add notes the newest record's head and lets go what lies before the place that the owner has seen.
+func (t trail) add(head events.Head, seen uint64) trail {
+	if n := len(t); head.Version == 0 || n > 0 && t[n-1].Version == head.Version {
+		return t
+	}
+	t = append(t, head)
+	passed := 0
+	for passed+1 < len(t) && t[passed+1].Version <= seen {
+		passed++
+	}
+	t = slices.Delete(t, 0, passed)
+	if len(t) <= trailMax {
+		return t
+	}
+	kept := t[:0]
+	for i, h := range t {
+		if i%2 == 0 || i == len(t)-1 {
+			kept = append(kept, h)
+		}
+	}
+	return kept
+}
+
+// before is where to begin to read for what comes after a place; the zero head is the beginning of the log.
+func (t trail) before(after cursor) (from events.Head) {
+	through := after.version
+	if after.index != maxIndex && through > 0 {
+		through-- // the record itself may have more
+	}
+	for _, h := range t {
+		if h.Version > through {
+			break
+		}
+		from = h
+	}
+	return from
+}
+
+// passed takes note of a record that replay has read.
+func (a *conversationActor) passed(r *events.Record, seen uint64) {
+	a.trail = a.trail.add(r.Head, seen)
+	a.logged += r.Size
+	if len(conversation.Memberships(r)) > 0 {
+		a.told = r.Version
+	}
+}
+
+// recollect tells, after the log was read, from where on memory has everything for the owner.
+func (a *conversationActor) recollect() {
+	a.fresh.floor = a.journal.Head().Version
+	if spool := a.state.Spool; len(spool.Marks) == 0 && a.told <= spool.Seen {
+		a.fresh.floor = spool.Seen // there is nothing the owner has not had
+	}
+}
+
 // undelivered asks a conversation for what comes after a place.
 type undelivered struct {
 	After cursor
@@ -166,7 +228,7 @@ func (a *conversationActor) reread(most int, after cursor) (items []Delivery, er
 	}
 	audit := events.OpenAudit(a.node.stores.Log, a.log, keys, events.AuditOptions{})
 	head := a.journal.Head().Version
-	err = audit.Replay(ctx, events.Head{}, func(r *events.Record) error {
+	err = audit.Replay(ctx, a.trail.before(after), func(r *events.Record) error {
 		if r.Version < after.version || r.Version > head {
 			return nil
 		}

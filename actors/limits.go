@@ -23,6 +23,7 @@ type Limits struct {
 	Sweep            time.Duration // how often the sweeper looks: 10 s
 	AnchorDelay      time.Duration // an append whose anchor may wait is anchored after: 1 s
 	SnapshotEvery    uint64        // records between public snapshots: 64
+	SnapshotBytes    int           // or bytes of records: 1 MiB
 	UndeliveredBytes int           // decrypted messages a conversation keeps in memory for its owner: 1 MiB; the rest is read from the log
 }
 
@@ -46,6 +47,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Sweep, 10*time.Second)
 	set(&l.AnchorDelay, time.Second)
 	set(&l.SnapshotEvery, 64)
+	set(&l.SnapshotBytes, 1<<20)
 	set(&l.UndeliveredBytes, 1<<20)
 	return l
 }

@@ -60,7 +60,7 @@ func (a *conversationActor) readLog(ctx context.Context, c actor.Context) error 
 			return err
 		}
 	}
-	a.fresh.floor = a.journal.Head().Version
+	a.recollect()
 	err = a.journal.CheckAnchor(ctx)
 	switch {
 	case errors.Is(err, events.ErrSecretsLost):
@@ -81,6 +81,7 @@ func (a *conversationActor) readAll(ctx context.Context) error {
 		return err
 	}
 	a.state = conversation.NewState(a.client, a.conversation)
+	a.trail, a.told, a.logged = nil, 0, 0
 	return a.replay(ctx, events.Head{})
 }
 
@@ -106,7 +107,11 @@ func (a *conversationActor) loadSnapshot(ctx context.Context) (events.Head, erro
 		a.node.logger.Warn("snapshot not understood; the whole log is read", "log", a.log.String(), "err", err)
 		return events.Head{}, nil
 	}
-	a.state.Public, a.snapshotted = public, snapshot.Head.Version
+	a.state.Public, a.snapshotted, a.snapshotSize = public, snapshot.Head.Version, len(snapshot.State)
+	a.trail = trail{snapshot.Head}
+	if public.Spool.Seen < snapshot.Head.Version {
+		a.told = snapshot.Head.Version // perhaps: what lies before is not read
+	}
 	return snapshot.Head, nil
 }
 

@@ -98,10 +98,12 @@ func (w *work) takeApplication(in incoming) error {
 		}
 		group = w.s.Private.Past[past]
 	}
-	content, next, err := group.Open(in.message, w.s.Config.limits())
-	if errors.Is(err, mlsengine.OwnMessage) && in.ordered {
-		return w.ownApplication(in, group)
+	if in.ordered && (in.sender == "" || in.sender == w.s.Client) {
+		if leaf, generation, err := group.SenderOf(in.message); err == nil && leaf == group.OwnLeaf() {
+			return w.ownApplication(in, group, generation)
+		}
 	}
+	content, next, err := group.Open(in.message, w.s.Config.limits())
 	if err != nil {
 		return w.refuseMessage(in, messageCode(err), err)
 	}
@@ -140,13 +142,8 @@ func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine
 // every member can put our leaf and any generation into the sender data. So it
 // counts only if we are who sent it, and under a generation that we reserved;
 // else somebody could keep us from seeing how far ahead of the order we are.
-func (w *work) ownApplication(in incoming, group *mlsengine.Group) error {
-	_, generation, err := group.SenderOf(in.message)
-	if err != nil {
-		return w.refuseMessage(in, messageCode(err), err)
-	}
-	forged := in.sender != "" && in.sender != w.s.Client
-	if forged || w.s.Lifecycle == Active && group.Epoch() == w.s.Epoch() && uint32(generation) >= w.s.Reserved.Application {
+func (w *work) ownApplication(in incoming, group *mlsengine.Group, generation mlsengine.Generation) error {
+	if w.s.Lifecycle == Active && group.Epoch() == w.s.Epoch() && uint32(generation) >= w.s.Reserved.Application {
 		return w.refuseMessage(in, OwnMessage, nil)
 	}
 	w.batch.own++

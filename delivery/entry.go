@@ -29,7 +29,7 @@ type Entry struct {
 	Proposals        [][]byte     // commits: the committer's own proposals, to be processed before the commit
 	Sender           ids.ClientID // the authenticated submitter
 	CommandID        ids.CommandID
-	Digest           ids.Digest // commits: the bundle's; else of the message
+	Digest           ids.Digest // commits: the bundle's; registrations: of the GroupInfo; else zero
 	Added, Removed   []Member   // commits
 	Encrypted        bool       // commits: it travelled as PrivateMessage
 	Generation       uint32

@@ -146,12 +146,11 @@ func (r *orderReader) cached(from uint64, limit int) []Entry {
 	if from < first || from >= r.next {
 		return nil
 	}
-	var out []Entry
-	for _, p := range r.window[from-first:] {
-		if len(out) == limit {
-			break
-		}
-		out = append(out, p.entry)
+	found := r.window[from-first:]
+	found = found[:min(len(found), limit)]
+	out := make([]Entry, len(found))
+	for i := range found {
+		out[i] = found[i].entry
 	}
 	return out
 }
@@ -200,9 +199,8 @@ func (r *orderReader) trim(keep uint64) {
 		r.bytes -= r.window[drop].entry.size()
 		drop++
 	}
-	if drop > 0 {
-		r.window = append([]placed(nil), r.window[drop:]...)
-	}
+	clear(r.window[:drop])
+	r.window = r.window[drop:] // pushing moves it now and then, and leaves the dropped behind
 }
 
 // cold reads entries from a number on out of the log. Where they lead further than the window, they become it.

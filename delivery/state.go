@@ -185,9 +185,9 @@ func (s *SequencerState) foldEntry(e *eventsv1.OrderEntry, next *mlsengine.Publi
 		return err
 	}
 	if len(e.CommandId) > 0 && isMessage(e.Kind) {
-		request := ids.DigestOf(e.Message)
-		if len(e.Request) == len(request) {
-			request = ids.Digest(e.Request)
+		request := digestOf(e.Request)
+		if request.IsZero() {
+			request = ids.DigestOf(e.Message)
 		}
 		s.memory.add(remembered{
 			key: keyOfCommand(ids.ClientID(e.Sender), ids.CommandID(e.CommandId)), request: [16]byte(request[:16]), number: e.Number, timeMs: e.TimeMs,

@@ -113,7 +113,7 @@ func checkpointOf(rec *events.Record) ([]byte, bool) {
 
 // entriesOf lists the entries of a record.
 func entriesOf(g GroupID, rec *events.Record) []Entry {
-	var out []Entry
+	out := make([]Entry, 0, len(rec.Events))
 	for _, ev := range rec.Events {
 		switch b := ev.Body.(type) {
 		case *eventsv1.OrderEntry:
@@ -131,17 +131,9 @@ func entryFrom(g GroupID, b *eventsv1.OrderEntry) Entry {
 	return Entry{
 		Number: b.Number, Kind: EntryKind(b.Kind), Group: g, Epoch: b.Epoch, Message: b.Message, Welcome: b.Welcome, GroupInfo: b.GroupInfo,
 		EncryptedMessage: b.EncryptedMessage, Proposals: b.ProposalMessages, Sender: ids.ClientID(b.Sender), CommandID: ids.CommandID(b.CommandId),
-		Digest: entryDigest(b), Added: membersOf(b.Added), Removed: membersOf(b.Removed),
+		Digest: digestOf(b.Digest), Added: membersOf(b.Added), Removed: membersOf(b.Removed),
 		Encrypted: b.Kind == eventsv1.EntryKind_ENTRY_KIND_COMMIT && len(b.Delta) == 0, Generation: b.Generation, TimeMs: b.TimeMs,
 	}
-}
-
-// entryDigest is the bundle's digest, or the message's.
-func entryDigest(b *eventsv1.OrderEntry) ids.Digest {
-	if len(b.Digest) > 0 {
-		return digestOf(b.Digest)
-	}
-	return ids.DigestOf(b.Message)
 }
 
 func membersOf(cs []*eventsv1.MemberChange) []Member {

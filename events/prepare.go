@@ -227,7 +227,9 @@ func (j *Journal) seal(message *v1.Record, parts []sealing) (encoding []byte, ch
 	}
 	sealed := make([]*v1.SealedPart, len(parts))
 	public := sha256.New()
-	public.Write(core)
+	if len(parts) > 0 {
+		public.Write(core)
+	}
 	for i, part := range parts {
 		salt := make([]byte, saltBytes)
 		if _, err := io.ReadFull(j.options.Random, salt); err != nil {
