@@ -67,11 +67,12 @@ type aggregate[S any] struct {
 	journal *events.Journal
 	state   S // the fold of exactly the journal's records
 
-	pending []*ask[work, result] // gathered for the next record
-	flushed bool                 // a flush is in the mailbox
-	held    []mail               // waits for a transaction or for the commit under way
-	copy    *txCopy[S]           // the transaction that has the lock
-	anchor  Timer                // runs while the anchor may lag behind the log
+	pending  []*ask[work, result] // gathered for the next record
+	flushed  bool                 // a flush is in the mailbox
+	expected int                  // callers who were answered together and have not come again yet
+	held     []mail               // waits for a transaction or for the commit under way
+	copy     *txCopy[S]           // the transaction that has the lock
+	anchor   Timer                // runs while the anchor may lag behind the log
 
 	gone error // the actor is leaving, and why
 }

@@ -3,6 +3,8 @@ package actors
 import (
 	"errors"
 	"fmt"
+	goruntime "runtime"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -18,14 +20,52 @@ func (g *aggregate[S]) gather(c actor.Context, m *ask[work, result]) {
 		return
 	}
 	g.pending = append(g.pending, m)
+	g.expected = max(g.expected-1, 0)
 	if len(g.pending) >= g.node.limits.CommandsPerBatch {
 		g.commit(c)
 		return
 	}
+	g.flushSoon(c)
+}
+
+func (g *aggregate[S]) flushSoon(c actor.Context) {
 	if !g.flushed {
 		g.flushed = true
 		c.Send(c.Self(), &flush{})
 	}
+}
+
+// expect notes how many callers were answered together: they will be back together.
+func (g *aggregate[S]) expect(c actor.Context, callers int) {
+	if callers < 2 {
+		return // nobody is kept waiting for one
+	}
+	g.expected = callers
+	g.flushSoon(c)
+}
+
+// How long a flush waits for callers who are expected: until nobody has come for so long, or after so many looks.
+const (
+	flushPause = 200 * time.Microsecond
+	flushLooks = 1000
+)
+
+// flush makes a record of what was gathered. Callers who were answered together come again as soon as they are let run: they are waited
+// for, by yielding, while they keep coming, so that they share records from then on.
+func (g *aggregate[S]) flush(c actor.Context, m *flush) {
+	if now := g.node.clock.Now(); m.looks == 0 || g.expected < m.expected {
+		m.expected, m.since = g.expected, now
+	} else if now.Sub(m.since) > flushPause {
+		g.expected = 0
+	}
+	if g.expected == 0 || m.looks == flushLooks {
+		g.expected = 0
+		g.commit(c)
+		return
+	}
+	m.looks++
+	goruntime.Gosched()
+	c.Send(c.Self(), m)
 }
 
 // hold keeps mail with its sender until the lock or the commit under way is gone. Admission has bounded it already.

@@ -104,6 +104,9 @@ func (a *conversationActor) active(c actor.Context) {
 		a.handOff(m)
 	case *wake:
 		a.woken(c)
+	case *flush:
+		a.flush(c, m)
+		a.pump()
 	case *followDue:
 		a.follow.timer = nil
 		a.followOrder(c)
@@ -205,9 +208,13 @@ func (a *conversationActor) landed(c actor.Context, done []finished[conversation
 	for _, d := range done {
 		a.deliver(d)
 	}
+	replied := 0
 	for _, d := range done {
-		a.reply(c, d)
+		if a.reply(c, d) {
+			replied++
+		}
 	}
+	a.expect(c, replied)
 	for _, e := range effects(done) {
 		a.perform(e)
 	}
@@ -216,8 +223,8 @@ func (a *conversationActor) landed(c actor.Context, done []finished[conversation
 	a.arm()
 }
 
-// reply gives a command's outcome, or remembers who waits for it.
-func (a *conversationActor) reply(c actor.Context, d finished[conversation.State]) {
+// reply gives a command's outcome, or remembers who waits for it. It reports whether its caller has it.
+func (a *conversationActor) reply(c actor.Context, d finished[conversation.State]) bool {
 	a.complete(d.result.Conversation)
 	if d.result.Conversation.FollowThrough > 0 {
 		a.followThrough(c, d.result.Conversation.FollowThrough)
@@ -233,7 +240,9 @@ func (a *conversationActor) reply(c actor.Context, d finished[conversation.State
 		a.waiters[meta.ID] = append(a.waiters[meta.ID], d.caller)
 	default:
 		d.caller.answer(d.result, nil)
+		return true
 	}
+	return false
 }
 
 // complete answers the callers of commands that ended in a step.

@@ -114,13 +114,16 @@ func (d Delivery) size() int {
 // the owner has seen, where the log was read from there.
 type trail []events.Head
 
-// trailMax bounds a trail. Beyond it every second head is forgotten, which costs reading more than is needed.
+// trailMax bounds a trail. Beyond it every second head is forgotten, and the next ones are as far apart, which costs reading more than is
+// needed.
 const trailMax = 64
 
 // add notes the newest record's head and lets go what lies before the place that the owner has seen.
 func (t trail) add(head events.Head, seen uint64) trail {
-	if n := len(t); head.Version == 0 || n > 0 && t[n-1].Version == head.Version {
-		return t
+	if n := len(t); n > 0 {
+		if newest := t[n-1].Version; head.Version <= newest || head.Version-newest < (newest-t[0].Version)/trailMax {
+			return t
+		}
 	}
 	t = append(t, head)
 	passed := 0
@@ -132,10 +135,8 @@ func (t trail) add(head events.Head, seen uint64) trail {
 		return t
 	}
 	kept := t[:0]
-	for i, h := range t {
-		if i%2 == 0 || i == len(t)-1 {
-			kept = append(kept, h)
-		}
+	for i := 0; i < len(t); i += 2 {
+		kept = append(kept, t[i])
 	}
 	return kept
 }

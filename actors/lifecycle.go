@@ -23,7 +23,7 @@ func (g *aggregate[S]) common(c actor.Context) {
 	case *ask[work, result]:
 		g.gather(c, m)
 	case *flush:
-		g.commit(c)
+		g.flush(c, m)
 	case *anchorDue:
 		g.anchorNow()
 	case *ask[txWork, txWorked]:

@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"time"
+
 	"parley/conversation"
 	"parley/events"
 	"parley/internal/ids"
@@ -52,7 +54,12 @@ func (w work) cause(tx ids.TransactionID) events.Cause {
 }
 
 // flush closes what was gathered: everything that waited in the mailbox when the first of it arrived goes into one record.
-type flush struct{ note }
+type flush struct {
+	note
+	looks    int       // how often it was put off
+	expected int       // callers who were still expected
+	since    time.Time // they were so many
+}
 
 // wake says that the group's order has grown.
 type wake struct{ note }

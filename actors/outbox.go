@@ -389,8 +389,8 @@ const (
 // pump publishes what waits: one batch at a time, so that messages of one member stay in order, and everything that gathers
 // meanwhile together.
 func (a *conversationActor) pump() {
-	if a.sending || len(a.outgoing) == 0 || a.gone != nil {
-		return
+	if a.sending || len(a.outgoing) == 0 || a.gone != nil || a.expected > 0 {
+		return // where callers are expected a flush is on its way
 	}
 	t := a.transport()
 	if t == nil {
@@ -454,6 +454,7 @@ func (a *conversationActor) messagesSent(c actor.Context, m *messagesSent) {
 		}
 	}
 	if len(again) == 0 {
+		a.expect(c, len(m.batch))
 		a.pump()
 		return
 	}
