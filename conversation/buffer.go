@@ -189,7 +189,7 @@ func (w *work) waits(m BufferedMessage) bool {
 		return false
 	}
 	return slices.ContainsFunc(content.Commit().Proposals, func(p mlsengine.ProposalOrRef) bool {
-		return p.Proposal == nil && w.s.pendingIndex(p.Ref) < 0
+		return p.Proposal == nil && !w.s.known(p.Ref)
 	})
 }
 

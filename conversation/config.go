@@ -115,6 +115,9 @@ func (c Config) validate() *CommandError {
 	if c.OutOfOrderTolerance > outOfOrderToleranceMax || c.MaximumForwardDistance > forwardDistanceMax {
 		return refuse(InvalidConfiguration, GiveUp, "an out-of-order tolerance is at most %d, a forward distance %d", outOfOrderToleranceMax, forwardDistanceMax)
 	}
+	if c.KeyRotationSpanMs > 0 && c.KeyRotationSpanMs < keyRotationSpanMin {
+		return refuse(InvalidConfiguration, GiveUp, "a key rotation span of %d ms is below %d", c.KeyRotationSpanMs, keyRotationSpanMin)
+	}
 	if c.PaddingBlock > mlsengine.PaddingMax {
 		return refuse(InvalidConfiguration, GiveUp, "padding block of %d bytes is above %d", c.PaddingBlock, mlsengine.PaddingMax)
 	}

@@ -29,24 +29,30 @@
 //	ClearProposal         -       yes      -       yes      -           -            -            -        -      -
 //	Encrypt               -       yes      -       -        -           -            -            -        -      -
 //	ExportSecret          -       yes      yes     yes      -           -            -            -        -      -
+//	MarkAsChild           -       yes      yes     yes      -           -            -            -        -      -
 //	Received, Entries     -       yes      yes     yes      yes         -            -            -        -      -
 //	TransportAnswered     .       .        settles .        .           .            .            .        .      .
 //	Acknowledge, Expire   .       yes      yes     yes      yes         yes          yes          yes      .      yes
-//	Checkpoint            .       due      due     due      due         .            .            .        .      .
+//	Checkpoint, Tick      .       due      due     due      due         .            .            .        .      .
 //	MarkRolledBack        .       yes      yes     yes      .           .            .            .        .      .
 //	MarkSecretsLost       .       yes      yes     yes      yes         yes          .            .        .      .
 //	MarkBehind            .       yes      yes     yes      yes         .            .            .        .      .
 //	Wipe                  -       yes      yes     yes      yes         yes          yes          yes      -      yes
 //
-// "staged" is Active with an own commit at the transport, "pending" Active with
-// proposals. RolledBack becomes Active with the first epoch of the group that
+// "staged" is Active with an own commit at the transport, or with one that lost
+// its epoch and is to be made anew; "pending" Active with proposals. An own
+// commit whose transport failed forbids what "staged" forbids, but for a new
+// commit, which discards it. RolledBack becomes Active with the first epoch of the group that
 // the lost records cannot have reached: its ratchets are fresh. A step that merges a commit ends the proposals of the
-// epoch, a rival's commit ends our staged one.
+// epoch, a rival's commit ends our staged one; what was ours among the
+// proposals, and what our command wants, goes on in the new epoch.
 //
 // Where to look: step.go command.go (dispatch, command ids), lifecycle.go
 // (create, join, wipe, what the shell found out), commit.go selection.go
-// propose.go encrypt.go, transport.go epoch.go (settling a commit, entering an
-// epoch), receive.go batch.go (messages, the group's order), evolve.go
+// propose.go encrypt.go, transport.go retry.go renew.go epoch.go (settling a
+// commit, what a lost race leaves, entering an epoch), receive.go buffer.go
+// batch.go (messages, those that came too early, the group's order), due.go
+// (what time makes due), evolve.go
 // private.go fold.go (what events mean), encode.go (canonical encodings),
 // spool.go membership.go (hand-off to the owner), client*.go (the client).
 package conversation

@@ -85,6 +85,7 @@ func (p *Public) Code(c *syntax.Coder) {
 	syntax.Opaque(c, &p.Fingerprint)
 	syntax.Vector(c, &p.Past)
 	syntax.Vector(c, &p.Pending)
+	syntax.Vector(c, &p.Cleared)
 	syntax.Optional(c, &p.Staged)
 	syntax.Vector(c, &p.Shelved)
 	syntax.Optional(c, &p.Superseded)
@@ -104,6 +105,7 @@ func (p *Public) Code(c *syntax.Coder) {
 	syntax.Uint64(c, &p.HeldUntilMs)
 	codeString(c, &p.Parent)
 	codeString(c, &p.Successor)
+	syntax.VectorFunc(c, &p.Joined, syntax.Opaque[[]byte])
 }
 
 func (f *Config) code(c *syntax.Coder) {

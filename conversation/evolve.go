@@ -43,6 +43,7 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 		return p.enter(e.GetConfig(), group, mlsengine.LeafIndex(e.GetOwnLeaf()), e.GetFacts())
 	case *v1.ConversationJoined:
 		p.Position = e.GetPosition()
+		p.join(e.GetFacts())
 		return p.enter(e.GetConfig(), group, mlsengine.LeafIndex(e.GetOwnLeaf()), e.GetFacts())
 	case *v1.EpochAdvanced:
 		p.advance(e, group)
@@ -81,6 +82,15 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 	return nil
 }
 
+// join remembers an epoch that we joined in: its keys are ours to use once.
+func (p *Public) join(facts *v1.EpochFacts) {
+	joined := append(slices.Clone(p.Joined), facts.GetAuthenticatorFingerprint())
+	if n := len(joined); n > JoinedMax {
+		joined = joined[n-JoinedMax:]
+	}
+	p.Joined = joined
+}
+
 // enter is the first epoch of a membership.
 func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, own mlsengine.LeafIndex, facts *v1.EpochFacts) error {
 	c, err := configFromProto(config)
@@ -101,7 +111,7 @@ func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, o
 // leaveGroup forgets everything that belongs to a membership. What the owner
 // has not acknowledged yet stays.
 func (p *Public) leaveGroup() {
-	p.Group, p.Fingerprint, p.Past, p.Pending = nil, nil, nil, nil
+	p.Group, p.Fingerprint, p.Past, p.Pending, p.Cleared = nil, nil, nil, nil, nil
 	p.Reserved, p.Muted, p.OwnOrdered, p.Consumed, p.SealedMs = Reserved{}, 0, 0, 0, 0
 	p.CommitDueMs, p.RotatedMs, p.HeldUntilMs = 0, 0, 0
 	p.Buffer.Messages = nil
@@ -121,7 +131,7 @@ func (p *Public) advance(e *v1.EpochAdvanced, group *mlsengine.PublicGroup) {
 	p.Past = past
 	p.Group = group
 	p.Fingerprint = e.GetFacts().GetAuthenticatorFingerprint()
-	p.Pending, p.Staged, p.Shelved = nil, nil, nil
+	p.Pending, p.Cleared, p.Staged, p.Shelved = nil, nil, nil, nil
 	if p.Superseded != nil {
 		p.Superseded = p.Superseded.after(e, p.OwnLeaf)
 	}
@@ -178,13 +188,21 @@ func (p *Public) evolveProposals(body events.Body) {
 			p.Pending[i].Position = e.GetPosition()
 			return
 		}
+		p.CommitDueMs = e.GetCommitDueMs()
+		if i := refIndex(p.Cleared, e.GetFacts().GetRef()); i >= 0 {
+			again := p.Cleared[i]
+			again.Position = e.GetPosition()
+			p.Pending = append(slices.Clone(p.Pending), again)
+			p.Cleared = slices.Delete(slices.Clone(p.Cleared), i, i+1)
+			p.note(again.Digest[:])
+			return
+		}
 		proposal := pendingFrom(e.GetFacts(), e.GetEncrypted())
 		proposal.Own = e.GetOwn()
 		proposal.Position = e.GetPosition()
 		proposal.TimeMs = p.TimeMs
 		copy(proposal.Digest[:], e.GetMessageDigest())
 		p.Pending = append(slices.Clone(p.Pending), proposal)
-		p.CommitDueMs = e.GetCommitDueMs()
 		if e.GetEncrypted() {
 			p.Consumed++
 		}
@@ -193,6 +211,7 @@ func (p *Public) evolveProposals(body events.Body) {
 		// Should it stand in the order after all, it is no duplicate: others may commit it.
 		if i := p.pendingIndex(e.GetRef()); i >= 0 {
 			digest := p.Pending[i].Digest
+			p.Cleared = append(slices.Clone(p.Cleared), p.Pending[i])
 			p.Recent = slices.DeleteFunc(slices.Clone(p.Recent), func(d ids.Digest) bool { return d == digest })
 		}
 		p.Pending = p.lessProposal(e.GetRef())
@@ -213,8 +232,15 @@ func pendingFrom(f *v1.ProposalFacts, encrypted bool) PendingProposal {
 }
 
 // pendingIndex finds a pending proposal, or is -1.
-func (p *Public) pendingIndex(ref []byte) int {
-	return slices.IndexFunc(p.Pending, func(q PendingProposal) bool { return bytes.Equal(q.Ref, ref) })
+func (p *Public) pendingIndex(ref []byte) int { return refIndex(p.Pending, ref) }
+
+func refIndex(list []PendingProposal, ref []byte) int {
+	return slices.IndexFunc(list, func(q PendingProposal) bool { return bytes.Equal(q.Ref, ref) })
+}
+
+// known reports whether a commit of this epoch may refer to a proposal.
+func (p *Public) known(ref []byte) bool {
+	return p.pendingIndex(ref) >= 0 || refIndex(p.Cleared, ref) >= 0
 }
 
 func (p *Public) evolveStaged(body events.Body) error {
@@ -330,7 +356,7 @@ func (p *Public) evolveLifecycle(body events.Body) {
 	switch e := body.(type) {
 	case *v1.EpochUnreachable:
 		p.Lifecycle = Unreachable
-		p.Pending, p.CommitDueMs = nil, 0
+		p.Pending, p.Cleared, p.CommitDueMs = nil, nil, 0
 		p.unstage()
 		p.follow(e.GetPosition(), 0)
 	case *v1.ConversationWiped:
@@ -352,7 +378,7 @@ func (p *Public) evolveLifecycle(body events.Body) {
 		p.Spool = p.Spool.through(p.Spool.Next - 1)
 	case *v1.GroupRestarted:
 		p.Lifecycle = Closed
-		p.Pending, p.CommitDueMs = nil, 0
+		p.Pending, p.Cleared, p.CommitDueMs = nil, nil, 0
 		p.unstage()
 		p.Successor = ids.ConversationID(e.GetSuccessor())
 	}

@@ -87,8 +87,8 @@ type ProposeUpdate struct {
 }
 
 // ClearProposal drops one pending proposal. It is meant for one that the
-// delivery service refused: a commit of somebody else that refers to it can
-// then no longer be followed.
+// delivery service refused. Should it have reached others after all, their
+// commit is followed, and in the group's order it is pending again.
 type ClearProposal struct {
 	CommandMeta
 	Ref mlsengine.ProposalRef

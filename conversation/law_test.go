@@ -21,6 +21,8 @@ func TestLawOnRandomHistories(t *testing.T) {
 					t.Parallel()
 					config := DefaultConfig()
 					config.CipherSuite, config.WirePolicy, config.Transport = id, policy, transport
+					config.KeyRotationSpanMs = uint64(i) * 20 * minuteMs
+					config.OutOfOrderTolerance = 64 // a message may be overtaken again and again
 					randomHistory(newWorld(t, uint64(i)*10+uint64(policy), config), 200)
 				})
 			}
@@ -30,12 +32,18 @@ func TestLawOnRandomHistories(t *testing.T) {
 
 func randomHistory(w *world, steps int) {
 	w.t.Helper()
+	w.unreliable = w.config.Transport == TransportForeign
 	founder := w.newMember("ada")
 	w.step(founder, Create{CommandMeta: w.meta(founder), Config: w.config})
 	w.catchUp(founder)
 	for range steps {
 		w.nowMs += uint64(w.rng.IntN(90_000))
 		m := w.members[w.rng.IntN(len(w.members))]
+		for range 3 {
+			if !m.state.Exists() { // outsiders have little to tell
+				m = w.members[w.rng.IntN(len(w.members))]
+			}
+		}
 		w.randomStep(m)
 	}
 	w.settle()
@@ -43,10 +51,9 @@ func randomHistory(w *world, steps int) {
 
 // randomStep does one thing that a member, its shell or its transport may do.
 func (w *world) randomStep(m *member) {
-	switch w.rng.IntN(18) {
+	switch w.rng.IntN(20) {
 	case 0:
-		if len(w.members) < 7 {
-			other := w.newMember(fmt.Sprintf("m%d", len(w.members)))
+		if other := w.outsider(); other != nil {
 			w.try(m, AddMembers{CommandMeta: w.meta(m), KeyPackages: [][]byte{w.invite(other)}})
 		}
 	case 1:
@@ -61,8 +68,7 @@ func (w *world) randomStep(m *member) {
 	case 4:
 		w.try(m, ProposeUpdate{CommandMeta: w.meta(m)})
 	case 5:
-		if len(w.members) < 7 {
-			other := w.newMember(fmt.Sprintf("m%d", len(w.members)))
+		if other := w.outsider(); other != nil {
 			w.try(m, ProposeAdd{CommandMeta: w.meta(m), KeyPackage: w.invite(other)})
 		}
 	case 6:
@@ -82,6 +88,13 @@ func (w *world) randomStep(m *member) {
 	case 13:
 		w.try(m, ExportSecret{CommandMeta: w.meta(m), Length: 32})
 		w.step(m, ExpireSpool{})
+	case 15:
+		w.step(m, Tick{MayCommit: w.rng.IntN(4) > 0})
+	case 16:
+		w.step(m, MarkAsChild{CommandMeta: w.meta(m), Parent: "parent", Exists: true})
+		if own := m.state.ownProposals(); len(own) > 0 && w.rng.IntN(3) == 0 {
+			w.try(m, ClearProposal{CommandMeta: w.meta(m), Ref: own[0].Ref})
+		}
 	case 14:
 		inputs := []Input{
 			Encrypt{Plaintext: []byte("together")}, ProposeUpdate{CommandMeta: w.meta(m)}, ExportSecret{CommandMeta: w.meta(m), Length: 8},
@@ -92,6 +105,19 @@ func (w *world) randomStep(m *member) {
 	default:
 		w.listen(m)
 	}
+}
+
+// outsider is somebody who is no member, nil where there are enough people.
+func (w *world) outsider() *member {
+	for _, m := range w.members {
+		if !m.state.Exists() && w.rng.IntN(2) == 0 {
+			return m
+		}
+	}
+	if len(w.members) < 7 {
+		return w.newMember(fmt.Sprintf("m%d", len(w.members)))
+	}
+	return nil
 }
 
 // listen takes some of what there is to hear.
@@ -108,7 +134,9 @@ func (w *world) listen(m *member) {
 func (w *world) catchUp(m *member) {
 	w.t.Helper()
 	if w.config.Transport == TransportForeign {
-		w.hearQueue(m, len(m.queue))
+		for range 8 {
+			w.hearQueue(m, len(m.queue))
+		}
 		return
 	}
 	w.followAll(m)

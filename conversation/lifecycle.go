@@ -1,8 +1,10 @@
 package conversation
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"parley/events"
 	v1 "parley/events/v1"
@@ -130,6 +132,9 @@ func (w *work) join(in Join) error {
 	if known := max(w.s.Epoch(), w.s.Muted); w.s.Group != nil && public.Epoch() <= known {
 		return refuse(InvalidWelcome, GiveUp, "it leads to epoch %d, we have been in %d", public.Epoch(), known)
 	}
+	if w.s.joinedIn(group) {
+		return refuse(InvalidWelcome, GiveUp, "we have joined in its epoch before")
+	}
 	config := in.Config
 	config.CipherSuite = public.CipherSuite()
 	roster := rosterOf(public)
@@ -145,6 +150,14 @@ func (w *work) join(in Join) error {
 		return err
 	}
 	return w.done(in, commandOutcome{})
+}
+
+// joinedIn reports whether we entered the group's epoch before. Whoever enters
+// it once more, by the Welcome of a key package of last resort, would begin its
+// ratchets again.
+func (p Public) joinedIn(group *mlsengine.Group) bool {
+	fingerprint := Fingerprint(group.EpochAuthenticator())
+	return slices.ContainsFunc(p.Joined, func(known []byte) bool { return bytes.Equal(known, fingerprint) })
 }
 
 // open opens the Welcome and joins its epoch. The GroupInfo inside is kept for

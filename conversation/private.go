@@ -97,9 +97,6 @@ func (p *Private) without(body events.Body) *Private {
 	}
 	next := *p
 	switch e := body.(type) {
-	case *v1.ProposalCleared:
-		next.updates = withoutRef(p.updates, e.GetRef())
-		next.contents = withoutRef(p.contents, e.GetRef())
 	case *v1.CommitDiscarded:
 		next.shelved = append(slices.Clone(p.shelved), keyed{e.GetBundleDigest(), p.staged})
 		next.staged = secret.Bytes{}

@@ -1,9 +1,6 @@
 package conversation
 
 import (
-	"bytes"
-	"slices"
-
 	"parley/events"
 	v1 "parley/events/v1"
 	"parley/internal/ids"
@@ -135,7 +132,8 @@ func senderIndex(s mlsengine.Sender) uint32 {
 	return s.Index
 }
 
-// clearProposal drops a pending proposal, and its secrets with it.
+// clearProposal drops a pending proposal. What a commit of somebody else needs
+// that refers to it all the same is kept as long as the epoch lasts.
 func (w *work) clearProposal(in ClearProposal) error {
 	if err := w.member(); err != nil {
 		return err
@@ -143,10 +141,8 @@ func (w *work) clearProposal(in ClearProposal) error {
 	if err := w.unstaged(); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(w.s.Shelved, func(c StagedCommit) bool {
-		return slices.ContainsFunc(c.Refs, func(r mlsengine.ProposalRef) bool { return bytes.Equal(r, in.Ref) })
-	}) {
-		return refuse(PendingCommit, Retry, "a discarded commit that may still turn up refers to it")
+	if len(w.s.Cleared) >= PendingMax {
+		return refuse(TooManyProposals, Retry, "%d proposals of epoch %d were dropped", len(w.s.Cleared), w.s.Epoch())
 	}
 	if w.s.pendingIndex(in.Ref) < 0 {
 		return refuse(PendingProposalNotFound, GiveUp, "%x", []byte(in.Ref))
@@ -156,9 +152,6 @@ func (w *work) clearProposal(in ClearProposal) error {
 		body.CommitDueMs = w.s.dueWith(w.now(), left)
 	}
 	if err := w.emit(event{body: body}); err != nil {
-		return err
-	}
-	if err := w.seal("proposal cleared"); err != nil {
 		return err
 	}
 	return w.done(in, commandOutcome{ref: in.Ref})

@@ -161,8 +161,8 @@ func (w *work) takeHandshake(in incoming) error {
 	if own := w.ownCommit(in.digest); own != nil {
 		return w.ownEcho(in, own)
 	}
-	if i := w.ownPending(in.digest); i >= 0 && in.ordered {
-		return w.ownOrdered(in, w.s.Pending[i])
+	if q, ok := w.ownProposal(in.digest); ok && in.ordered {
+		return w.ownOrdered(in, q)
 	}
 	if slices.Contains(w.s.Recent, in.digest) {
 		return w.refuseMessage(in, DuplicateMessage, nil)
@@ -218,16 +218,25 @@ func (w *work) early(in incoming) error {
 	return w.buffer(in, BufferedFutureMessage)
 }
 
-// ownPending finds a pending proposal of ours by the digest of its message.
-func (w *work) ownPending(digest ids.Digest) int {
-	return slices.IndexFunc(w.s.Pending, func(q PendingProposal) bool { return q.Own && q.Digest == digest })
+// ownProposal finds a proposal of ours by the digest of its message, one that
+// was dropped included.
+func (w *work) ownProposal(digest ids.Digest) (PendingProposal, bool) {
+	for _, list := range [][]PendingProposal{w.s.Pending, w.s.Cleared} {
+		for _, q := range list {
+			if q.Own && q.Digest == digest {
+				return q, true
+			}
+		}
+	}
+	return PendingProposal{}, false
 }
 
-// ownOrdered notes where an own proposal stands in the group's order.
+// ownOrdered notes where an own proposal stands in the group's order. One that
+// was dropped is pending again: others may commit it.
 func (w *work) ownOrdered(in incoming, q PendingProposal) error {
 	body := &v1.ProposalReceived{
 		Facts:    &v1.ProposalFacts{Type: uint32(q.Type), SenderType: uint32(q.SenderType), SenderIndex: q.SenderIndex, Ref: q.Ref},
-		Position: in.position, Encrypted: q.Encrypted, Own: true,
+		Position: in.position, Encrypted: q.Encrypted, Own: true, CommitDueMs: w.s.commitDue(w.now(), q),
 	}
 	if err := w.emit(event{body: body}); err != nil {
 		return err
@@ -366,7 +375,7 @@ func (w *work) proposalDoubts(c *mlsengine.Content) []string {
 
 // takeCommit enters the epoch of somebody else's commit.
 func (w *work) takeCommit(in incoming, o opened) error {
-	contents, err := w.pendingContents()
+	contents, err := w.knownContents()
 	if err != nil {
 		return err
 	}

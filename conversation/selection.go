@@ -96,9 +96,16 @@ func (a *admission) admit(list, more []*mlsengine.Content) []*mlsengine.Content 
 }
 
 // pendingContents reads the pending proposals.
-func (w *work) pendingContents() ([]*mlsengine.Content, error) {
-	contents := make([]*mlsengine.Content, 0, len(w.s.Pending))
-	for _, q := range w.s.Pending {
+func (w *work) pendingContents() ([]*mlsengine.Content, error) { return w.contents(w.s.Pending) }
+
+// knownContents reads everything that a commit of this epoch may refer to.
+func (w *work) knownContents() ([]*mlsengine.Content, error) {
+	return w.contents(slices.Concat(w.s.Pending, w.s.Cleared))
+}
+
+func (w *work) contents(proposals []PendingProposal) ([]*mlsengine.Content, error) {
+	contents := make([]*mlsengine.Content, 0, len(proposals))
+	for _, q := range proposals {
 		b, ok := w.s.Private.content(q)
 		if !ok {
 			return nil, brokenf("proposal %x has no content", []byte(q.Ref))

@@ -37,6 +37,7 @@ const (
 	PendingMax        = 1024      // proposals of an epoch that we make or are handed
 	PendingOrderedMax = 1 << 14   // those that the group's order holds: what it lets in, commits may refer to
 	CommandsMax       = 4096      // remembered commands
+	JoinedMax         = 64        // epochs that we joined in: nobody is let into one of them again
 	RecentMax         = 64        // digests of handshake messages, to know duplicates
 	SpoolMarksMax     = 256       // spool marks; neighbours merge above it
 	PlaintextMax      = 256 << 10 // bytes of an application message
@@ -78,6 +79,7 @@ type Public struct {
 	Fingerprint  []byte                 // of the epoch's authenticator
 	Past         []PastEpoch            // epochs whose messages stay readable, newest first
 	Pending      []PendingProposal      // proposals of this epoch, in the order they came
+	Cleared      []PendingProposal      // dropped ones: others may commit them as long as the epoch lasts
 	Staged       *StagedCommit          // own commit that waits for the transport
 	Shelved      []StagedCommit         // own commits of this epoch that were discarded and may nevertheless turn up
 	Superseded   *SupersededCommit      // own commit whose epoch another one won, while its command goes on
@@ -96,6 +98,7 @@ type Public struct {
 	HeldUntilMs  uint64              // what time makes due is not committed before: the last attempt failed
 	Parent       ids.ConversationID
 	Successor    ids.ConversationID // Closed: where the group goes on
+	Joined       [][]byte           // fingerprints of the epochs that we joined in, oldest first; leaving does not forget them
 }
 
 // PastEpoch is an epoch whose late application messages can still be read.

@@ -162,7 +162,7 @@ func (w *work) resume(commit *StagedCommit) (*mlsengine.Staged, error) {
 	} else if w.s.Live.staged != nil {
 		return w.s.Live.staged, nil
 	}
-	contents, err := w.pendingContents()
+	contents, err := w.knownContents()
 	if err != nil {
 		return nil, err
 	}

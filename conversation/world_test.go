@@ -70,6 +70,8 @@ type world struct {
 
 	invitations []invitation
 	transcript  []string
+	manual      bool // the test itself says what the transport answers
+	unreliable  bool // now and then the transport gives no answer
 }
 
 type pskTable map[string][]byte
@@ -265,7 +267,9 @@ func (w *world) restart(m *member) {
 func (w *world) send(m *member, e Effect) {
 	switch e := e.(type) {
 	case SendBundle:
-		w.submit(m, e)
+		if !w.manual {
+			w.submit(m, e)
+		}
 	case SendProposal:
 		switch {
 		case e.Epoch != w.head(): // the member is behind; nobody can use it any more
@@ -283,13 +287,18 @@ func (w *world) send(m *member, e Effect) {
 type echo bool
 
 // fanOut is a foreign delivery service: everybody else gets the message, and
-// now and then twice. Commits come back to their sender as well: what others
-// send in the new epoch must not overtake the news that it was reached.
+// now and then twice, or damaged first. Commits come back to their sender as
+// well.
 func (w *world) fanOut(from *member, message []byte, own echo) {
 	if w.config.Transport != TransportForeign {
 		return
 	}
 	for _, m := range w.members {
+		if m.state.Exists() && w.rng.IntN(12) == 0 {
+			damaged := slices.Clone(message)
+			damaged[w.rng.IntN(len(damaged))] ^= 1 << w.rng.IntN(8)
+			m.queue = append(m.queue, damaged)
+		}
 		if m.state.Exists() && (m != from || bool(own) || w.rng.IntN(8) == 0) {
 			m.queue = append(m.queue, message)
 		}
@@ -299,8 +308,9 @@ func (w *world) fanOut(from *member, message []byte, own echo) {
 	}
 }
 
-// hearQueue hands a member some of what a foreign service has for it. An
-// application message may be overtaken by the next message.
+// hearQueue hands a member some of what a foreign service has for it. Every
+// message may be overtaken by the next; what came too early to be kept is
+// delivered again.
 func (w *world) hearQueue(m *member, most int) {
 	w.t.Helper()
 	for range most {
@@ -311,13 +321,13 @@ func (w *world) hearQueue(m *member, most int) {
 			m.queue = nil
 			return
 		}
-		i := 0
-		if parsed, err := mlsengine.ParseMessage(m.queue[0]); err == nil && parsed.ContentType() == mlsengine.ContentTypeApplication && len(m.queue) > 1 {
-			i = w.rng.IntN(2)
-		}
+		i := w.rng.IntN(min(2, len(m.queue)))
 		message := m.queue[i]
 		m.queue = slices.Delete(m.queue, i, i+1)
-		w.step(m, Received{Message: message})
+		r := w.step(m, Received{Message: message})
+		if r.Err == nil && r.Outcomes[0].Kind == OutcomeRejected && r.Outcomes[0].Advice() == Retry {
+			m.queue = append(m.queue, message)
+		}
 	}
 }
 
@@ -353,6 +363,10 @@ func (w *world) submit(m *member, b SendBundle) {
 		m.answers = append(m.answers, TransportAnswered{Bundle: b.Digest, Outcome: TransportSuccess, Position: at})
 		return
 	}
+	if w.unreliable && w.rng.IntN(10) == 0 {
+		m.answers = append(m.answers, TransportAnswered{Bundle: b.Digest, Outcome: TransportFailed, Reason: "no connection"})
+		return
+	}
 	if b.Epoch != w.head() {
 		m.answers = append(m.answers, TransportAnswered{Bundle: b.Digest, Outcome: TransportRetry, Reason: "epoch is taken"})
 		return
@@ -367,7 +381,11 @@ func (w *world) submit(m *member, b SendBundle) {
 	w.fanOut(m, b.Commit, true)
 	w.epochOf[b.Epoch] = at
 	w.commits[b.Digest] = at
-	m.answers = append(m.answers, TransportAnswered{Bundle: b.Digest, Outcome: TransportSuccess, Position: at})
+	answer := TransportAnswered{Bundle: b.Digest, Outcome: TransportSuccess, Position: at}
+	if w.unreliable && w.rng.IntN(6) == 0 {
+		answer = TransportAnswered{Bundle: b.Digest, Outcome: TransportFailed, Reason: "the connection broke"}
+	}
+	m.answers = append(m.answers, answer)
 	for _, c := range b.AddedClients {
 		w.welcome(c, b.Welcome, at)
 	}
