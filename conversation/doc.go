@@ -50,7 +50,7 @@
 // Where to look: step.go command.go (dispatch, command ids), lifecycle.go
 // (create, join, wipe, what the shell found out), commit.go selection.go
 // propose.go encrypt.go, transport.go retry.go renew.go epoch.go (settling a
-// commit, what a lost race leaves, entering an epoch), receive.go buffer.go
+// commit, what a lost race leaves, entering an epoch), receive.go refusal.go buffer.go
 // batch.go (messages, those that came too early, the group's order), due.go
 // (what time makes due), evolve.go
 // private.go fold.go (what events mean), encode.go (canonical encodings),
