@@ -108,6 +108,10 @@ type Options struct {
 	// KEKFile or KEK is a static key instead: there is no certain erasure then.
 	KEKFile, KEK string
 
+	// Retention is how long the order of a group keeps what was sent: from RetentionMin to RetentionMax; 0: DefaultRetention. A member that
+	// was away for longer has to be added again. What members have recorded in their own logs stays. The nodes of a deployment agree on it.
+	Retention time.Duration
+
 	Name string // of the node, in the log of the server; empty: "node"
 	// Shares are the shares this node serves of ShareCount; none: all of them. See TakeShares.
 	Shares     []uint32
@@ -129,6 +133,16 @@ type Options struct {
 	Logger            *slog.Logger
 	ManualKeyPackages bool // clients publish no key packages by themselves
 }
+
+// How long orders of groups keep what was sent.
+const (
+	DefaultRetention = 30 * 24 * time.Hour
+	RetentionMin     = time.Hour
+	RetentionMax     = 10 * 366 * 24 * time.Hour
+)
+
+// ErrRetention is a retention that is out of bounds.
+var ErrRetention = fmt.Errorf("a retention is from %s to %s", RetentionMin, RetentionMax)
 
 // Node is a running node. It is safe for concurrent use.
 type Node struct {
@@ -158,6 +172,9 @@ func Open(ctx context.Context, o Options) (node *Node, err error) {
 			node = nil
 		}
 	}()
+	if r := n.options.Retention; r < RetentionMin || r > RetentionMax {
+		return nil, fmt.Errorf("%w, not %s", ErrRetention, r)
+	}
 	if err := n.connect(); err != nil {
 		return nil, err
 	}
@@ -196,6 +213,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.KeyDir == "" && o.Data != "" {
 		o.KeyDir = o.Data + ".keys"
+	}
+	if o.Retention == 0 {
+		o.Retention = DefaultRetention
 	}
 	if o.ShareCount == 0 {
 		o.ShareCount = actors.DefaultShares
@@ -277,7 +297,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if !n.options.Isolated {
 		n.delivery, err = delivery.Open(ctx, delivery.Config{
 			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks,
-			Auth: n.options.Auth, Certified: n.options.Certificates,
+			Auth: n.options.Auth, Certified: n.options.Certificates, Limits: delivery.Limits{RetainEntries: n.options.Retention},
 			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },
 		})
 		if err != nil {

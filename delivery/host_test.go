@@ -59,6 +59,9 @@ func (h *testHost) serve(ctx context.Context, g GroupID, o *testOwner, jobs []*t
 	for _, j := range jobs {
 		j.done = true
 		batch = append(batch, j.subs...)
+		if len(j.subs) == 0 {
+			continue
+		}
 		if _, ok := j.subs[0].(*Registration); ok {
 			create = MayCreate
 		}

@@ -114,7 +114,7 @@ func (q *Sequencer) State() *SequencerState { return q.state }
 
 // Handle judges a batch and makes what it accepts durable before it returns: many submissions, one record where they fit. The outcomes
 // stand in the order of the batch. An error closes the sequencer: it lost its place or cannot know, and its successor reads the log; the
-// outcomes then tell what is known of each submission.
+// outcomes then tell what is known of each submission. An empty batch is upkeep: it lets go what has become too old.
 func (q *Sequencer) Handle(ctx context.Context, batch []Submission) ([]Outcome, error) {
 	outcomes := make([]Outcome, 0, len(batch))
 	for len(outcomes) < len(batch) {
@@ -129,6 +129,9 @@ func (q *Sequencer) Handle(ctx context.Context, batch []Submission) ([]Outcome, 
 	}
 	if err := q.checkpointIfDue(ctx); err != nil {
 		return outcomes, err
+	}
+	if len(batch) == 0 {
+		q.retain(ctx)
 	}
 	return outcomes, nil
 }
@@ -243,7 +246,7 @@ func commandOf(s Submission) string {
 func (q *Sequencer) checkpointIfDue(ctx context.Context) error {
 	l := &q.service.config.Limits
 	aged := q.checkpointEntries > 0 && q.service.nowMs() > q.checkpointSince+uint64(l.RetainEntries.Milliseconds())/4
-	if !aged && q.checkpointBytes < l.CheckpointBytes && q.checkpointEntries < l.CheckpointEntries {
+	if q.broken != nil || !aged && q.checkpointBytes < l.CheckpointBytes && q.checkpointEntries < l.CheckpointEntries {
 		return nil
 	}
 	return q.Checkpoint(ctx)
@@ -282,7 +285,7 @@ func (q *Sequencer) Checkpoint(ctx context.Context) error {
 func (q *Sequencer) retain(ctx context.Context) {
 	cutoff := q.service.config.Clock().Add(-q.service.config.Limits.RetainEntries)
 	before := q.state.purgeable(uint64(max(cutoff.UnixMilli(), 0)))
-	if before == 0 || q.journal.Sweep(ctx, q.service.nowMs()) != nil { // the anchor must not stand in what goes
+	if before == 0 || q.broken != nil || q.journal.Sweep(ctx, q.service.nowMs()) != nil { // the anchor must not stand in what goes
 		return
 	}
 	q.service.purge(ctx, events.OrderLog(q.group), before)

@@ -63,7 +63,7 @@ type Service struct {
 // Host runs the sequencers of the groups this node serves, one owner for each.
 type Host interface {
 	// Submit lets the group's sequencer judge submissions and returns what became of each, in their order. An error matching Unavailable,
-	// NotHere or Busy says that nothing was done; Unknown that nobody can say.
+	// NotHere or Busy says that nothing was done; Unknown that nobody can say. Without any, the order is looked after.
 	Submit(ctx context.Context, g GroupID, subs []Submission) ([]Outcome, error)
 }
 
@@ -108,7 +108,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	s.noticer = newNoticer(s)
 	background, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	for _, run := range []func(context.Context){s.noticer.run, s.directories.run} {
+	for _, run := range []func(context.Context){s.noticer.run, s.directories.run, s.patrol} {
 		s.work.Add(1)
 		go func() {
 			defer s.work.Done()

@@ -51,7 +51,7 @@ type winner struct {
 // checkpointPlace says where a checkpoint begins: right behind this stream sequence.
 type checkpointPlace struct {
 	after  uint64
-	timeMs uint64
+	timeMs uint64 // of the newest entry before it
 }
 
 // NewSequencerState is the state of an order without entries.
@@ -113,7 +113,7 @@ const placesMax = 128
 func (s *SequencerState) passed(r *events.Record) {
 	for _, ev := range r.Events {
 		if _, ok := ev.Body.(*eventsv1.OrderCheckpoint); ok && s.sequence > 0 {
-			s.places = append(s.places, checkpointPlace{after: s.sequence, timeMs: r.TimeMS})
+			s.places = append(s.places, checkpointPlace{after: s.sequence, timeMs: s.timeMs})
 		}
 	}
 	s.sequence = r.Sequence

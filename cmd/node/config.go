@@ -5,8 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
+	"strings"
 	"time"
+
+	"parley"
 )
 
 // config is a node's configuration: flags over environment over defaults.
@@ -23,6 +27,7 @@ type config struct {
 	kek       string        // the same as text, from the environment only: a flag would show in the list of processes
 	shredDir  string        // directory of versioned keys that wrap the rings; empty: data + ".keys"
 	interval  time.Duration // of the shred keys' rotation; 0: the default
+	retention time.Duration // of orders; 0: the default
 	json      bool          // demo: one object a line
 	keep      bool          // demo: leave the data directory
 }
@@ -63,8 +68,9 @@ func (c *config) settings() []setting {
 // parseConfig reads flags and, for what they leave open, the environment.
 func parseConfig(verb string, args []string, env func(string) string) (config, error) {
 	var c config
-	var replicas, interval string
-	settings := append(c.settings(), setting{&replicas, "replicas", "PARLEY_REPLICAS"}, setting{&interval, "shred-interval", "PARLEY_SHRED_INTERVAL"})
+	var replicas, interval, retention string
+	settings := append(c.settings(), setting{&replicas, "replicas", "PARLEY_REPLICAS"}, setting{&interval, "shred-interval", "PARLEY_SHRED_INTERVAL"},
+		setting{&retention, "retention", "PARLEY_RETENTION"})
 	fs := flag.NewFlagSet("node "+verb, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	for _, s := range settings {
@@ -91,14 +97,37 @@ func parseConfig(verb string, args []string, env func(string) string) (config, e
 		}
 		c.replicas = n
 	}
-	if interval != "" {
-		d, err := time.ParseDuration(interval)
-		if err != nil || d < time.Minute {
-			return c, usagef("node run --data DIR --shred-interval 24h", "--shred-interval: %q is not a time of a minute or more", interval)
-		}
-		c.interval = d
+	var err error
+	if c.interval, err = parseSpan(interval, time.Minute, math.MaxInt64); err != nil {
+		return c, usagef("node run --data DIR --shred-interval 24h", "--shred-interval: %v", err)
+	}
+	if c.retention, err = parseSpan(retention, parley.RetentionMin, parley.RetentionMax); err != nil {
+		return c, usagef("node run --data DIR --retention 30d", "--retention: %v", err)
 	}
 	return c, c.validate(verb)
+}
+
+// parseSpan reads a time such as 90m, 12h or 30d, within bounds; 0 where there is none.
+func parseSpan(text string, least, most time.Duration) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n uint64
+		if n, err = strconv.ParseUint(days, 10, 16); err == nil {
+			d = time.Duration(n) * 24 * time.Hour
+		}
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%q is not a time such as 90m, 12h or 30d", text)
+	case d < least:
+		return 0, fmt.Errorf("%q is less than %s", text, least)
+	case d > most:
+		return 0, fmt.Errorf("%q is more than %s", text, most)
+	}
+	return d, nil
 }
 
 // fromEnvironment fills what no flag set. A --nats that was typed makes an exported PARLEY_DATA void, and the other way round: the two

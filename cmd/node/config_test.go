@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 func environment(values map[string]string) func(string) string {
@@ -35,6 +36,17 @@ func TestKeysStandBesideTheDataByDefault(t *testing.T) {
 	}
 }
 
+func TestTimesMayBeInDays(t *testing.T) {
+	env := environment(map[string]string{"PARLEY_RETENTION": "90d", "PARLEY_SHRED_INTERVAL": "90m"})
+	c, err := parseConfig("run", []string{"--data", "a"}, env)
+	if err != nil || c.retention != 90*24*time.Hour || c.interval != 90*time.Minute {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err = parseConfig("run", []string{"--data", "a", "--retention", "12h"}, env); err != nil || c.retention != 12*time.Hour {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 func TestContradictionsAreUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{"run"},
@@ -45,6 +57,11 @@ func TestContradictionsAreUsageErrors(t *testing.T) {
 		{"run", "--data", "a", "--kek-file", "f", "--shred-dir", "d"},
 		{"run", "--data", "a", "--replicas", "3"},
 		{"run", "--data", "a", "--replicas", "many"},
+		{"run", "--data", "a", "--retention", "59m"},
+		{"run", "--data", "a", "--retention", "99999d"},
+		{"run", "--data", "a", "--retention", "-1d"},
+		{"run", "--data", "a", "--retention", "forever"},
+		{"run", "--data", "a", "--shred-interval", "59s"},
 		{"run", "--data", "a", "b"},
 		{"run", "--data", "a", "--json"},
 		{"demo", "--keep"},

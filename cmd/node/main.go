@@ -109,6 +109,7 @@ store (one of; environment in brackets)
   --nats URL          a server or cluster [PARLEY_NATS]; --nats-creds, --nats-ca, --nats-cert, --nats-key FILE [PARLEY_NATS_CREDS, ...]
   --replicas N        of every stream, in a cluster: 3 or 5 [PARLEY_REPLICAS]
   --namespace NAME    of the deployment [PARLEY_NAMESPACE]
+  --retention T       how long a group's order keeps what was sent: 30d [PARLEY_RETENTION]; a member that was away for longer is added again
 
 keys that wrap the key rings; they are made with mode 0600 while the log is empty, and never again
   --shred-dir DIR     versioned keys, so that old secrets die for certain [PARLEY_SHRED_DIR]; default: DIR.keys beside --data DIR

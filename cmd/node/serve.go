@@ -20,7 +20,7 @@ const drainPatience = 25 * time.Second
 func (c config) options(logger *slog.Logger) parley.Options {
 	return parley.Options{
 		Data: c.data, URL: c.nats, CredsFile: c.creds, CAFile: c.ca, CertFile: c.cert, KeyFile: c.key,
-		Namespace: c.namespace, Replicas: c.replicas, KeyDir: c.shredDirectory(), KEKFile: c.kekFile, KEK: c.kek, ShredInterval: c.interval, Logger: logger,
+		Namespace: c.namespace, Replicas: c.replicas, KeyDir: c.shredDirectory(), KEKFile: c.kekFile, KEK: c.kek, ShredInterval: c.interval, Retention: c.retention, Logger: logger,
 	}
 }
 

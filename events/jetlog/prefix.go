@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -54,6 +55,38 @@ func (s *Store) purgeBefore(ctx context.Context, at place, before uint64) error 
 		return nil
 	}
 	return s.purge(ctx, at, purgeRequest{Filter: at.subject, Sequence: before})
+}
+
+// AgedOrders names the orders that begin with a message older than a moment and have others behind it.
+func (s *Store) AgedOrders(ctx context.Context, before time.Time) (aged []events.LogID, err error) {
+	for partition := range s.config.Partitions {
+		stream := s.names.Stream(StreamOrder, partition)
+		var several []string
+		err := s.subjects(ctx, stream, s.names.Subjects(StreamOrder, partition), func(subject string, messages uint64) {
+			if messages > 1 {
+				several = append(several, subject)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, subject := range several {
+			m, header, err := s.get(ctx, stream, getRequest{Sequence: 1, NextFor: subject})
+			if errors.Is(err, events.ErrNotFound) || err == nil && !m.Time.Before(before) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			id, err := parse(StreamOrder, subject, header)
+			if err != nil {
+				return nil, err
+			}
+			aged = append(aged, id)
+		}
+	}
+	sortLogs(aged)
+	return aged, nil
 }
 
 // Notify puts a notice into a client's inbox. The same message id within two minutes is stored once; readers of an inbox do not rely
