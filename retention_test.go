@@ -45,9 +45,11 @@ func TestAnOrderIsKeptForItsRetention(t *testing.T) {
 	}
 	clock.ahead.Store(int64(4 * time.Hour))
 	ok(t, c.say("new")(t.Context()))
+	clock.ahead.Store(int64(5 * time.Hour)) // a part of the retention later there is a checkpoint, and what is old before it goes
+	ok(t, c.say("newer")(t.Context()))
 	if at := begins(); at == 1 {
 		t.Error("everything is kept")
 	}
-	c.bob.await(t, "what is new", text("new"))
+	c.bob.await(t, "what is new", text("newer"))
 	agree(t, c.tea, c.bob.Conversation("tea"))
 }
