@@ -44,7 +44,8 @@ cmd/node                : * internal/audit internal/natsd events
 cmd/vectors             : *
 internal/interop/mlsclient :
 internal/interop        : internal/interop/mlsclient internal/secret mlsengine mlsengine/suite
-cmd/mls-interop         : internal/interop
+internal/interop/scripts : internal/interop/mlsclient
+cmd/mls-interop         : internal/interop internal/interop/scripts
 `
 
 // outside lists third-party modules and the only packages that may import each of them.
@@ -55,7 +56,7 @@ golang.org/x/crypto                   : mlsengine/suite
 github.com/asynkron/protoactor-go     : actors
 github.com/nats-io/nats-server/v2     : internal/natsd internal/natsd/cmd
 github.com/synadia-io/orbit.go        : events/jetlog
-google.golang.org/grpc                : internal/interop/mlsclient internal/interop
+google.golang.org/grpc                : internal/interop/mlsclient internal/interop internal/interop/scripts
 `
 
 // pure lists packages that compute and do nothing else, and what they may therefore not import.

@@ -75,7 +75,7 @@ func (s *Server) join(j join) (*state, error) {
 		return nil, err
 	}
 	m := &member{server: s, client: j.of.client, identity: j.of.identity, encrypt: j.encrypt}
-	st, err := m.enter(g)
+	st, err := m.begin(g)
 	j.of.joined = err == nil
 	return st, err
 }
@@ -122,7 +122,7 @@ func (s *Server) CreateGroup(_ context.Context, r *mlsclient.CreateGroupRequest)
 	if err != nil {
 		return nil, err
 	}
-	st, err := m.enter(g)
+	st, err := m.begin(g)
 	if err != nil {
 		return nil, err
 	}

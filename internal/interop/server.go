@@ -66,7 +66,7 @@ func asStatus(err error) error {
 		return err
 	case errors.As(err, &broken):
 		return status.Error(ruleCode(broken.Rule), err.Error())
-	case errors.Is(err, errNoSuchMember):
+	case errors.Is(err, errNoSuchMember), errors.Is(err, mlsengine.ErrNoOldLeaf):
 		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, mlsengine.ErrRetired), errors.Is(err, mlsengine.ErrGenerationsExhausted):
 		return status.Error(codes.FailedPrecondition, err.Error())

@@ -78,6 +78,13 @@ func (m *member) enter(g *mlsengine.Group) (*state, error) {
 	return s, nil
 }
 
+// begin enters the first epoch of a member that nobody else knows yet.
+func (m *member) begin(g *mlsengine.Group) (*state, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.enter(g)
+}
+
 // onState runs f on a state while nothing else happens to its member.
 func onState[T any](s *Server, id uint32, f func(*state) (T, error)) (T, error) {
 	st, err := find[*state](s.table, id)
