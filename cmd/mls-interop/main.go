@@ -19,6 +19,18 @@ import (
 const usage = `mls-interop lets MLS implementations play against each other.
 
 usage: mls-interop --listen HOST:PORT [--states N]     serve until SIGTERM
+       mls-interop run [flags]                         random scripts, until one goes wrong
+
+run
+  --clients LIST      host:port,host:port of the servers, any mix; default: a server of our own
+  --seed N            of the first script; the following ones have the next seeds: 1
+  --scripts N         how many: 100
+  --steps N           epochs and groups of a script: 20
+  --actors N          members at a time, at most: 8
+  --suite N           only this cipher suite; default: one that all servers have, by the seed
+  --without LIST      of external, reinit, branch, late: what the servers do not have
+
+exit codes: 0 good, 1 a script went wrong, or anything else did
 `
 
 func main() {
@@ -32,7 +44,12 @@ func main() {
 
 // run is the whole command.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	err := serve(ctx, args, stdout)
+	var err error
+	if len(args) > 0 && args[0] == "run" {
+		err = play(ctx, args[1:], stdout)
+	} else {
+		err = serve(ctx, args, stdout)
+	}
 	if errors.Is(err, flag.ErrHelp) {
 		_, err = io.WriteString(stdout, usage)
 	}

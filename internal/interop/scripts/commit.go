@@ -82,7 +82,7 @@ func (p *plan) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.chance(20) { // the committer can still talk in the old epoch
+	if w.chance(20) && w.can(Late) { // the committer can still talk in the old epoch
 		if err := w.say(ctx, p.committer); err != nil {
 			return err
 		}

@@ -18,10 +18,11 @@ const (
 	External Feature = "external" // joins and proposals from outside
 	ReInit   Feature = "reinit"
 	Branch   Feature = "branch"
+	Late     Feature = "late" // messages read in a later epoch
 )
 
 // Features lists them.
-func Features() []Feature { return []Feature{External, ReInit, Branch} }
+func Features() []Feature { return []Feature{External, ReInit, Branch, Late} }
 
 // Options says what is played.
 type Options struct {

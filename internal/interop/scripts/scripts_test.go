@@ -35,7 +35,7 @@ func server(t *testing.T) *Client {
 func TestRandomScriptsAgainstOurselves(t *testing.T) {
 	clients := []*Client{server(t), server(t)}
 	for suite := uint32(1); suite <= 7; suite++ {
-		o := Options{Clients: clients, Seed: uint64(suite) * 100, Scripts: 3, Steps: 6, ActorsMax: 6, Suite: suite, Without: []Feature{External, ReInit, Branch}}
+		o := Options{Clients: clients, Seed: uint64(suite) * 100, Scripts: 3, Steps: 8, ActorsMax: 6, Suite: suite}
 		if err := Run(context.Background(), o); err != nil {
 			t.Errorf("repeat with --seed N --scripts 1 --suite %d: %v", suite, err)
 		}

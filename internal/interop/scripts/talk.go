@@ -31,6 +31,9 @@ func (w *world) talk(ctx context.Context) error {
 	if err := w.eavesdrop(ctx); err != nil {
 		return err
 	}
+	if !w.can(Late) {
+		return w.read(ctx, 100)
+	}
 	return w.read(ctx, 60)
 }
 
