@@ -28,7 +28,7 @@ run
   --steps N           epochs and groups of a script: 20
   --actors N          members at a time, at most: 8
   --suite N           only this cipher suite; default: one that all servers have, by the seed
-  --without LIST      of external, reinit, branch, late: what the servers do not have
+  --without LIST      what the scripts do without, of external, reinit, branch, late, orphans, trees, resume, require (docs/interop.md)
 
 exit codes: 0 good, 1 a script went wrong, or anything else did
 `

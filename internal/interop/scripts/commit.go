@@ -27,7 +27,7 @@ func (w *world) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	if w.chance(10) { // a proposal that nobody commits
+	if w.chance(10) && w.can(Orphans) {
 		if _, err := call(ctx, p.committer, mlsclient.MLSClientClient.UpdateProposal, &mlsclient.UpdateProposalRequest{StateId: p.committer.state}); err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (p *plan) draw(ctx context.Context) error {
 			}
 		}
 	}
-	if len(p.joiners) == 0 && w.chance(25) {
+	if len(p.joiners) == 0 && w.chance(25) && w.can(Resume) {
 		p.resumptionKey()
 	}
 	switch kind := w.rand.IntN(100); {
@@ -75,7 +75,7 @@ func (p *plan) draw(ctx context.Context) error {
 // run makes the commit and lets everybody follow.
 func (p *plan) run(ctx context.Context) error {
 	w := p.world
-	beside := w.chance(40)
+	beside := w.treeBeside(40)
 	out, err := call(ctx, p.committer, mlsclient.MLSClientClient.Commit, &mlsclient.CommitRequest{
 		StateId: p.committer.state, ByReference: p.byRef, ByValue: p.byValue, ForcePath: w.chance(40), ExternalTree: beside,
 	})

@@ -12,7 +12,7 @@ func (w *world) externalJoin(ctx context.Context) error {
 	joiner, back, prior := w.newcomer()
 	members := w.others(joiner)
 	helper := pick(w, members)
-	gi, err := call(ctx, helper, mlsclient.MLSClientClient.GroupInfo, &mlsclient.GroupInfoRequest{StateId: helper.state, ExternalTree: w.chance(40)})
+	gi, err := call(ctx, helper, mlsclient.MLSClientClient.GroupInfo, &mlsclient.GroupInfoRequest{StateId: helper.state, ExternalTree: w.treeBeside(40)})
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (w *world) reopen(ctx context.Context, closed map[*actor]*mlsclient.HandleR
 		offered = append(offered, closed[a].GetKeyPackage())
 	}
 	made, err := call(ctx, welcomer, mlsclient.MLSClientClient.ReInitWelcome, &mlsclient.ReInitWelcomeRequest{
-		ReinitId: closed[welcomer].GetReinitId(), KeyPackage: offered, ForcePath: w.chance(40), ExternalTree: w.chance(40),
+		ReinitId: closed[welcomer].GetReinitId(), KeyPackage: offered, ForcePath: w.chance(40), ExternalTree: w.treeBeside(40),
 	})
 	if err != nil {
 		return err
@@ -193,7 +193,7 @@ func (w *world) branch(ctx context.Context) error {
 		offered = append(offered, r.GetKeyPackage())
 	}
 	made, err := call(ctx, founder, mlsclient.MLSClientClient.CreateBranch, &mlsclient.CreateBranchRequest{
-		StateId: founder.state, GroupId: group, Extensions: list, KeyPackages: offered, ForcePath: w.chance(40), ExternalTree: w.chance(40),
+		StateId: founder.state, GroupId: group, Extensions: list, KeyPackages: offered, ForcePath: w.chance(40), ExternalTree: w.treeBeside(40),
 	})
 	if err != nil {
 		return err

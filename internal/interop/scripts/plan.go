@@ -62,7 +62,7 @@ func (p *plan) propose(send func(context.Context) ([]byte, error)) {
 // signerProposal lets an external signer propose something.
 func (w *world) signerProposal(ctx context.Context, s *signer, d *mlsclient.ProposalDescription) ([]byte, error) {
 	helper := pick(w, w.members)
-	beside := w.chance(70)
+	beside := w.treeBeside(70)
 	gi, err := call(ctx, helper, mlsclient.MLSClientClient.GroupInfo, &mlsclient.GroupInfoRequest{StateId: helper.state, ExternalTree: beside})
 	if err != nil {
 		return nil, err
@@ -212,6 +212,9 @@ func (w *world) anyExtensions() ([]*mlsclient.Extension, []*signer) {
 	case 0: // three empty lists
 		list = append(list, &mlsclient.Extension{ExtensionType: requiredCapabilities, ExtensionData: []byte{0, 0, 0}})
 	case 1: // credential type basic
+		if !w.can(Require) {
+			break
+		}
 		list = append(list, &mlsclient.Extension{ExtensionType: requiredCapabilities, ExtensionData: []byte{0, 0, 2, 0, 1}})
 	}
 	var kept []*signer

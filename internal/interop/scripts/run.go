@@ -18,11 +18,15 @@ const (
 	External Feature = "external" // joins and proposals from outside
 	ReInit   Feature = "reinit"
 	Branch   Feature = "branch"
-	Late     Feature = "late" // messages read in a later epoch
+	Late     Feature = "late"    // messages read in a later epoch
+	Orphans  Feature = "orphans" // proposals that nobody commits
+	Trees    Feature = "trees"   // ratchet trees beside the messages
+	Resume   Feature = "resume"  // resumption keys by proposal
+	Require  Feature = "require" // required capabilities that require something
 )
 
 // Features lists them.
-func Features() []Feature { return []Feature{External, ReInit, Branch, Late} }
+func Features() []Feature { return []Feature{External, ReInit, Branch, Late, Orphans, Trees, Resume, Require} }
 
 // Options says what is played.
 type Options struct {

@@ -104,6 +104,9 @@ func (w *world) step(ctx context.Context) error {
 // can reports whether the script may use a feature.
 func (w *world) can(f Feature) bool { return !slices.Contains(w.options.Without, f) }
 
+// treeBeside draws whether a ratchet tree goes beside its message.
+func (w *world) treeBeside(percent int) bool { return w.chance(percent) && w.can(Trees) }
+
 // agree checks that all members are in one epoch.
 func (w *world) agree(ctx context.Context) error {
 	label, about, length := fmt.Sprintf("label %d", w.rand.IntN(10)), fmt.Appendf(nil, "context %d", w.rand.IntN(10)), uint32(1+w.rand.IntN(64))
