@@ -26,7 +26,9 @@ const (
 )
 
 // Features lists them.
-func Features() []Feature { return []Feature{External, ReInit, Branch, Late, Orphans, Trees, Resume, Require} }
+func Features() []Feature {
+	return []Feature{External, ReInit, Branch, Late, Orphans, Trees, Resume, Require}
+}
 
 // Options says what is played.
 type Options struct {
