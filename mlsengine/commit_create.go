@@ -99,7 +99,7 @@ func (b *committing) list() (*proposalList, error) {
 	if err != nil {
 		return nil, err
 	}
-	list.founding, list.custom = b.founding, b.env.CustomProposals
+	list.founding, list.custom, list.components = b.founding, b.env.CustomProposals, b.env.Components
 	if err := list.checkSent(); err != nil {
 		return nil, err
 	}

@@ -134,11 +134,11 @@ func (g *Group) ownUpdate(list *proposalList, own OwnUpdates) (held nodeKeys, fr
 
 // enteredEpoch is what the key schedule gives for the next epoch (§8).
 type enteredEpoch struct {
-	joiner     joinerSecret
-	member     memberSecret
-	secrets    epochSecrets
-	encryption encryptionSecret
-	tag        []byte
+	joiner  joinerSecret
+	member  memberSecret
+	secrets epochSecrets
+	roots   epochRoots
+	tag     []byte
 }
 
 // wipe overwrites what nobody needs once the epoch is entered and, by its
@@ -170,13 +170,13 @@ func (g *Group) enter(st *staging, init initSecret, commit commitSecret, psks PS
 	defer psk.Wipe()
 	member := deriveMemberSecret(s, joiner, psk)
 	e := &enteredEpoch{joiner: joiner, member: member}
-	e.secrets, e.encryption = deriveEpoch(s, member, context)
+	e.secrets, e.roots = deriveEpoch(s, member, context)
 	e.tag = e.secrets.confirmation.tag(s, st.context.ConfirmedTranscriptHash)
 	return e, nil
 }
 
 // deriveEpoch spreads the secrets of the epoch with this encoded context.
-func deriveEpoch(s *suite.Suite, member memberSecret, context []byte) (epochSecrets, encryptionSecret) {
+func deriveEpoch(s *suite.Suite, member memberSecret, context []byte) (epochSecrets, epochRoots) {
 	root := member.epochSecret(s, context)
 	defer root.Wipe()
 	return deriveEpochSecrets(s, root)
@@ -228,7 +228,8 @@ func (g *Group) successor(st *staging, e *enteredEpoch, fresh []nodeKey) *Group 
 		own:      g.own,
 		keys:     g.keys.moved(g.public.tree, st.tree, fresh),
 		secrets:  e.secrets,
-		ratchets: newSecretTree(g.public.suite, e.encryption, st.tree.size),
+		ratchets: newSecretTree(g.public.suite, e.roots.encryption, st.tree.size),
+		exports:  newExportTree(g.public.suite, e.roots.export),
 		past:     g.rememberedPSKs(),
 	}
 }

@@ -91,7 +91,7 @@ func TestCredentialsCompareAndKeepTheirOwnBytes(t *testing.T) {
 func TestUnknownSumArmsAreMalformed(t *testing.T) {
 	for name, err := range map[string]error{
 		"credential type":      second(parse[Credential]([]byte{0x0a, 0x0a, 0})),
-		"type of key":          second(parse[PreSharedKeyID]([]byte{3, 0, 0})),
+		"type of key":          second(parse[PreSharedKeyID]([]byte{4, 0, 0})),
 		"resumption usage":     second(parse[PreSharedKeyID]([]byte{2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})),
 		"sender type":          second(parse[Sender]([]byte{5})),
 		"content type":         second(parse[framedContent]([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 4, 0})),

@@ -55,10 +55,15 @@ func (l *proposalList) typesSupported() error {
 	if types = distinct(types, ProposalType.isDefault); len(types) == 0 {
 		return nil
 	}
+	if l.external() {
+		if t, found := lacking(types, l.path.LeafNode.Capabilities.Proposals); found {
+			return broken(ProposalUnsupported, "the joiner does not support type %d", t)
+		}
+	}
 	removed := make(map[LeafIndex]struct{})
-	for _, c := range l.all {
-		if p, ok := c.proposal.(*Remove); ok {
-			removed[p.Removed] = struct{}{}
+	for i := range l.all {
+		if leaf, removes := l.all[i].removes(); removes {
+			removed[leaf] = struct{}{}
 		}
 	}
 	for i, leaf := range l.group.tree.Members {

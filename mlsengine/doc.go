@@ -31,6 +31,9 @@
 //	§13             extension.go capabilities.go custom_proposal.go grease.go
 //	§15             aead_limits.go protect.go
 //
+// Of draft-ietf-mls-extensions: component.go app_proposals.go self_remove.go
+// safe_export.go app_framing.go.
+//
 // Secrets have types of their own which do not print. Memory that holds one is
 // overwritten where its time is over and nobody else can hold it: successors
 // share structure, so what an older Group still needs is left to the collector.

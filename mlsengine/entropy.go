@@ -23,6 +23,8 @@ type Env struct {
 	Identity *SigningIdentity
 	// CustomProposals are the types beyond the engine's own that are understood.
 	CustomProposals CustomProposals
+	// Components are the application's, for AppDataUpdate and AppEphemeral.
+	Components Components
 	// GREASE asks for values without a meaning in what is made; off by default.
 	GREASE GREASE
 }

@@ -58,9 +58,10 @@ func (t ProposalType) isDefault() bool {
 // isExternal reports whether an external sender may propose it (§12.1.8).
 func (t ProposalType) isExternal() bool {
 	switch t {
-	case ProposalTypeAdd, ProposalTypeRemove, ProposalTypePSK, ProposalTypeReInit, ProposalTypeGroupContextExtensions:
+	case ProposalTypeAdd, ProposalTypeRemove, ProposalTypePSK, ProposalTypeReInit, ProposalTypeGroupContextExtensions,
+		ProposalTypeAppDataUpdate, ProposalTypeAppEphemeral:
 		return true
-	case ProposalTypeUpdate, ProposalTypeExternalInit:
+	case ProposalTypeUpdate, ProposalTypeExternalInit, ProposalTypeSelfRemove:
 	}
 	return false
 }
@@ -229,6 +230,9 @@ func (e Extensions) validateData() error {
 	if _, err := e.RequiredCapabilities(); err != nil {
 		return err
 	}
-	_, err := e.ExternalSenders()
+	if _, err := e.ExternalSenders(); err != nil {
+		return err
+	}
+	_, err := e.AppData()
 	return err
 }

@@ -38,6 +38,7 @@ type ExternalCommitParams struct {
 	PSKs         []PreSharedKeyID // included by value in this order; an empty nonce is drawn
 	PSKStore     PSKStore         // gives those keys
 	Proposals    []*Content       // verified, included by reference: only such as an external commit may refer to
+	Inline       []Proposal       // included by value, after all others: only such as an external commit may hold
 	AAD          []byte
 	Capabilities Capabilities // zero values are filled in with what this engine supports
 	Extensions   Extensions   // of the leaf
@@ -129,7 +130,7 @@ func (x *externalCommit) propose(public *PublicGroup) error {
 	for _, id := range x.params.PSKs {
 		proposals = append(proposals, withNonce(&PreSharedKey{PSK: id}, s, x.env))
 	}
-	for _, p := range proposals {
+	for _, p := range append(proposals, x.params.Inline...) {
 		x.commit.Proposals = append(x.commit.Proposals, ProposalOrRef{Proposal: p})
 	}
 	return nil
@@ -178,6 +179,9 @@ func (x *externalCommit) finish() (*CommitOut, error) {
 	if err := signContent(x.identity, a, g.encoded); err != nil {
 		return nil, err
 	}
+	if err := g.context.checkAAD(a.Content.AAD); err != nil {
+		return nil, err
+	}
 	x.st.conclude(a)
 	entered, err := x.group.enter(x.st, x.init, x.secret, x.params.PSKStore)
 	x.secret.Wipe()
@@ -207,7 +211,8 @@ func (st *staging) joined(e *enteredEpoch, fresh []nodeKey) *Staged {
 		own:      st.committer,
 		keys:     nodeKeys(nil).with(fresh),
 		secrets:  e.secrets,
-		ratchets: newSecretTree(st.from.suite, e.encryption, st.tree.size),
+		ratchets: newSecretTree(st.from.suite, e.roots.encryption, st.tree.size),
+		exports:  newExportTree(st.from.suite, e.roots.export),
 	}
 	return st.staged(next, e.tag)
 }
@@ -302,9 +307,11 @@ func (g *Group) initSecret(list *proposalList) (initSecret, error) {
 
 // The constraints of §12.2 on the proposals of an external commit.
 
+// nothingByReference: a joiner refers to nothing but members that leave by
+// themselves.
 func (l *proposalList) nothingByReference() error {
 	for _, c := range l.all {
-		if c.ref != nil {
+		if _, leaves := c.proposal.(*SelfRemove); c.ref != nil && !leaves {
 			return broken(ExternalCommitReference, "proposal %x", []byte(c.ref))
 		}
 	}
@@ -326,7 +333,8 @@ func (l *proposalList) oneExternalInit() error {
 func (l *proposalList) onlyExternalTypes() error {
 	for _, c := range l.all {
 		switch kind := c.proposal.ProposalType(); kind {
-		case ProposalTypeExternalInit, ProposalTypeRemove, ProposalTypePSK:
+		case ProposalTypeExternalInit, ProposalTypeRemove, ProposalTypePSK,
+			ProposalTypeAppDataUpdate, ProposalTypeAppEphemeral, ProposalTypeSelfRemove:
 		default:
 			return broken(ExternalCommitProposal, "proposal type %d", kind)
 		}

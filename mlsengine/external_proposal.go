@@ -75,6 +75,9 @@ func proposeFromOutside(group *GroupContext, sender Sender, p Proposal, aad []by
 	if err := a.Content.validateSender(); err != nil {
 		return nil, err
 	}
+	if err := group.checkAAD(aad); err != nil {
+		return nil, err
+	}
 	if err := signContent(env.Identity, a, nil); err != nil {
 		return nil, err
 	}

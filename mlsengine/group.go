@@ -16,7 +16,8 @@ type Group struct {
 	keys     nodeKeys // of the tree; none when retired
 	secrets  epochSecrets
 	ratchets *secretTree
-	past     []pastPSK // resumption keys of past epochs, oldest first
+	exports  *secretTree // for the components; nil when retired
+	past     []pastPSK   // resumption keys of past epochs, oldest first
 	retired  bool
 }
 
@@ -90,13 +91,14 @@ func NewGroup(p GroupParams, env Env) (*Group, error) {
 	}
 	root := epochSecret{secret.New(env.draw("epoch_secret", s.HashSize()))}
 	defer root.Wipe()
-	secrets, encryption := deriveEpochSecrets(s, root)
+	secrets, roots := deriveEpochSecrets(s, root)
 	tag := secrets.confirmation.tag(s, context.ConfirmedTranscriptHash)
 	return &Group{
 		public:   newPublicGroup(s, context, tree, tag),
 		keys:     nodeKeys{{LeafIndex(0).Node(), leafKey}},
 		secrets:  secrets,
-		ratchets: newSecretTree(s, encryption, tree.size),
+		ratchets: newSecretTree(s, roots.encryption, tree.size),
+		exports:  newExportTree(s, roots.export),
 	}, nil
 }
 
@@ -274,6 +276,9 @@ func (g *Group) frame(f framedContent, how Framing, env Env) (*authenticatedCont
 	f.Epoch = g.public.context.Epoch
 	f.Sender = MemberSender(g.own)
 	f.AAD = how.AAD
+	if err := g.public.context.checkAAD(f.AAD); err != nil {
+		return nil, err
+	}
 	a := &authenticatedContent{WireFormat: WireFormatPublicMessage, Content: f}
 	if how.Encrypt {
 		a.WireFormat = WireFormatPrivateMessage
@@ -356,7 +361,7 @@ func (g *Group) propose(p Proposal, how Framing, env Env) (*Proposed, error) {
 	if err := g.checkSending(env.Identity); err != nil {
 		return nil, err
 	}
-	if err := g.public.checkSent(committed{proposal: p, sender: MemberSender(g.own)}, env); err != nil {
+	if err := g.public.checkSent(committed{proposal: p, sender: MemberSender(g.own), encrypted: how.Encrypt}, env); err != nil {
 		return nil, err
 	}
 	content, err := g.frame(framedContent{ContentType: ContentTypeProposal, Proposal: p}, how, env)

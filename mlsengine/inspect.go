@@ -31,7 +31,7 @@ func (g *Group) CheckProposal(c *Content, env Env) error {
 	if err := g.public.checkPlace(c.GroupID(), c.Epoch()); err != nil {
 		return err
 	}
-	return g.public.checkAlone(committed{c.Proposal(), c.Sender(), c.ProposalRef()}, env)
+	return g.public.checkAlone(committed{c.Proposal(), c.Sender(), c.ProposalRef(), c.Encrypted()}, env)
 }
 
 // CheckProposals says whether a commit of ours may hold these proposals, by

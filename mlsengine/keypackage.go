@@ -73,10 +73,15 @@ func (k *KeyPackage) Ref() KeyPackageRef {
 }
 
 // LastResort reports whether the client allows this key package to be used
-// more than once.
+// more than once: by the extension that deployed clients use, or by the
+// component of draft-ietf-mls-extensions.
 func (k *KeyPackage) LastResort() bool {
-	_, marked := k.Extensions.Find(ExtensionTypeLastResort)
-	return marked
+	if k.Extensions.Has(ExtensionTypeLastResort) {
+		return true
+	}
+	d, err := k.Extensions.AppData()
+	_, marked := d.Find(ComponentLastResortKeyPackage)
+	return err == nil && marked
 }
 
 // Validate checks everything §10.1 and §7.3 ask of a key package by itself,

@@ -56,6 +56,7 @@ type (
 	epochSecret struct{ secret.Bytes }
 
 	encryptionSecret   struct{ secret.Bytes }
+	applicationExport  struct{ secret.Bytes } // of draft-ietf-mls-extensions
 	senderDataSecret   struct{ secret.Bytes }
 	exporterSecret     struct{ secret.Bytes }
 	externalSecret     struct{ secret.Bytes }
@@ -99,8 +100,15 @@ func (w welcomeSecret) keyAndNonce(s *suite.Suite) (key, nonce secret.Bytes) {
 		secret.New(s.ExpandWithLabel(w.Expose(), "nonce", nil, s.AEADNonceSize()))
 }
 
-// epochSecrets is what a member keeps of an epoch's key schedule. The
-// encryption secret is not among it: the secret tree consumes it at once.
+// epochRoots are the secrets of an epoch from which trees grow that consume
+// them at once.
+type epochRoots struct {
+	encryption encryptionSecret
+	export     applicationExport
+}
+
+// epochSecrets is what a member keeps of an epoch's key schedule, beside the
+// trees that grow from its roots.
 type epochSecrets struct {
 	init          initSecret
 	senderData    senderDataSecret
@@ -113,7 +121,7 @@ type epochSecrets struct {
 }
 
 // deriveEpochSecrets spreads the epoch secret, which the caller then wipes.
-func deriveEpochSecrets(s *suite.Suite, root epochSecret) (epochSecrets, encryptionSecret) {
+func deriveEpochSecrets(s *suite.Suite, root epochSecret) (epochSecrets, epochRoots) {
 	derive := func(label string) secret.Bytes { return secret.New(s.DeriveSecret(root.Expose(), label)) }
 	return epochSecrets{
 		init:          initSecret{derive("init")},
@@ -124,7 +132,7 @@ func deriveEpochSecrets(s *suite.Suite, root epochSecret) (epochSecrets, encrypt
 		membership:    membershipKey{derive("membership")},
 		resumption:    resumptionPSK{derive("resumption")},
 		authenticator: epochAuthenticator{derive("authentication")},
-	}, encryptionSecret{derive("encryption")}
+	}, epochRoots{encryptionSecret{derive("encryption")}, applicationExport{derive("application_export")}}
 }
 
 // Code walks the secrets in a snapshot. Secrets that were dropped are empty.

@@ -6,6 +6,7 @@ import (
 
 // Proposal is one change to a group (§12.1). Its arms are *Add, *Update,
 // *Remove, *PreSharedKey, *ReInit, *ExternalInit and *GroupContextExtensions,
+// of draft-ietf-mls-extensions *AppDataUpdate, *AppEphemeral and *SelfRemove,
 // and *CustomProposal for every other type.
 // A proposal must not be changed.
 type Proposal interface {
@@ -121,6 +122,12 @@ func emptyProposal(kind ProposalType) Proposal {
 		return new(ExternalInit)
 	case ProposalTypeGroupContextExtensions:
 		return new(GroupContextExtensions)
+	case ProposalTypeAppDataUpdate:
+		return new(AppDataUpdate)
+	case ProposalTypeAppEphemeral:
+		return new(AppEphemeral)
+	case ProposalTypeSelfRemove:
+		return new(SelfRemove)
 	}
 	if kind == 0 {
 		return nil // reserved
@@ -150,7 +157,7 @@ func ParseProposal(b []byte) (Proposal, error) {
 // (§12.4).
 func pathRequired(kind ProposalType) bool {
 	switch kind {
-	case ProposalTypeAdd, ProposalTypePSK, ProposalTypeReInit:
+	case ProposalTypeAdd, ProposalTypePSK, ProposalTypeReInit, ProposalTypeAppDataUpdate, ProposalTypeAppEphemeral:
 		return false
 	}
 	return true

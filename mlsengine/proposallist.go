@@ -11,17 +11,20 @@ type committed struct {
 	proposal Proposal
 	sender   Sender
 	ref      ProposalRef // nil when the commit holds the proposal by value
+
+	encrypted bool // it travelled as a PrivateMessage
 }
 
 // proposalList is the list a commit puts into effect, in its order (§12.2).
 type proposalList struct {
-	group     *PublicGroup
-	committer Sender
-	hasPath   bool
-	path      *UpdatePath // of a received commit
-	founding  bool        // of the first commit of a group that continues another
-	custom    CustomProposals
-	all       []committed
+	group      *PublicGroup
+	committer  Sender
+	hasPath    bool
+	path       *UpdatePath // of a received commit
+	founding   bool        // of the first commit of a group that continues another
+	custom     CustomProposals
+	components Components
+	all        []committed
 }
 
 // resolve finds the proposals a commit refers to among the verified ones of
@@ -45,7 +48,7 @@ func (g *PublicGroup) resolve(committer Sender, commit *Commit, known []*Content
 		if c.Epoch() != g.context.Epoch || !bytes.Equal(c.GroupID(), g.context.GroupID) {
 			return nil, broken(WrongEpoch, "proposal %x is of epoch %d", []byte(p.Ref), c.Epoch())
 		}
-		list.all = append(list.all, committed{c.Proposal(), c.Sender(), p.Ref})
+		list.all = append(list.all, committed{c.Proposal(), c.Sender(), p.Ref, c.Encrypted()})
 	}
 	return list, nil
 }
@@ -97,7 +100,9 @@ func constraints() []constraint {
 		{allCommits, (*proposalList).pathWhereRequired},
 		{memberCommits, (*proposalList).noExternalInit},
 		{memberCommits, (*proposalList).sendersMayPropose},
-		{memberCommits, (*proposalList).typesSupported},
+		{allCommits, (*proposalList).typesSupported},
+		{allCommits, (*proposalList).componentsKnown},
+		{allCommits, (*proposalList).selfRemovesValid},
 		{memberCommits, (*proposalList).addsValid},
 		{memberCommits, (*proposalList).updatesValid},
 		{allCommits, (*proposalList).removesValid},
@@ -107,6 +112,8 @@ func constraints() []constraint {
 		{memberCommits, (*proposalList).noUpdateByCommitter},
 		{memberCommits, (*proposalList).noRemoveOfCommitter},
 		{memberCommits, (*proposalList).oneChangePerLeaf},
+		{allCommits, (*proposalList).appDataConsistent},
+		{memberCommits, (*proposalList).appDataLocked},
 		{allCommits, (*proposalList).pskIDsUnique},
 		{memberCommits, (*proposalList).oneGroupContextExtensions},
 		{memberCommits, (*proposalList).reInitAlone},
@@ -114,6 +121,7 @@ func constraints() []constraint {
 		{externalCommits, (*proposalList).oneExternalInit},
 		{externalCommits, (*proposalList).onlyExternalTypes},
 		{externalCommits, (*proposalList).oneRemoveOfOldSelf},
+		{externalCommits, (*proposalList).oneChangePerLeaf},
 	}
 }
 
@@ -281,24 +289,22 @@ func (l *proposalList) noUpdateByCommitter() error {
 }
 
 func (l *proposalList) noRemoveOfCommitter() error {
-	return eachProposal(l, func(p *Remove, _ committed) error {
-		if l.committer == MemberSender(p.Removed) {
-			return broken(RemoveCommitter, "leaf %d", p.Removed)
+	for i := range l.all {
+		if leaf, removes := l.all[i].removes(); removes && l.committer == MemberSender(leaf) {
+			return broken(RemoveCommitter, "leaf %d", leaf)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func (l *proposalList) oneChangePerLeaf() error {
 	changed := make(map[LeafIndex]struct{})
-	for _, c := range l.all {
-		var leaf LeafIndex
-		switch p := c.proposal.(type) {
-		case *Update:
-			leaf = c.sender.Leaf
-		case *Remove:
-			leaf = p.Removed
-		default:
+	for i := range l.all {
+		leaf, changes := l.all[i].removes()
+		if _, updates := l.all[i].proposal.(*Update); updates {
+			leaf, changes = l.all[i].sender.Leaf, true
+		}
+		if !changes {
 			continue
 		}
 		if _, twice := changed[leaf]; twice {

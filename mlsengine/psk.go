@@ -15,6 +15,9 @@ type PSKType uint8
 const (
 	PSKTypeExternal   PSKType = 1
 	PSKTypeResumption PSKType = 2
+	// PSKTypeApplication is a key of an application component (ext., Pre-Shared
+	// Keys). Clients that do not know the draft cannot read a commit with it.
+	PSKTypeApplication PSKType = 3
 )
 
 // ResumptionPSKUsage says what for a key of an earlier epoch is used (§8.4).
@@ -29,12 +32,13 @@ const (
 
 // PreSharedKeyID names a pre-shared key (§8.4).
 type PreSharedKeyID struct {
-	Type  PSKType
-	ID    []byte             // external: the application's name for it
-	Usage ResumptionPSKUsage // resumption: what for,
-	Group GroupID            // of which group
-	Epoch Epoch              // and of which of its epochs
-	Nonce []byte             // makes each use of one key different
+	Type      PSKType
+	ID        []byte             // external, application: the application's name for it
+	Component ComponentID        // application: whose it is
+	Usage     ResumptionPSKUsage // resumption: what for,
+	Group     GroupID            // of which group
+	Epoch     Epoch              // and of which of its epochs
+	Nonce     []byte             // makes each use of one key different
 }
 
 // Code walks the PreSharedKeyID struct of §8.4.
@@ -50,6 +54,9 @@ func (p *PreSharedKeyID) Code(c *syntax.Coder) {
 		}
 		syntax.Opaque(c, &p.Group)
 		syntax.Uint64(c, &p.Epoch)
+	case PSKTypeApplication:
+		p.Component.Code(c)
+		syntax.Opaque(c, &p.ID)
 	default:
 		c.Fail("unknown type of pre-shared key")
 	}
@@ -66,8 +73,8 @@ func (p *PreSharedKeyID) sameKey(other *PreSharedKeyID) bool {
 	if p.Type != other.Type {
 		return false
 	}
-	if p.Type == PSKTypeExternal {
-		return bytes.Equal(p.ID, other.ID)
+	if p.Type != PSKTypeResumption {
+		return bytes.Equal(p.ID, other.ID) && p.Component == other.Component
 	}
 	return p.Usage == other.Usage && bytes.Equal(p.Group, other.Group) && p.Epoch == other.Epoch
 }

@@ -131,6 +131,9 @@ func (g *PublicGroup) verifyAuthenticated(a *authenticatedContent) error {
 	if err := a.Content.validateSender(); err != nil {
 		return err
 	}
+	if err := g.context.checkAAD(a.Content.AAD); err != nil {
+		return err
+	}
 	key, err := g.senderKey(&a.Content)
 	if err != nil {
 		return err

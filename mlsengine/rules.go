@@ -129,6 +129,16 @@ const (
 	GroupInfoExtension
 	GroupInfoExternalPub
 
+	// draft-ietf-mls-extensions
+	AppComponentUnknown
+	AppComponentRefused
+	AppDataUpdateConflict
+	AppDataRemoveAbsent
+	AppDataLocked
+	SelfRemoveByValue
+	SelfRemoveEncrypted
+	SafeAADMalformed
+
 	ruleCount
 )
 
@@ -258,6 +268,16 @@ var rules = [ruleCount]rule{
 	GroupInfoContext:       {"group_info_context", "§12.4.3", "the group info does not describe this epoch"},
 	GroupInfoExtension:     {"group_info_extension", "§13.4", "the joiner does not support an extension of the group"},
 	GroupInfoExternalPub:   {"group_info_external_pub", "§12.4.3.2", "the group info has no external_pub"},
+
+	// draft-ietf-mls-extensions, by its sections
+	AppComponentUnknown:   {"app_component_unknown", "ext. AppDataUpdate", "a proposal is for a component that the application does not know"},
+	AppComponentRefused:   {"app_component_refused", "ext. AppDataUpdate", "a component takes what a proposal has for it for invalid"},
+	AppDataUpdateConflict: {"app_data_update_conflict", "ext. AppDataUpdate", "a component's data is removed twice, or removed and updated"},
+	AppDataRemoveAbsent:   {"app_data_remove_absent", "ext. AppDataUpdate", "a component's data is removed and there is none"},
+	AppDataLocked:         {"app_data_locked", "ext. AppDataUpdate", "a GroupContextExtensions changes application data where members must know AppDataUpdate"},
+	SelfRemoveByValue:     {"self_remove_by_value", "ext. SelfRemove", "a commit holds a SelfRemove by value"},
+	SelfRemoveEncrypted:   {"self_remove_encrypted", "ext. SelfRemove", "a SelfRemove travelled as a PrivateMessage"},
+	SafeAADMalformed:      {"safe_aad_malformed", "ext. Safe AAD", "the authenticated data is not framed as the group asks"},
 }
 
 // Rules lists every rule in the order of the table.
@@ -279,7 +299,7 @@ func (r Rule) row() rule {
 // Code is the stable name of the rule.
 func (r Rule) Code() string { return r.row().code }
 
-// Section is where RFC 9420 states the rule.
+// Section is where RFC 9420 states the rule, or draft-ietf-mls-extensions ("ext.").
 func (r Rule) Section() string { return r.row().section }
 
 // Text says how the rule is broken.

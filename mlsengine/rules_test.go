@@ -35,7 +35,7 @@ func ruleCases() map[Rule]ruleCase {
 	all := coreRuleCases()
 	for _, part := range []map[Rule]ruleCase{
 		leafRuleCases(), leafInGroupRuleCases(), leafKeyRuleCases(), treeRuleCases(), treeNodeRuleCases(), pathRuleCases(), keyPackageRuleCases(), proposalRuleCases(),
-		externalRuleCases(), commitRuleCases(), commitListRuleCases(), welcomeRuleCases(), groupInfoRuleCases(), heirRuleCases(), customRuleCases(),
+		externalRuleCases(), commitRuleCases(), commitListRuleCases(), welcomeRuleCases(), groupInfoRuleCases(), heirRuleCases(), customRuleCases(), componentRuleCases(),
 	} {
 		maps.Copy(all, part)
 	}
@@ -76,7 +76,7 @@ func TestRuleTableIsCompleteAndUnambiguous(t *testing.T) {
 // TestRulesDocument keeps docs/rules.md what the table says; -update writes it.
 func TestRulesDocument(t *testing.T) {
 	var want bytes.Buffer
-	want.WriteString("# Validation rules\n\nWhat a peer's input can break, with the section of RFC 9420 that asks for it. The codes are stable:\n" +
+	want.WriteString("# Validation rules\n\nWhat a peer's input can break, with the section of RFC 9420 that asks for it, or of draft-ietf-mls-extensions (ext.). The codes are stable:\n" +
 		"events, metrics and errors use them. This page is generated from `mlsengine/rules.go`.\n\n| code | section | the rule is broken when |\n| --- | --- | --- |\n")
 	for _, r := range Rules() {
 		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", r.Code(), r.Section(), r.Text())

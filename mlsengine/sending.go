@@ -3,12 +3,19 @@ package mlsengine
 // checkAlone checks a proposal by the rules a commit would apply, as far as
 // they concern this proposal alone.
 func (g *PublicGroup) checkAlone(c committed, env Env) error {
-	list := &proposalList{group: g, hasPath: true, all: []committed{c}, custom: env.CustomProposals}
+	list := &proposalList{group: g, hasPath: true, all: []committed{c}, custom: env.CustomProposals, components: env.Components}
 	list.committer = Sender{Type: SenderTypeExternal} // somebody else will commit it
 	if err := list.validate(); err != nil {
 		return err
 	}
 	if err := list.checkUnderstood(); err != nil {
+		return err
+	}
+	d, err := g.context.Extensions.AppData()
+	if err != nil {
+		return err
+	}
+	if err := list.appRemovesPresent(d); err != nil {
 		return err
 	}
 	if add, isAdd := c.proposal.(*Add); isAdd {

@@ -244,7 +244,8 @@ type storedPrivate struct {
 	keys     []storedKey
 	secrets  epochSecrets
 	past     []pastPSK
-	ratchets secretTree // its suite must be set before reading
+	ratchets secretTree // its suite must be set before reading, like the next one's
+	exports  secretTree
 }
 
 // Code walks the stored form.
@@ -259,6 +260,9 @@ func (p *storedPrivate) Code(c *syntax.Coder) {
 	p.secrets.Code(c)
 	syntax.Vector(c, &p.past)
 	p.ratchets.Code(c)
+	if p.retired == 0 {
+		p.exports.Code(c)
+	}
 }
 
 // MarshalPrivate encodes the member's secrets of this epoch, except the
@@ -267,6 +271,8 @@ func (g *Group) MarshalPrivate() secret.Bytes {
 	p := storedPrivate{own: g.own, secrets: g.secrets, past: g.past, ratchets: *g.ratchets}
 	if g.retired {
 		p.retired = 1
+	} else {
+		p.exports = *g.exports
 	}
 	for _, k := range g.keys {
 		p.keys = append(p.keys, storedKey{k.node, k.key.Raw()})
@@ -276,7 +282,7 @@ func (g *Group) MarshalPrivate() secret.Bytes {
 
 // RestoreGroup joins a public state and what MarshalPrivate wrote.
 func RestoreGroup(pub *PublicGroup, private []byte) (*Group, error) {
-	p := storedPrivate{ratchets: secretTree{suite: pub.suite}}
+	p := storedPrivate{ratchets: secretTree{suite: pub.suite}, exports: secretTree{suite: pub.suite}}
 	if err := syntax.DecodeOwned(private, &p); err != nil {
 		return nil, storedError("private state", err)
 	}
@@ -284,6 +290,12 @@ func RestoreGroup(pub *PublicGroup, private []byte) (*Group, error) {
 		return nil, storedError("private state", errRatchets)
 	}
 	g := &Group{public: pub, own: p.own, secrets: p.secrets, ratchets: &p.ratchets, past: p.past, retired: p.retired == 1}
+	if !g.retired {
+		if p.exports.size != exportLeaves {
+			return nil, storedError("private state", errRatchets)
+		}
+		g.exports = &p.exports
+	}
 	if err := p.secrets.confirmation.verify(pub.suite, pub.context.ConfirmedTranscriptHash, pub.confirmationTag); err != nil {
 		return nil, storedError("private state of another epoch", err)
 	}

@@ -82,7 +82,7 @@ func (g *PublicGroup) stage(list *proposalList, env Env) (*staging, error) {
 	if g.context.Epoch == epochMax {
 		return nil, broken(GroupEnded, "epoch %d is the last one", g.context.Epoch)
 	}
-	list.custom = env.CustomProposals
+	list.custom, list.components = env.CustomProposals, env.Components
 	if err := list.validate(); err != nil {
 		return nil, err
 	}
@@ -129,10 +129,10 @@ func (st *staging) apply(env Env) error {
 			st.effects.Updated = append(st.effects.Updated, changeOf(c.sender.Leaf, &p.LeafNode))
 		}
 	}
-	for _, c := range st.list.all {
-		if p, ok := c.proposal.(*Remove); ok {
-			st.effects.Removed = append(st.effects.Removed, changeOf(p.Removed, st.from.tree.leaf(p.Removed)))
-			st.removed = append(st.removed, p.Removed)
+	for i := range st.list.all {
+		if leaf, removes := st.list.all[i].removes(); removes {
+			st.effects.Removed = append(st.effects.Removed, changeOf(leaf, st.from.tree.leaf(leaf)))
+			st.removed = append(st.removed, leaf)
 		}
 	}
 	if len(st.removed) > 0 {
@@ -149,7 +149,7 @@ func (st *staging) apply(env Env) error {
 			Type: c.proposal.ProposalType(), Sender: c.sender, Ref: c.ref, Bytes: MarshalProposal(c.proposal),
 		})
 	}
-	return nil
+	return st.applyAppData()
 }
 
 func (st *staging) applyAdds(env Env) error {

@@ -89,7 +89,7 @@ func computeEpoch(t *testing.T, s *suite.Suite, v *keyScheduleVector, epoch Epoc
 		t.Fatal(err)
 	}
 	e.GroupContext, e.JoinerSecret, e.WelcomeSecret = context, joiner.Expose(), welcome.Expose()
-	e.InitSecret, e.SenderDataSecret, e.EncryptionSecret = secrets.init.Expose(), secrets.senderData.Expose(), encryption.Expose()
+	e.InitSecret, e.SenderDataSecret, e.EncryptionSecret = secrets.init.Expose(), secrets.senderData.Expose(), encryption.encryption.Expose()
 	e.ExporterSecret, e.EpochAuthenticator, e.ExternalSecret = secrets.exporter.Expose(), secrets.authenticator.Expose(), secrets.external.Expose()
 	e.ConfirmationKey, e.MembershipKey, e.ResumptionPSK = secrets.confirmation.Expose(), secrets.membership.Expose(), secrets.resumption.Expose()
 	e.ExternalPub, e.Exporter.Secret = hexBytes(external), exported.Expose()

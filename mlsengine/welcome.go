@@ -142,12 +142,14 @@ func JoinFromWelcome(w *Welcome, in JoinInput) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	derived, encryption := deriveEpoch(s, member, syntax.Encode(&public.context))
+	derived, roots := deriveEpoch(s, member, syntax.Encode(&public.context))
 	if err := derived.confirmation.verify(s, public.context.ConfirmedTranscriptHash, public.confirmationTag); err != nil {
 		return nil, err
 	}
-	ratchets := newSecretTree(s, encryption, public.tree.size)
-	return &Group{public: public, own: own, keys: keys, secrets: derived, ratchets: ratchets}, nil
+	return &Group{
+		public: public, own: own, keys: keys, secrets: derived,
+		ratchets: newSecretTree(s, roots.encryption, public.tree.size), exports: newExportTree(s, roots.export),
+	}, nil
 }
 
 // open finds the entry for our key package and decrypts it.
