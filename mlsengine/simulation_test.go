@@ -21,6 +21,8 @@ type simulation struct {
 	members []*testClient // in no particular order
 	past    []*testClient // removed members
 	outside *PublicGroup
+	service *testClient    // an external sender; without one the group neither ends nor branches
+	saw     map[string]int // what happened, and how often
 	born    int
 	deepest uint // level of the highest node a Welcome's path secret was for
 	record  *recorder
@@ -40,6 +42,7 @@ func (sim *simulation) isPassive(c *testClient) bool {
 
 func TestSimulatedGroups(t *testing.T) {
 	var levels [18]uint
+	var saw [len(levels)]map[string]int
 	t.Run("seeds", func(t *testing.T) {
 		for seed := range levels {
 			t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -49,12 +52,17 @@ func TestSimulatedGroups(t *testing.T) {
 				if id != 1 {
 					steps = 5
 				}
-				levels[seed] = simulate(t, id, uint64(seed), steps)
+				levels[seed], saw[seed] = simulate(t, id, uint64(seed), steps)
 			})
 		}
 	})
 	if deepest := slices.Max(levels[:]); deepest < 4 {
 		t.Errorf("Welcomes went %d levels deep, want at least 4", deepest)
+	}
+	for _, what := range everything() {
+		if !slices.ContainsFunc(saw[:], func(seen map[string]int) bool { return seen[what] > 0 }) {
+			t.Errorf("no simulation had %s", what)
+		}
 	}
 }
 
@@ -66,16 +74,17 @@ func suiteForSeed(seed int) CipherSuite {
 	return 1
 }
 
-func simulate(t *testing.T, id CipherSuite, seed uint64, steps int) uint {
-	sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(seed, 1))}
+func simulate(t *testing.T, id CipherSuite, seed uint64, steps int) (deepest uint, saw map[string]int) {
+	sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(seed, 1)), saw: map[string]int{}}
 	founder := sim.newClient()
-	founder.create(t, "simulated", nil)
+	sim.service = newTestClient(t, id, "service")
+	founder.create(t, "simulated", sim.senders())
 	sim.members = append(sim.members, founder)
 	sim.outside = founder.group.Public()
 	for range steps {
 		sim.step()
 	}
-	return sim.deepest
+	return sim.deepest, sim.saw
 }
 
 func (sim *simulation) newClient() *testClient {
@@ -97,10 +106,16 @@ func (sim *simulation) pick() *testClient {
 func (sim *simulation) chance(percent int) bool { return sim.rand.IntN(100) < percent }
 
 func (sim *simulation) step() {
-	if sim.chance(12) {
+	switch {
+	case sim.chance(12):
 		sim.externalJoin()
-	} else {
+	case sim.service != nil && sim.chance(6):
+		sim.reinitialize()
+	default:
 		sim.memberCommit()
+	}
+	if sim.service != nil && sim.chance(10) {
+		sim.branch()
 	}
 	sim.talk()
 	if sim.chance(30) {
@@ -115,12 +130,13 @@ func (sim *simulation) memberCommit() {
 	in.TreeInWelcome = TreeInclusion(sim.chance(50))
 	joiners := sim.proposeChanges(committer, &in)
 	if sim.chance(25) {
+		sim.saw["a pre-shared key"]++
 		in.Inline = append(in.Inline, &PreSharedKey{PSK: sim.pskID(committer, joiners)})
 	}
 	if sim.chance(10) {
-		in.Inline = append(in.Inline, &GroupContextExtensions{Extensions: Extensions{
-			extension(ExtensionTypeRequiredCapabilities, &RequiredCapabilities{CredentialTypes: []CredentialType{CredentialTypeBasic}}),
-		}})
+		in.Inline = append(in.Inline, &GroupContextExtensions{
+			Extensions: sim.outside.context.Extensions.WithRequiredCapabilities(RequiredCapabilities{CredentialTypes: []CredentialType{CredentialTypeBasic}}),
+		})
 	}
 	if sim.chance(15) {
 		identity := committer.newIdentity(sim.t)
@@ -152,7 +168,7 @@ func (sim *simulation) proposeChanges(committer *testClient, in *CommitIntent) [
 	for range adds {
 		joiner := sim.newClient()
 		joiners = append(joiners, joiner)
-		sim.propose(&Add{KeyPackage: *joiner.keyPackage(sim.t)}, in)
+		sim.proposeAdd(joiner, in)
 	}
 	for _, c := range sim.members {
 		switch {
@@ -166,10 +182,16 @@ func (sim *simulation) proposeChanges(committer *testClient, in *CommitIntent) [
 	return joiners
 }
 
-// propose makes a proposal part of the commit: inline, or sent by a member.
+// propose makes a proposal part of the commit: inline, or sent by a member or
+// the service.
 func (sim *simulation) propose(p Proposal, in *CommitIntent) {
 	if sim.chance(50) {
 		in.Inline = append(in.Inline, p)
+		return
+	}
+	if len(sim.outside.ExternalSenders()) > 0 && sim.chance(40) {
+		sim.saw["a proposal of the service"]++
+		sim.spread(must(sim.outside.ProposeExternally(p, []byte("by the service"), sim.service.env))(sim.t), nil, in)
 		return
 	}
 	c := sim.pick()
@@ -365,8 +387,10 @@ func (sim *simulation) externalJoin() {
 		joiner.name, joiner.identity = sim.lostOne(&p)
 	}
 	if sim.chance(30) {
+		sim.saw["a pre-shared key of a joiner"]++
 		p.PSKs = append(p.PSKs, PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("shared")})
 	}
+	sim.saw["a join from outside"]++
 	out, err := ExternalCommit(p, joiner.env)
 	check(t, err)
 	sim.checkExternalResume(p, out, joiner)
@@ -383,6 +407,7 @@ func (sim *simulation) externalJoin() {
 // lostOne picks a member that comes back, with its key or a new one.
 func (sim *simulation) lostOne(p *ExternalCommitParams) (string, SigningIdentity) {
 	lost := sim.pick()
+	sim.saw["a resync"]++
 	p.Resync = ResyncFound()
 	if sim.chance(50) {
 		p.Resync = ResyncLeaf(lost.group.OwnLeaf())
