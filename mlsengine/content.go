@@ -61,9 +61,9 @@ func (c *Content) Marshal() []byte {
 	return syntax.Encode(&storedContent{c.suite, c.generation, c.authenticated})
 }
 
-// AuthenticatedContent encodes that struct of §6: what transcripts and
+// encoded is the AuthenticatedContent of §6: what transcripts and
 // references cover.
-func (c *Content) AuthenticatedContent() []byte { return syntax.Encode(&c.authenticated) }
+func (c *Content) encoded() []byte { return syntax.Encode(&c.authenticated) }
 
 // GroupID is the group in which it was said.
 func (c *Content) GroupID() GroupID { return c.authenticated.Content.GroupID }

@@ -127,7 +127,7 @@ func TestExtensionsAreFoundAndReplaced(t *testing.T) {
 	for name, absent := range map[string]func() (bool, error){
 		"required capabilities": func() (bool, error) { v, err := list.RequiredCapabilities(); return v == nil, err },
 		"external senders":      func() (bool, error) { v, err := Extensions{}.ExternalSenders(); return v == nil, err },
-		"external pub":          func() (bool, error) { v, err := list.ExternalPub(); return v == nil, err },
+		"external pub":          func() (bool, error) { v, err := list.externalPub(); return v == nil, err },
 	} {
 		if none, err := absent(); !none || err != nil {
 			t.Errorf("absent %s: %v", name, err)

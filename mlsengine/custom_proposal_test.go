@@ -90,7 +90,7 @@ func TestCustomProposalReachesTheApplication(t *testing.T) {
 		t.Errorf("carried %+v", got)
 	}
 	wantBytes(t, "encoding", MarshalProposal(got), applied[0].Bytes)
-	if !must(ParseMessage(out.Message))(t).public.content.Content.Commit.HasPath() {
+	if out.Staged.Commit.Commit().Path == nil {
 		t.Error("no path, though the type asks for one")
 	}
 }
@@ -105,7 +105,7 @@ func TestCustomProposalDecidesAboutThePath(t *testing.T) {
 		c.env.CustomProposals = CustomProposals{customType: PathOptional}
 	}
 	out := commit(t, clients, 0, CommitIntent{Inline: []Proposal{&CustomProposal{Type: customType}}})
-	if out.Staged.Commit.Commit().HasPath() {
+	if out.Staged.Commit.Commit().Path != nil {
 		t.Error("a path that nobody asked for")
 	}
 }

@@ -6,6 +6,13 @@
 // successor, so an error never leaves anything half changed, and the caller
 // decides when memory moves: after its store said yes.
 //
+// The examples are where to start: Group shows two members from key package to
+// removal, ExternalCommit how somebody joins who was not asked in, and
+// Group.FoundSuccessor how one group takes the place of another. Three duties
+// are the caller's: to send its messages in one order that all members follow,
+// to ask its authentication service about every credential that Effects names,
+// and to use each key package once.
+//
 // The package draws no randomness and reads no clock. What must be fresh comes
 // from Env.Entropy by label, what must be timely from Env.Now, so that the same
 // inputs make the same bytes.

@@ -195,16 +195,16 @@ func (e Extensions) ExternalSenders() (ExternalSenders, error) {
 	return *senders, nil
 }
 
-// ExternalPub is the key to which a joiner encapsulates its init secret
+// externalPub is the key to which a joiner encapsulates its init secret
 // (§12.4.3.2).
-type ExternalPub struct{ Key suite.HPKEPublicKey }
+type externalPub struct{ Key suite.HPKEPublicKey }
 
 // Code walks the ExternalPub struct of §12.4.3.2.
-func (p *ExternalPub) Code(c *syntax.Coder) { syntax.Opaque(c, &p.Key) }
+func (p *externalPub) Code(c *syntax.Coder) { syntax.Opaque(c, &p.Key) }
 
-// ExternalPub gives that extension, or nil when it is absent.
-func (e Extensions) ExternalPub() (*ExternalPub, error) {
-	return findExtension[ExternalPub](e, ExtensionTypeExternalPub)
+// externalPub gives that extension, or nil when it is absent.
+func (e Extensions) externalPub() (*externalPub, error) {
+	return findExtension[externalPub](e, ExtensionTypeExternalPub)
 }
 
 // ApplicationID is an identifier that the application gave a leaf (§5.3.3).

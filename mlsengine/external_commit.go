@@ -107,7 +107,7 @@ func newExternalCommit(public *PublicGroup, p ExternalCommitParams, env Env) (*e
 // propose fills the commit with what an external commit may hold (§12.2).
 func (x *externalCommit) propose(public *PublicGroup) error {
 	s := public.suite
-	external, err := x.params.GroupInfo.ExternalPub()
+	external, err := x.params.GroupInfo.externalPub()
 	if err != nil {
 		return err
 	}

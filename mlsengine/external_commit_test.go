@@ -151,7 +151,7 @@ func TestExternalCommitChecksWhatItJoins(t *testing.T) {
 		p.GroupInfo = must(alice.group.describe(nil, WithTree, &alice.identity))(t)
 	}))
 	wantRule(t, GroupInfoExternalPub, join(func(p *ExternalCommitParams) {
-		unusable := Extensions{extension(ExtensionTypeExternalPub, &ExternalPub{make([]byte, 32)})}
+		unusable := Extensions{extension(ExtensionTypeExternalPub, &externalPub{make([]byte, 32)})}
 		p.GroupInfo = must(alice.group.describe(unusable, WithTree, &alice.identity))(t)
 	}))
 	wantRule(t, PSKUnknown, join(func(p *ExternalCommitParams) {

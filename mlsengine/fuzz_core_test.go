@@ -128,7 +128,7 @@ func FuzzExtensions(f *testing.F) {
 	required := RequiredCapabilities{ExtensionTypes: []ExtensionType{9}, CredentialTypes: []CredentialType{1, 2}}
 	senders := ExternalSenders{{SignatureKey: []byte("key"), Credential: BasicCredential([]byte("bot"))}}
 	list := Extensions{extension(ExtensionTypeRequiredCapabilities, &required), extension(ExtensionTypeExternalSenders, &senders),
-		extension(ExtensionTypeApplicationID, &ApplicationID{ID: []byte("id")}), extension(ExtensionTypeExternalPub, &ExternalPub{Key: []byte("key")})}
+		extension(ExtensionTypeApplicationID, &ApplicationID{ID: []byte("id")}), extension(ExtensionTypeExternalPub, &externalPub{Key: []byte("key")})}
 	fuzzCanonical(f, func(b []byte) ([]byte, error) {
 		read, err := parse[Extensions](b)
 		if err != nil {
@@ -151,7 +151,7 @@ func rewriteExtensions(e Extensions) {
 		case ExtensionTypeExternalSenders:
 			again, err = decoderOf[ExternalSenders](e[i].Data)
 		case ExtensionTypeExternalPub:
-			again, err = decoderOf[ExternalPub](e[i].Data)
+			again, err = decoderOf[externalPub](e[i].Data)
 		case ExtensionTypeApplicationID:
 			again, err = decoderOf[ApplicationID](e[i].Data)
 		default:

@@ -83,7 +83,7 @@ func operate(t *testing.T, tree *RatchetTree, sender LeafIndex, p Proposal) tree
 	after := d.seal()
 	return treeOperationVector{
 		CipherSuite: tree.suite.ID(), Proposal: MarshalProposal(p), ProposalSender: sender,
-		TreeBefore: tree.Marshal(), TreeHashBefore: tree.Hash(), TreeAfter: after.Marshal(), TreeHashAfter: after.Hash(),
+		TreeBefore: tree.Marshal(), TreeHashBefore: tree.hash(), TreeAfter: after.Marshal(), TreeHashAfter: after.hash(),
 	}
 }
 

@@ -37,8 +37,8 @@ type groupInfoTBS struct{ *GroupInfo }
 // Code writes the GroupInfoTBS struct of §12.4.3.
 func (t groupInfoTBS) Code(c *syntax.Coder) { t.codeUnsigned(c) }
 
-// Tree reads the ratchet_tree extension (§12.4.3.3); nil when there is none.
-func (g *GroupInfo) Tree() (*RatchetTree, error) {
+// tree reads the ratchet_tree extension (§12.4.3.3); nil when there is none.
+func (g *GroupInfo) tree() (*RatchetTree, error) {
 	data, present := g.Extensions.Find(ExtensionTypeRatchetTree)
 	if !present {
 		return nil, nil
@@ -46,9 +46,9 @@ func (g *GroupInfo) Tree() (*RatchetTree, error) {
 	return ParseRatchetTree(g.GroupContext.CipherSuite, data)
 }
 
-// ExternalPub is the key an external joiner encapsulates to (§12.4.3.2).
-func (g *GroupInfo) ExternalPub() (suite.HPKEPublicKey, error) {
-	external, err := g.Extensions.ExternalPub()
+// externalPub is the key an external joiner encapsulates to (§12.4.3.2).
+func (g *GroupInfo) externalPub() (suite.HPKEPublicKey, error) {
+	external, err := g.Extensions.externalPub()
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func NewPublicGroup(gi *GroupInfo, tree *RatchetTree) (*PublicGroup, error) {
 
 // chooseTree takes the tree that came with the GroupInfo or the one beside it.
 func chooseTree(gi *GroupInfo, beside *RatchetTree) (*RatchetTree, error) {
-	inside, err := gi.Tree()
+	inside, err := gi.tree()
 	switch {
 	case err != nil:
 		return nil, err
@@ -156,7 +156,7 @@ func (g *PublicGroup) GroupInfoMatches(gi *GroupInfo) error {
 	if err := gi.Extensions.validateUnique(); err != nil {
 		return err
 	}
-	tree, err := gi.Tree()
+	tree, err := gi.tree()
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (g *Group) GroupInfo(tree TreeInclusion, env Env) (*GroupInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	extensions := Extensions{extension(ExtensionTypeExternalPub, &ExternalPub{public})}
+	extensions := Extensions{extension(ExtensionTypeExternalPub, &externalPub{public})}
 	return g.describe(env.greaseExtensions(extensions), tree, env.Identity)
 }
 

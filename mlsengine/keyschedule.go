@@ -2,7 +2,6 @@ package mlsengine
 
 import (
 	"errors"
-	"slices"
 
 	"parley/internal/secret"
 	"parley/internal/syntax"
@@ -30,13 +29,6 @@ func (gc *GroupContext) Code(c *syntax.Coder) {
 	syntax.Opaque(c, &gc.TreeHash)
 	syntax.Opaque(c, &gc.ConfirmedTranscriptHash)
 	gc.Extensions.Code(c)
-}
-
-// Clone gives a context whose fields can be replaced.
-func (gc *GroupContext) Clone() GroupContext {
-	next := *gc
-	next.Extensions = slices.Clone(gc.Extensions)
-	return next
 }
 
 // One type per secret of §8; each is consumed by one function.

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"parley/internal/secret"
-	"parley/internal/syntax"
 )
 
 func testEpochSecrets(t *testing.T) epochSecrets {
@@ -75,14 +74,6 @@ func TestSecretsOfAnEpochAreAllDifferentAndDoNotPrint(t *testing.T) {
 	if hex := fmt.Sprintf("%x", keys.key.Expose()); strings.Contains(printed, hex) {
 		t.Error("a message key printed itself")
 	}
-}
-
-func TestClonedContextsChangeAlone(t *testing.T) {
-	gc := GroupContext{Version: VersionMLS10, CipherSuite: 1, GroupID: GroupID("g"), Extensions: Extensions{{Type: 9, Data: []byte("a")}}}
-	before := syntax.Encode(&gc)
-	next := gc.Clone()
-	next.Epoch, next.Extensions[0].Data = 7, []byte("b")
-	wantBytes(t, "the old context", syntax.Encode(&gc), before)
 }
 
 func TestAGroupWithoutKeysAddsZeroes(t *testing.T) {

@@ -207,9 +207,6 @@ func (m *Commit) Code(c *syntax.Coder) {
 	syntax.Optional(c, &m.Path)
 }
 
-// HasPath reports whether the commit replaces the keys on the committer's path.
-func (m *Commit) HasPath() bool { return m.Path != nil }
-
 // ProposalRefs lists the proposals included by reference, in order.
 func (m *Commit) ProposalRefs() []ProposalRef {
 	var refs []ProposalRef

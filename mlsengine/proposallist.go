@@ -34,7 +34,7 @@ func (g *PublicGroup) resolve(committer Sender, commit *Commit, known []*Content
 	for _, c := range known {
 		byRef[string(c.ProposalRef())] = c
 	}
-	list := &proposalList{group: g, committer: committer, hasPath: commit.HasPath(), path: commit.Path}
+	list := &proposalList{group: g, committer: committer, hasPath: commit.Path != nil, path: commit.Path}
 	for i := range commit.Proposals {
 		p := &commit.Proposals[i]
 		if p.Proposal != nil {

@@ -209,7 +209,7 @@ func TestContentsSurviveALog(t *testing.T) {
 	if again.Generation() != 17 || !again.Encrypted() || again.Epoch() != 4 || string(again.GroupID()) != "group" || again.Sender() != MemberSender(1) {
 		t.Errorf("read back %+v", again)
 	}
-	want := p.suite.RefHash("MLS 1.0 Proposal Reference", c.AuthenticatedContent())
+	want := p.suite.RefHash("MLS 1.0 Proposal Reference", c.encoded())
 	wantBytes(t, "reference", again.ProposalRef(), want)
 	if r, ok := again.Proposal().(*Remove); !ok || r.Removed != 9 || again.Commit() != nil || again.Application() != nil {
 		t.Error("another arm was read back")

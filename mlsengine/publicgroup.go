@@ -49,9 +49,6 @@ func (g *PublicGroup) TreeHash() []byte { return g.context.TreeHash }
 // ConfirmedTranscriptHash covers every commit up to this epoch (§8.2).
 func (g *PublicGroup) ConfirmedTranscriptHash() []byte { return g.context.ConfirmedTranscriptHash }
 
-// InterimTranscriptHash also covers this epoch's confirmation tag (§8.2).
-func (g *PublicGroup) InterimTranscriptHash() []byte { return g.interim }
-
 // ConfirmationTag is the tag of the commit that made this epoch (§6.1).
 func (g *PublicGroup) ConfirmationTag() []byte { return g.confirmationTag }
 

@@ -259,9 +259,7 @@ func (t *RatchetTree) Leaf(i LeafIndex) *LeafNode { return t.leaf(i) }
 // Members calls yield for every member in leaf order until it returns false.
 func (t *RatchetTree) Members(yield func(LeafIndex, *LeafNode) bool) { t.members(yield) }
 
-// Hash is the tree hash of the root (§7.8).
-func (t *RatchetTree) Hash() []byte { return slices.Clone(t.hash()) }
-
+// hash is the tree hash of the root (§7.8).
 func (t *RatchetTree) hash() []byte { return t.subtreeHash(t.size.Root()) }
 
 // Marshal encodes the tree as the ratchet_tree extension does (§12.4.3.3).

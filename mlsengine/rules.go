@@ -308,16 +308,6 @@ func (r Rule) Text() string { return r.row().text }
 // Error makes a Rule a target of errors.Is.
 func (r Rule) Error() string { return r.Text() + " (" + r.Section() + ")" }
 
-// RuleByCode finds a rule by its stable name.
-func RuleByCode(code string) (Rule, bool) {
-	for r := range ruleCount {
-		if rules[r].code == code {
-			return r, true
-		}
-	}
-	return 0, false
-}
-
 // RuleError says which rule a peer's input broke, and with what. Detail never
 // holds a secret.
 type RuleError struct {

@@ -140,7 +140,7 @@ func groupInfoRuleCases() map[Rule]ruleCase {
 		},
 		GroupInfoExternalPub: func(t *testing.T) error {
 			founder := newTestGroup(t, 1, "alice", "bob")[0]
-			_, err := must(founder.group.describe(nil, WithTree, &founder.identity))(t).ExternalPub()
+			_, err := must(founder.group.describe(nil, WithTree, &founder.identity))(t).externalPub()
 			return err
 		},
 	}

@@ -64,12 +64,9 @@ func TestRuleTableIsCompleteAndUnambiguous(t *testing.T) {
 			t.Errorf("rules %d and %d have the code %s", r, other, r.Code())
 		}
 		codes[r.Code()] = r
-		if found, ok := RuleByCode(r.Code()); !ok || found != r {
-			t.Errorf("%s does not find its rule", r.Code())
-		}
 	}
-	if _, ok := RuleByCode("no_such_rule"); ok || Rule(ruleCount).Code() != "unknown_rule" {
-		t.Error("found a rule that is not in the table")
+	if Rule(ruleCount).Code() != "unknown_rule" {
+		t.Error("a rule that is not in the table has a code")
 	}
 }
 

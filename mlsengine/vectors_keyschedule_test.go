@@ -217,7 +217,7 @@ func TestTranscriptHashesVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantBytes(t, "content", c.AuthenticatedContent(), v.AuthenticatedContent)
+		wantBytes(t, "content", c.encoded(), v.AuthenticatedContent)
 		confirmed := confirmedTranscriptHash(s, v.InterimBefore, &c.authenticated)
 		wantBytes(t, "confirmed hash", confirmed, v.ConfirmedAfter)
 		wantBytes(t, "interim hash", interimTranscriptHash(s, confirmed, c.ConfirmationTag()), v.InterimAfter)

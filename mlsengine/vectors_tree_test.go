@@ -23,7 +23,7 @@ type treeOperationVector struct {
 func TestVectorsTreeOperations(t *testing.T) {
 	eachVector(t, "tree-operations", generateTreeOperations, func(t *testing.T, v *treeOperationVector) {
 		before := must(ParseRatchetTree(v.CipherSuite, v.TreeBefore))(t)
-		wantBytes(t, "tree hash before", before.Hash(), v.TreeHashBefore)
+		wantBytes(t, "tree hash before", before.hash(), v.TreeHashBefore)
 		d := before.draft()
 		switch p := must(ParseProposal(v.Proposal))(t).(type) {
 		case *Add:
@@ -37,7 +37,7 @@ func TestVectorsTreeOperations(t *testing.T) {
 		}
 		after := d.seal()
 		wantBytes(t, "tree", after.Marshal(), v.TreeAfter)
-		wantBytes(t, "tree hash after", after.Hash(), v.TreeHashAfter)
+		wantBytes(t, "tree hash after", after.hash(), v.TreeHashAfter)
 		wantBytes(t, "tree before", before.Marshal(), v.TreeBefore)
 	})
 }
@@ -152,7 +152,7 @@ func (v *treeKEMVector) processPath(t *testing.T, tree *RatchetTree, want *treeK
 		t.Fatal(err)
 	}
 	merged := d.seal()
-	wantBytes(t, "tree hash after", merged.Hash(), want.TreeHashAfter)
+	wantBytes(t, "tree hash after", merged.hash(), want.TreeHashAfter)
 	if err := merged.verifyParents(); err != nil {
 		t.Error(err)
 	}
@@ -202,7 +202,7 @@ func (v *treeKEMVector) makePath(t *testing.T, tree *RatchetTree, sender LeafInd
 	after := d.seal()
 	path := UpdatePath{LeafNode: *signed, Nodes: must(own.seal(after, steps, nil, v.provisional(after), env))(t)}
 	made := treeKEMPath{
-		Sender: sender, UpdatePath: syntax.Encode(&path), TreeHashAfter: after.Hash(),
+		Sender: sender, UpdatePath: syntax.Encode(&path), TreeHashAfter: after.hash(),
 		CommitSecret: own.secretAfter(s, len(steps)).Expose(), PathSecrets: make([]hexBytes, tree.size),
 	}
 	for i := range v.LeavesPrivate {
