@@ -16,7 +16,7 @@ import (
 // recordHistory is a random history as its first joiner sees it, from its
 // Welcome on, with that many epochs.
 func recordHistory(t *testing.T, id CipherSuite, seed uint64, epochs int) passiveVector {
-	sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(seed, 2)), saw: map[string]int{}, record: new(recorder)}
+	sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(seed, 2)), record: new(recorder)}
 	founder := sim.newClient()
 	founder.create(t, fmt.Sprintf("vector %d", seed), nil)
 	sim.members, sim.outside = []*testClient{founder}, founder.group.Public()
@@ -89,7 +89,7 @@ func operate(t *testing.T, tree *RatchetTree, sender LeafIndex, p Proposal) tree
 
 func generateTreeValidation(t *testing.T) []treeValidationVector {
 	return eachSuite(func(id CipherSuite) treeValidationVector {
-		sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(uint64(id), 3)), saw: map[string]int{}}
+		sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(uint64(id), 3))}
 		founder := sim.newClient()
 		founder.create(t, "tree", nil)
 		sim.members, sim.outside = []*testClient{founder}, founder.group.Public()

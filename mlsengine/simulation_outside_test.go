@@ -22,7 +22,7 @@ func (sim *simulation) senders() Extensions {
 func (sim *simulation) proposeAdd(joiner *testClient, in *CommitIntent) {
 	k := joiner.keyPackage(sim.t)
 	if sim.chance(30) {
-		sim.saw["a new member's own proposal"]++
+		sim.note("a new member's own proposal")
 		sim.spread(must(ProposeToJoin(&sim.outside.context, k, nil, joiner.env))(sim.t), nil, in)
 		return
 	}
@@ -50,7 +50,7 @@ func (sim *simulation) reinitialize() {
 	sim.afterCommit(out, nil, WithoutTree)
 	heirs := sim.heirs(sim.members, id)
 	founded := must(heirs[0].old.FoundSuccessor(founding(heirs), heirs[0].env))(t)
-	sim.saw["a reinitialization"]++
+	sim.note("a reinitialization")
 	sim.id, sim.members, sim.outside = id, inherit(t, heirs, founded), founded.Staged.Public
 	sim.agree()
 }
@@ -64,7 +64,7 @@ func (sim *simulation) branch() {
 	f := founding(heirs)
 	f.ForcePath = sim.chance(50)
 	out := must(heirs[0].old.FoundBranch(Branch{GroupID: GroupID("branch")}, f, heirs[0].env))(t)
-	sim.saw["a branch"]++
+	sim.note("a branch")
 	commit(t, inherit(t, heirs, out), len(heirs)-1, CommitIntent{})
 }
 
@@ -79,4 +79,12 @@ func (sim *simulation) heirs(members []*testClient, id CipherSuite) []heir {
 	first := sim.rand.IntN(len(heirs))
 	heirs[0], heirs[first] = heirs[first], heirs[0]
 	return heirs
+}
+
+// note counts something that happened.
+func (sim *simulation) note(what string) {
+	if sim.saw == nil {
+		sim.saw = map[string]int{}
+	}
+	sim.saw[what]++
 }

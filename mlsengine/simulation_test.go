@@ -75,7 +75,7 @@ func suiteForSeed(seed int) CipherSuite {
 }
 
 func simulate(t *testing.T, id CipherSuite, seed uint64, steps int) (deepest uint, saw map[string]int) {
-	sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(seed, 1)), saw: map[string]int{}}
+	sim := &simulation{t: t, id: id, rand: rand.New(rand.NewPCG(seed, 1))}
 	founder := sim.newClient()
 	sim.service = newTestClient(t, id, "service")
 	founder.create(t, "simulated", sim.senders())
@@ -130,7 +130,7 @@ func (sim *simulation) memberCommit() {
 	in.TreeInWelcome = TreeInclusion(sim.chance(50))
 	joiners := sim.proposeChanges(committer, &in)
 	if sim.chance(25) {
-		sim.saw["a pre-shared key"]++
+		sim.note("a pre-shared key")
 		in.Inline = append(in.Inline, &PreSharedKey{PSK: sim.pskID(committer, joiners)})
 	}
 	if sim.chance(10) {
@@ -190,7 +190,7 @@ func (sim *simulation) propose(p Proposal, in *CommitIntent) {
 		return
 	}
 	if len(sim.outside.ExternalSenders()) > 0 && sim.chance(40) {
-		sim.saw["a proposal of the service"]++
+		sim.note("a proposal of the service")
 		sim.spread(must(sim.outside.ProposeExternally(p, []byte("by the service"), sim.service.env))(sim.t), nil, in)
 		return
 	}
@@ -387,10 +387,10 @@ func (sim *simulation) externalJoin() {
 		joiner.name, joiner.identity = sim.lostOne(&p)
 	}
 	if sim.chance(30) {
-		sim.saw["a pre-shared key of a joiner"]++
+		sim.note("a pre-shared key of a joiner")
 		p.PSKs = append(p.PSKs, PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("shared")})
 	}
-	sim.saw["a join from outside"]++
+	sim.note("a join from outside")
 	out, err := ExternalCommit(p, joiner.env)
 	check(t, err)
 	sim.checkExternalResume(p, out, joiner)
@@ -407,7 +407,7 @@ func (sim *simulation) externalJoin() {
 // lostOne picks a member that comes back, with its key or a new one.
 func (sim *simulation) lostOne(p *ExternalCommitParams) (string, SigningIdentity) {
 	lost := sim.pick()
-	sim.saw["a resync"]++
+	sim.note("a resync")
 	p.Resync = ResyncFound()
 	if sim.chance(50) {
 		p.Resync = ResyncLeaf(lost.group.OwnLeaf())
