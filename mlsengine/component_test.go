@@ -178,7 +178,7 @@ func TestAppDataFollowsItsComponents(t *testing.T) {
 		Proposals: []*Content{proposed.Content},
 		Inline:    []Proposal{appUpdate(plain, 1), appUpdate(counter, 8), &AppEphemeral{counter, []byte("hear")}, appUpdate(plain, 2)},
 	})
-	if out.Staged.Commit.Commit().HasPath() || !out.Staged.Effects.ContextChanged || len(out.Staged.Effects.Proposals) != 5 {
+	if out.Staged.Commit.Commit().Path != nil || !out.Staged.Effects.ContextChanged || len(out.Staged.Effects.Proposals) != 5 {
 		t.Errorf("path or effects: %+v", out.Staged.Effects)
 	}
 	want := AppDataDictionary{{counter, []byte{7, 8}}, {plain, []byte{2}}}
@@ -269,7 +269,7 @@ func TestMembersRemoveThemselves(t *testing.T) {
 			out = must(ExternalCommit(p, joiner.env))(t)
 		} else {
 			out = must(alice.group.Commit(CommitIntent{Proposals: known}, alice.env))(t)
-			if !out.Staged.Commit.Commit().HasPath() {
+			if out.Staged.Commit.Commit().Path == nil {
 				t.Error("a commit with a SelfRemove has no path")
 			}
 			joiner = alice
