@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"parley/internal/ids"
-	"parley/internal/secret"
 )
 
 // Keys are what a reader of a log may hold: all of its ring, what an auditor
@@ -28,26 +28,20 @@ func LoadKeys(ctx context.Context, rings RingStore, vault KeyVault, id LogID) (K
 	return Keys{mac: r.mac(), ring: r, anchor: r.anchor, life: r.incarnation}, nil
 }
 
-// Keys makes an auditor's keys usable.
-func (a AuditKeys) Keys() Keys {
-	k := Keys{mac: ringSecret{secret.Clone(a.MAC.Expose())}}
-	if !a.Audit.IsZero() {
-		audit := ringKey{id: a.AuditID, key: ringSecret{secret.Clone(a.Audit.Expose())}, class: ClassAudit}
-		k.ring = &ring{keys: []ringKey{audit}}
+// SealAudit is the part of k that an auditor gets, wrapped under a vault of
+// his: a ring of the log that holds the log's MAC key and its audit key, its
+// anchor and its origin, and no other key. LoadKeys reads it like any ring.
+func (k Keys) SealAudit(ctx context.Context, vault KeyVault) ([]byte, error) {
+	if k.ring == nil {
+		return nil, fmt.Errorf("seal keys for an auditor: %w: there is no ring they could come from", ErrNotFound)
 	}
-	return k
-}
-
-// Audit is the part of k that an auditor gets; the zero value of keys without
-// a ring.
-func (k Keys) Audit() AuditKeys {
-	if k.ring == nil || k.mac.IsZero() {
-		return AuditKeys{}
+	r := k.ring.clone()
+	r.shredVersion, r.anchor = "", k.anchor
+	r.keys = slices.DeleteFunc(r.keys, func(key ringKey) bool { return key.class != classMAC && key.class != ClassAudit })
+	for i := range r.keys {
+		r.keys[i].wrapped = nil
 	}
-	a := AuditKeys{MAC: secret.Clone(k.mac.Expose())}
-	id, key := k.ring.lasting(ClassAudit)
-	a.AuditID, a.Audit = id, secret.Clone(key.Expose())
-	return a
+	return r.encode(ctx, vault)
 }
 
 // Anchor is the anchor of the ring, whose MAC was verified; ok is false

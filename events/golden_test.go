@@ -183,7 +183,7 @@ func readGolden(t *testing.T, path string, body events.Body) {
 	w := newWorld(t)
 	w.store.Put(conversation, raw)
 	var records []*events.Record
-	keys := events.AuditKeys{MAC: goldenMAC()}.Keys()
+	keys := events.MACKeys(goldenMAC())
 	if err := events.OpenAudit(w.store, conversation, keys, events.AuditOptions{}).Replay(t.Context(), events.Head{}, collect(&records)); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	"parley/events"
 	v1 "parley/events/v1"
@@ -367,27 +370,43 @@ func TestAuditorSeesWhatIsForAuditors(t *testing.T) {
 	event := advanced(0, "p0")
 	event.Secrets = append(event.Secrets, events.Secret{Class: events.ClassAudit, Plain: plain("signed bytes")})
 	w.append(j, event)
-	exported := j.ExportKeys()
 	all, err := events.LoadKeys(t.Context(), w.stores.Rings, w.vault, conversation)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, keys := range map[string]events.Keys{"exported": exported.Keys(), "cut from the ring": all.Audit().Keys()} {
-		var records []*events.Record
-		audit := events.OpenAudit(w.store, conversation, keys, events.AuditOptions{})
-		if err := audit.Replay(t.Context(), events.Head{}, collect(&records)); err != nil {
-			t.Fatal(name, err)
-		}
-		e := records[0].Events[0]
-		signed, _ := e.Secret(events.ClassAudit)
-		if _, ok := e.Secret(events.ClassPrivateState); ok || string(signed.Expose()) != "signed bytes" || !records[0].MACChecked {
-			t.Errorf("%s: %+v", name, e)
-		}
-		w.append(j, consumed("c"))
-		records = nil
-		if err := audit.Replay(t.Context(), audit.Head(), collect(&records)); err != nil || len(records) != 1 {
-			t.Errorf("%s: following gives %d records, %v", name, len(records), err)
-		}
+	sealed, err := all.SealAudit(t.Context(), auditors(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := &v1.Ring{}
+	if err := proto.Unmarshal(sealed, message); err != nil || len(message.Keys) != 2 {
+		t.Fatalf("an auditor gets %d keys, %v", len(message.Keys), err)
+	}
+	his := newWorld(t) // which has the ring and none of our keys
+	if _, err := his.stores.Rings.Store(t.Context(), conversation, sealed, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := events.LoadKeys(t.Context(), his.stores.Rings, w.vault, conversation); !errors.Is(err, events.ErrKeyMissing) {
+		t.Errorf("opened with the operator's vault: %v", err)
+	}
+	keys, err := events.LoadKeys(t.Context(), his.stores.Rings, auditors(t), conversation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records []*events.Record
+	audit := events.OpenAudit(w.store, conversation, keys, events.AuditOptions{})
+	if err := audit.Replay(t.Context(), events.Head{}, collect(&records)); err != nil {
+		t.Fatal(err)
+	}
+	e := records[0].Events[0]
+	signed, _ := e.Secret(events.ClassAudit)
+	if _, ok := e.Secret(events.ClassPrivateState); ok || string(signed.Expose()) != "signed bytes" || !records[0].MACChecked {
+		t.Errorf("%+v", e)
+	}
+	w.append(j, consumed("c"))
+	records = nil
+	if err := audit.Replay(t.Context(), audit.Head(), collect(&records)); err != nil || len(records) != 1 {
+		t.Errorf("following gives %d records, %v", len(records), err)
 	}
 	if anchor, ok := all.Anchor(); ok && anchor.Version > j.Head().Version {
 		t.Errorf("anchor %+v", anchor)
@@ -399,4 +418,14 @@ func TestAuditorSeesWhatIsForAuditors(t *testing.T) {
 	if anchor, ok := all.Anchor(); err != nil || !ok || anchor.Digest != j.Head().Digest {
 		t.Errorf("anchor %+v, %v, %v", anchor, ok, err)
 	}
+}
+
+// auditors is an auditor's own vault.
+func auditors(t *testing.T) events.KeyVault {
+	t.Helper()
+	kek, err := events.NewStaticKEK(strings.Repeat("cd", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kek
 }

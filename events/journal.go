@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"parley/internal/secret"
 )
 
 // JournalOptions are what a journal does not have to be told.
@@ -191,22 +189,6 @@ func (j *Journal) usable() error {
 		return fmt.Errorf("%w: it was not replayed", ErrDead)
 	}
 	return nil
-}
-
-// AuditKeys is what an auditor of a log gets: enough to verify every record
-// and to read what is sealed for auditors, and nothing else.
-type AuditKeys struct {
-	MAC     secret.Bytes
-	Audit   secret.Bytes
-	AuditID [16]byte
-}
-
-// ExportKeys gives the keys of auditors.
-func (j *Journal) ExportKeys() AuditKeys { return j.ring.auditKeys() }
-
-func (r *ring) auditKeys() AuditKeys {
-	id, key := r.lasting(ClassAudit)
-	return AuditKeys{MAC: secret.Clone(r.mac().Expose()), Audit: secret.Clone(key.Expose()), AuditID: id}
 }
 
 // CheckHead reads the newest message of the log from the leader: ErrFenced,

@@ -73,6 +73,12 @@ func PrepareStaticKEK(ctx context.Context, stores Stores, path string) (*StaticK
 	if err := needsNoKey(ctx, stores); err != nil {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
+	return CreateStaticKEK(path)
+}
+
+// CreateStaticKEK makes a key and its file, and reads the key that is there
+// where there is one.
+func CreateStaticKEK(path string) (*StaticKEK, error) {
 	// Whoever loses the race for the file reads the winner's key.
 	if err := createKeyFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make the key-encryption key: %w", err)

@@ -46,7 +46,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 func verbs() map[string]func(context.Context, *session) error {
 	return map[string]func(context.Context, *session) error{
 		"list": list, "log": showLog, "show": show, "state": state, "members": members, "proposals": proposals,
-		"verify": verify, "export": export,
+		"verify": verify, "export": export, keysVerb: exportKeys,
 	}
 }
 

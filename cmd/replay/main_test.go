@@ -29,7 +29,7 @@ func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: scripttest.Commands(map[string]func(*testscript.TestScript, bool, []string){
-			"history": history, "fingerprint": fingerprint, "damage": damage, "spoil": spoil, "follow": follow,
+			"history": history, "fingerprint": fingerprint, "damage": damage, "spoil": spoil, "mode": mode, "follow": follow,
 		}),
 	})
 }
@@ -103,6 +103,18 @@ func spoil(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.Chmod(key, 0o600))
 	}
 	damage(ts, false, []string{filepath.Join(args[1], "jetstream", "$G", "streams", args[2], args[3]), args[4]})
+}
+
+// mode FILE MODE demands the mode of a file.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode FILE MODE")
+	}
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("%s has mode %s", args[0], got)
+	}
 }
 
 // follow LINES ARG ... runs replay until it has printed so many lines, and then interrupts it; it must end well. What it printed is in

@@ -30,6 +30,9 @@ type options struct {
 	head   *audit.TrustedHead
 }
 
+// keysVerb is the one verb of two words.
+const keysVerb = "keys export"
+
 // texts holds the flags whose text is parsed after all flags are known.
 type texts struct {
 	kind, client, conv, at, format, head string
@@ -50,6 +53,9 @@ func parseOptions(args []string, env func(string) string) (options, error) {
 		return options{}, usagef("replay help", "%v", err)
 	}
 	o.verb = first(words)
+	if o.verb == "keys" && len(words) > 1 && words[1] == "export" {
+		o.verb, words = keysVerb, words[1:]
+	}
 	if len(words) > 2 || len(words) == 2 && o.source.File != "" {
 		return options{}, usagef("replay help", "%q is one word too many", words[len(words)-1])
 	}
@@ -75,6 +81,8 @@ func (o *options) flags(t *texts) *flag.FlagSet {
 	fs.StringVar(&o.source.File, "file", "", "")
 	fs.StringVar(&o.source.KEKFile, "kek-file", "", "")
 	fs.StringVar(&o.source.ShredDir, "shred-dir", "", "")
+	fs.StringVar(&o.source.KeyFile, "keys", "", "")
+	fs.StringVar(&o.source.AuditorKey, "auditor-key", "", "")
 	fs.StringVar(&t.kind, "kind", "", "")
 	fs.StringVar(&t.client, "client", "", "")
 	fs.StringVar(&t.conv, "conv", "", "")
@@ -132,10 +140,14 @@ func (o *options) fromEnvironment(env func(string) string) error {
 			s.Data = ""
 		}
 	}
+	if s.KeyFile != "" && (s.KEKFile != "" || s.ShredDir != "") {
+		return usagef("replay verify --keys FILE --auditor-key FILE", "--keys are instead of the keys that wrap the rings: --kek-file or --shred-dir")
+	}
 	for _, v := range []struct {
 		field *string
 		name  string
 	}{
+		{&s.AuditorKey, "PARLEY_AUDITOR_KEY_FILE"},
 		{&s.Credentials, "PARLEY_NATS_CREDS"}, {&s.CA, "PARLEY_NATS_CA"}, {&s.Certificate, "PARLEY_NATS_CERT"}, {&s.Key, "PARLEY_NATS_KEY"},
 		{&s.Namespace, "PARLEY_NAMESPACE"}, {&s.KEKFile, "PARLEY_KEK_FILE"}, {&s.ShredDir, "PARLEY_SHRED_DIR"},
 	} {
@@ -144,6 +156,9 @@ func (o *options) fromEnvironment(env func(string) string) error {
 		}
 	}
 	s.KEK = env("PARLEY_KEK")
+	if s.KeyFile != "" && s.AuditorKey == "" {
+		return usagef("replay verify --keys FILE --auditor-key FILE", "--keys are wrapped under the auditor's key: give --auditor-key FILE")
+	}
 	return nil
 }
 
@@ -276,6 +291,7 @@ verbs
   proposals   the proposals that wait for a commit
   verify      proof that the history is whole and every signature and hash in it right
   export      the stored records as one file, which every verb reads
+  keys export what an auditor gets of the keys: MACs and signed bytes, no messages and no secrets
 
 sources (one of; environment in brackets)
   --nats URL       a server [PARLEY_NATS]; --nats-creds, --nats-ca, --nats-cert, --nats-key FILE
@@ -290,11 +306,12 @@ which history
 
 keys, only read; nothing they open is printed (default with --data DIR: the files in DIR.keys)
   --kek-file FILE [PARLEY_KEK_FILE, PARLEY_KEK]   --shred-dir DIR [PARLEY_SHRED_DIR]
+  --keys FILE --auditor-key FILE   an auditor's instead, as keys export wrote them [PARLEY_AUDITOR_KEY_FILE]
 
 output
   --format table|json|ndjson (or --json, --ndjson)
   --head VERSION:DIGEST   verify: a head you trust, for one log
-  --out FILE              export: where to (default: standard output)
+  --out FILE              export, keys export: where to (export's default: standard output)
 
 exit codes: 0 good, 1 bad history, 2 usage, 3 store unreachable
 `

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -37,8 +38,9 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	defer secret.SetRecorder(nil)
 	var out bytes.Buffer
 	one := []string{"--client", "ann", "--conv", "team"}
+	keys := filepath.Join(t.TempDir(), "keys")
 	for _, args := range [][]string{
-		{"list"}, {"log"}, {"show"}, {"verify"}, {"verify", "--json"}, {"log", "--ndjson"}, {"export"},
+		{"list"}, {"log"}, {"show"}, {"verify"}, {"verify", "--json"}, {"log", "--ndjson"}, {"export"}, {"keys", "export", "--auditor-key", keys + ".auditor", "--out", keys},
 		slices.Concat([]string{"state"}, one), slices.Concat([]string{"state", "--json"}, one), slices.Concat([]string{"state", "--at", "epoch:1", "--json"}, one),
 		slices.Concat([]string{"members", "--json"}, one), slices.Concat([]string{"proposals", "--json"}, one),
 	} {
@@ -49,7 +51,11 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	if len(secrets) < 10 {
 		t.Fatalf("only %d secrets came up: the keys were not used", len(secrets))
 	}
-	printed := out.Bytes()
+	file, err := os.ReadFile(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := append(out.Bytes(), file...)
 	for _, s := range secrets {
 		for name, form := range map[string][]byte{
 			"raw": s, "hex": []byte(hex.EncodeToString(s)), "base64": []byte(base64.StdEncoding.EncodeToString(s)), "base64url": []byte(base64.RawURLEncoding.EncodeToString(s)),

@@ -63,6 +63,27 @@ type exportLog struct {
 	Conversation string      `json:"conversation,omitempty"`
 }
 
+func exportLogOf(id events.LogID) exportLog {
+	return exportLog{Kind: id.Kind, Client: id.Client.String(), Conversation: id.Conversation.String()}
+}
+
+// id is the log that is named.
+func (l exportLog) id() (events.LogID, error) {
+	id := events.LogID{Kind: l.Kind}
+	var err error
+	if l.Client != "" {
+		if id.Client, err = ids.ParseClientID(l.Client); err != nil {
+			return id, err
+		}
+	}
+	if l.Conversation != "" {
+		if id.Conversation, err = ids.ParseConversationID(l.Conversation); err != nil {
+			return id, err
+		}
+	}
+	return id, id.Validate()
+}
+
 // Writer writes an export file.
 type Writer struct {
 	w        *bufio.Writer
@@ -81,7 +102,7 @@ func NewWriter(w io.Writer, namespace string) (*Writer, error) {
 
 // Log begins a log; its messages follow.
 func (x *Writer) Log(id events.LogID) error {
-	return x.frameJSON(frameLog, exportLog{Kind: id.Kind, Client: id.Client.String(), Conversation: id.Conversation.String()})
+	return x.frameJSON(frameLog, exportLogOf(id))
 }
 
 // Message adds a stored message of the log begun last.
@@ -196,7 +217,7 @@ func (x *exportFile) index() error {
 func (x *exportFile) header(payload []byte) error {
 	var h exportHeader
 	if err := strictJSON(payload, &h); err != nil {
-		return err
+		return badExport("%v", err)
 	}
 	x.namespace = h.Namespace
 	return nil
@@ -205,21 +226,10 @@ func (x *exportFile) header(payload []byte) error {
 func (x *exportFile) log(payload []byte, start int64) error {
 	var l exportLog
 	if err := strictJSON(payload, &l); err != nil {
-		return err
+		return badExport("%v", err)
 	}
-	id := events.LogID{Kind: l.Kind}
-	var err error
-	if l.Client != "" {
-		if id.Client, err = ids.ParseClientID(l.Client); err != nil {
-			return badExport("%v", err)
-		}
-	}
-	if l.Conversation != "" {
-		if id.Conversation, err = ids.ParseConversationID(l.Conversation); err != nil {
-			return badExport("%v", err)
-		}
-	}
-	if err := id.Validate(); err != nil {
+	id, err := l.id()
+	if err != nil {
 		return badExport("%v", err)
 	}
 	if _, twice := x.starts[id]; twice {
@@ -267,10 +277,7 @@ func (x *exportFile) close() error { return x.file.Close() }
 func strictJSON(payload []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return badExport("%v", err)
-	}
-	return nil
+	return d.Decode(v)
 }
 
 // frameReader reads frames from an offset on and never past the size the file had when it was opened.

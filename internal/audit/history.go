@@ -179,11 +179,11 @@ func (h *History) keys(ctx context.Context, id events.LogID) (events.Keys, error
 	}
 	keys, err := events.LoadKeys(ctx, h.rings, h.vault, id)
 	switch {
-	case errors.Is(err, events.ErrNotFound) && h.strict:
+	case errors.Is(err, events.ErrNotFound) && h.strict && !h.some:
 		return events.Keys{}, errNoRing
 	case errors.Is(err, events.ErrNotFound):
 		return events.Keys{}, nil
-	case errors.Is(err, events.ErrKeyMissing):
+	case errors.Is(err, events.ErrKeyMissing), h.some && errors.Is(err, events.ErrRingCorrupt):
 		return events.Keys{}, fmt.Errorf("%w: %w", ErrBadKeys, err)
 	}
 	return keys, err

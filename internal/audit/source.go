@@ -32,6 +32,9 @@ type SourceConfig struct {
 	KEK      string // the same as text
 	ShredDir string // versioned keys that wrap the rings; empty: Data + ".keys" where that exists
 
+	KeyFile    string // instead of them: an auditor's keys of some logs, as ExportKeys writes them
+	AuditorKey string // the file of the key that wraps those
+
 	Remains bool // open what is left of a damaged store; Damage tells what is not
 }
 
@@ -43,6 +46,7 @@ type History struct {
 	damage func(context.Context) error
 	rings  events.RingStore // nil: an export has none
 	vault  events.KeyVault  // nil: no keys were given
+	some   bool             // the keys are of some logs only; the others are read without
 	strict bool             // verification: a ring that is gone is a finding
 	close  []func()         // newest last
 }
@@ -159,10 +163,10 @@ func (h *History) Logs(ctx context.Context) ([]events.LogID, error) {
 }
 
 // Expected are the logs of the source and those that only have a key ring left. A ring is made before the first record, so one without
-// a log may be of one that was never begun; its anchor says which.
+// a log may be of one that was never begun; its anchor says which. An export need not hold every log that there are keys of.
 func (h *History) Expected(ctx context.Context) ([]events.LogID, error) {
 	logs, err := h.Logs(ctx)
-	if err != nil || h.rings == nil {
+	if err != nil || h.rings == nil || h.config.File != "" {
 		return logs, err
 	}
 	rings, err := h.rings.List(ctx)
