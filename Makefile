@@ -4,7 +4,7 @@ HAVE_CC := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE := $(if $(HAVE_CC),-race,)
 FUZZTIME ?= 10s
 
-.PHONY: demo test sim fmt vet lint nats vectors bench fuzz soak gen schemas
+.PHONY: demo test sim fmt vet lint nats vectors interop bench fuzz soak gen schemas
 
 # demo is the main job: three bots, two node processes, two kills, recovery by replay. Nothing is left behind.
 demo:
@@ -42,6 +42,12 @@ nats:
 DIR ?= $(or $(PARLEY_VECTORS),../shared/vectors)
 vectors:
 	$(GO) run ./cmd/vectors $(DIR)
+
+# interop plays random scripts against servers of the MLS working group's interface: CLIENTS=host:port,host:port, or one of our own.
+SCRIPTS ?= 1000
+SEED ?= 1
+interop:
+	$(GO) run ./cmd/mls-interop run --scripts $(SCRIPTS) --seed $(SEED) $(if $(CLIENTS),--clients $(CLIENTS))
 
 # bench prints every figure next to its unit: V, one Ed25519 verification, or F, one fsynced 1 KiB publish, measured in the same run.
 bench:

@@ -80,11 +80,11 @@ func (s *Server) Protect(_ context.Context, r *mlsclient.ProtectRequest) (*mlscl
 
 // Unprotect decrypts application data of the state's epoch or of another one that its member was in.
 func (s *Server) Unprotect(_ context.Context, r *mlsclient.UnprotectRequest) (*mlsclient.UnprotectResponse, error) {
-	message, err := mlsengine.ParseMessage(r.GetCiphertext())
-	if err != nil {
-		return nil, err
-	}
 	return onState(s, r.GetStateId(), func(st *state) (*mlsclient.UnprotectResponse, error) {
+		message, err := mlsengine.ParseMessage(r.GetCiphertext())
+		if err != nil {
+			return nil, err
+		}
 		at, found := st.of.at(message.GroupID(), message.Epoch())
 		if !found {
 			return nil, status.Errorf(codes.FailedPrecondition, "the message is of epoch %d, which the state does not know", message.Epoch())

@@ -127,11 +127,11 @@ func (s *Server) CreateExternalSigner(_ context.Context, r *mlsclient.CreateExte
 
 // AddExternalSigner proposes the extensions that the group has, with one more external sender.
 func (s *Server) AddExternalSigner(_ context.Context, r *mlsclient.AddExternalSignerRequest) (*mlsclient.ProposalResponse, error) {
-	sender, err := mlsengine.ParseExternalSender(r.GetExternalSender())
-	if err != nil {
-		return nil, err
-	}
 	return onState(s, r.GetStateId(), func(st *state) (*mlsclient.ProposalResponse, error) {
+		sender, err := mlsengine.ParseExternalSender(r.GetExternalSender())
+		if err != nil {
+			return nil, err
+		}
 		present := st.group.Public().Context().Extensions
 		senders, err := present.ExternalSenders()
 		if err != nil {

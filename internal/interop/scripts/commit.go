@@ -28,9 +28,12 @@ func (w *world) commit(ctx context.Context) error {
 		}
 	}
 	if w.chance(10) && w.can(Orphans) {
-		if _, err := call(ctx, p.committer, mlsclient.MLSClientClient.UpdateProposal, &mlsclient.UpdateProposalRequest{StateId: p.committer.state}); err != nil {
+		by := pick(w, w.members)
+		r, err := call(ctx, by, mlsclient.MLSClientClient.UpdateProposal, &mlsclient.UpdateProposalRequest{StateId: by.state})
+		if err != nil {
 			return err
 		}
+		p.orphans = append(p.orphans, r.GetProposal())
 	}
 	return p.run(ctx)
 }
@@ -96,7 +99,7 @@ func (p *plan) run(ctx context.Context) error {
 		if a == p.committer {
 			continue
 		}
-		if err := a.follow(ctx, p.byRef, out.GetCommit(), mine.GetEpochAuthenticator()); err != nil {
+		if err := a.follow(ctx, slices.Concat(p.orphans, p.byRef), out.GetCommit(), mine.GetEpochAuthenticator()); err != nil {
 			return err
 		}
 	}

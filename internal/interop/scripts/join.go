@@ -67,19 +67,19 @@ func (w *world) reinit(ctx context.Context) error {
 		return err
 	}
 	committer := pick(w, w.members)
-	out, err := call(ctx, committer, mlsclient.MLSClientClient.ReInitCommit, &mlsclient.CommitRequest{
+	out, err := callNamed(ctx, committer, "ReInitCommit", mlsclient.MLSClientClient.ReInitCommit, &mlsclient.CommitRequest{
 		StateId: committer.state, ByReference: [][]byte{proposal}, ForcePath: w.chance(30),
 	})
 	if err != nil {
 		return err
 	}
-	mine, err := call(ctx, committer, mlsclient.MLSClientClient.HandlePendingReInitCommit, &mlsclient.HandlePendingCommitRequest{StateId: committer.state})
+	mine, err := callNamed(ctx, committer, "HandlePendingReInitCommit", mlsclient.MLSClientClient.HandlePendingReInitCommit, &mlsclient.HandlePendingCommitRequest{StateId: committer.state})
 	if err != nil {
 		return err
 	}
 	closed := map[*actor]*mlsclient.HandleReInitCommitResponse{committer: mine}
 	for _, a := range w.others(committer) {
-		closed[a], err = call(ctx, a, mlsclient.MLSClientClient.HandleReInitCommit, &mlsclient.HandleCommitRequest{
+		closed[a], err = callNamed(ctx, a, "HandleReInitCommit", mlsclient.MLSClientClient.HandleReInitCommit, &mlsclient.HandleCommitRequest{
 			StateId: a.state, Proposal: [][]byte{proposal}, Commit: out.GetCommit(),
 		})
 		if err != nil {

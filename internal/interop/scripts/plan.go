@@ -19,6 +19,7 @@ type plan struct {
 	proposers []*actor  // members who may send proposals
 	byRef     [][]byte
 	byValue   []*mlsclient.ProposalDescription
+	orphans   [][]byte                      // proposals that the commit leaves out, and that the others are handed all the same
 	later     []func(context.Context) error // what is proposed, in random order
 }
 

@@ -95,19 +95,29 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
-// play plays the script of one seed.
-func play(ctx context.Context, o Options, seed uint64) error {
+// newWorld draws what the script of a seed begins with.
+func newWorld(o Options, seed uint64) *world {
 	w := &world{rand: rand.New(rand.NewPCG(seed, 0)), options: o, trace: newTrace()}
 	w.suite, w.private = pick(w, commonSuites(o)), w.chance(50)
-	suite := w.suite
+	return w
+}
+
+// play plays the script of one seed.
+func play(ctx context.Context, o Options, seed uint64) error {
+	w := newWorld(o, seed)
+	suite := w.suite // before any ReInit
 	if err := w.play(ctx); err != nil {
-		return &Failure{Seed: seed, Suite: suite, Private: w.private, Script: w.trace.lines, Err: err}
+		return w.failure(seed, suite, err)
 	}
 	if o.Log != nil {
 		_, err := fmt.Fprintf(o.Log, "seed %d: suite %d, private handshakes %t, %d calls, good\n", seed, suite, w.private, len(w.trace.lines))
 		return err
 	}
 	return nil
+}
+
+func (w *world) failure(seed uint64, suite uint32, err error) *Failure {
+	return &Failure{Seed: seed, Suite: suite, Private: w.private, Script: w.trace.lines, Err: err}
 }
 
 func (w *world) play(ctx context.Context) error {

@@ -29,12 +29,16 @@ const namedMin = 24
 // method is one call of the interface.
 type method[Q, R proto.Message] func(mlsclient.MLSClientClient, context.Context, Q, ...grpc.CallOption) (R, error)
 
-// call lets an actor's client answer a request, and writes it down.
+// call lets an actor's client answer a request, and writes it down. Most calls are named like their request.
 func call[Q, R proto.Message](ctx context.Context, a *actor, m method[Q, R], request Q) (R, error) {
+	return callNamed(ctx, a, strings.TrimSuffix(string(request.ProtoReflect().Descriptor().Name()), "Request"), m, request)
+}
+
+// callNamed is call where several calls share a request.
+func callNamed[Q, R proto.Message](ctx context.Context, a *actor, name string, m method[Q, R], request Q) (R, error) {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
 	t := a.world.trace
-	name := strings.TrimSuffix(string(request.ProtoReflect().Descriptor().Name()), "Request")
 	line := fmt.Sprintf("%s: %s%s", a, name, t.fields(request))
 	response, err := m(a.client.rpc, ctx, request)
 	if err != nil {
