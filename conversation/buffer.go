@@ -184,7 +184,7 @@ func (w *work) waits(m BufferedMessage) bool {
 	if err != nil {
 		return false
 	}
-	content, _, err := w.s.Private.Group.Open(message, w.s.Config.limits())
+	content, _, err := w.s.Private.Group.Open(message, w.s.Config.handshakeLimits())
 	if err != nil || content.Commit() == nil {
 		return false
 	}

@@ -47,6 +47,7 @@ func (w *world) committed(m *member, in Command) []byte {
 func (w *world) accept(m *member) Reply {
 	w.t.Helper()
 	staged := m.state.Staged
+	w.info = staged.GroupInfo
 	r := w.step(m, TransportAnswered{Bundle: staged.Digest, Outcome: TransportSuccess})
 	for _, c := range staged.AddClients {
 		w.welcome(c, staged.Welcome, 0)

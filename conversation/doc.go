@@ -23,6 +23,7 @@
 //	                      Absent  Active   staged  pending  RolledBack  Unreachable  SecretsLost  Evicted  Wiped  Closed
 //	Create                yes     -        -       -        -           -            -            yes      yes    -
 //	Join                  yes     -        -       -        yes         yes          yes          yes      yes    yes
+//	JoinExternally        yes     yes      -       yes      yes         yes          yes          yes      yes    yes
 //	Add/Remove/Update...  -       stages   -       stages   -           -            -            -        -      -
 //	CommitPending         -       no-op    -       stages   -           -            -            -        -      -
 //	Propose*              -       yes      -       yes      -           -            -            -        -      -
@@ -45,10 +46,13 @@
 // commit, which discards it. RolledBack becomes Active with the first epoch of the group that
 // the lost records cannot have reached: its ratchets are fresh. A step that merges a commit ends the proposals of the
 // epoch, a rival's commit ends our staged one; what was ours among the
-// proposals, and what our command wants, goes on in the new epoch.
+// proposals, and what our command wants, goes on in the new epoch. A pending
+// JoinExternally is beside all of this: it ends with the transport's answer,
+// AbandonJoin, or the commit coming back; till then Received keeps what may be
+// of the epoch that it leads to.
 //
 // Where to look: step.go command.go (dispatch, command ids), lifecycle.go
-// (create, join, wipe, what the shell found out), commit.go selection.go
+// (create, join, wipe, what the shell found out), extjoin.go, commit.go selection.go
 // propose.go encrypt.go, transport.go retry.go renew.go epoch.go (settling a
 // commit, what a lost race leaves, entering an epoch), receive.go refusal.go buffer.go
 // batch.go (messages, those that came too early, the group's order), due.go

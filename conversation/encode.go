@@ -89,6 +89,7 @@ func (p *Public) Code(c *syntax.Coder) {
 	syntax.Optional(c, &p.Staged)
 	syntax.Vector(c, &p.Shelved)
 	syntax.Optional(c, &p.Superseded)
+	syntax.Optional(c, &p.Joining)
 	p.Buffer.code(c)
 	syntax.Uint64(c, &p.Position)
 	syntax.Uint32(c, &p.Reserved.Application)
@@ -186,6 +187,21 @@ func (s *SupersededCommit) Code(c *syntax.Coder) {
 	syntax.Uint32(c, &s.Rebuilt)
 }
 
+// Code walks a commit that joins.
+func (j *Joining) Code(c *syntax.Coder) {
+	codeDigest(c, &j.Digest)
+	syntax.Uint64(c, &j.Epoch)
+	syntax.Opaque(c, &j.GroupInfo)
+	syntax.Opaque(c, &j.Commit)
+	syntax.Opaque(c, &j.NewGroupInfo)
+	j.Config.code(c)
+	j.Command.Code(c)
+	syntax.Vector(c, &j.Added)
+	syntax.Vector(c, &j.Removed)
+	syntax.Uint64(c, &j.StagedMs)
+	codeBool(c, &j.Failed)
+}
+
 func (b *Buffer) code(c *syntax.Coder) {
 	syntax.Uint64(c, &b.Taken)
 	syntax.Vector(c, &b.Messages)
@@ -262,6 +278,7 @@ func (p Public) Digest() ids.Digest { return ids.DigestOf(EncodePublic(p)) }
 // storedPrivate is a private state as it is sealed: the engine's encodings, by
 // their places in the public state.
 type storedPrivate struct {
+	joining  secret.Bytes // also without a membership
 	present  bool
 	group    secret.Bytes
 	past     []secret.Bytes
@@ -274,6 +291,7 @@ type storedPrivate struct {
 // Code walks a sealed private state.
 func (p *storedPrivate) Code(c *syntax.Coder) {
 	codeFormat(c, privateFormat)
+	codeSecret(c, &p.joining)
 	codeBool(c, &p.present)
 	if !p.present || c.Err() != nil {
 		return
@@ -292,12 +310,12 @@ func (k *keyed) Code(c *syntax.Coder) {
 	codeSecret(c, &k.value)
 }
 
-// EncodePrivate is the canonical encoding of a private state. That of nil,
-// stored in place of an older one, says that there are no secrets any more.
-func EncodePrivate(p *Private) secret.Bytes {
-	stored := storedPrivate{}
-	if p != nil {
-		stored = storedPrivate{present: true, group: p.Group.MarshalPrivate(), updates: p.updates, contents: p.contents, staged: p.staged, shelved: p.shelved}
+// EncodePrivate is the canonical encoding of a state's secrets. That of a state
+// without any, stored in place of an older one, says that there are none any more.
+func EncodePrivate(s State) secret.Bytes {
+	stored := storedPrivate{joining: s.joining}
+	if p := s.Private; p != nil {
+		stored = storedPrivate{joining: s.joining, present: true, group: p.Group.MarshalPrivate(), updates: p.updates, contents: p.contents, staged: p.staged, shelved: p.shelved}
 		for _, g := range p.Past {
 			stored.past = append(stored.past, g.MarshalPrivate())
 		}
@@ -305,15 +323,22 @@ func EncodePrivate(p *Private) secret.Bytes {
 	return secret.New(syntax.Encode(&stored))
 }
 
-// decodePrivate joins a sealed private state with the public one it belongs to.
-func decodePrivate(plain secret.Bytes, p Public) (*Private, error) {
+// unseal reads what EncodePrivate wrote, and joins it with the public state it
+// belongs to.
+func (s *State) unseal(plain secret.Bytes) error {
 	stored, err := syntax.Decode[storedPrivate](plain.Expose())
 	if err != nil {
-		return nil, brokenf("private state: %v", err)
+		return brokenf("private state: %v", err)
 	}
-	if !stored.present {
-		return nil, nil
+	s.Private, s.joining = nil, stored.joining
+	if stored.present {
+		s.Private, err = stored.private(s.Public)
 	}
+	return err
+}
+
+func (stored *storedPrivate) private(p Public) (*Private, error) {
+	var err error
 	if p.Group == nil || len(stored.past) != len(p.Past) {
 		return nil, brokenf("private state does not fit: %d past epochs, public has %d", len(stored.past), len(p.Past))
 	}

@@ -48,6 +48,10 @@ const (
 	RetriesExhausted        Code = "RetriesExhausted"
 	CommitSuperseded        Code = "CommitSuperseded" // another commit won the epoch
 	CommitInvalid           Code = "CommitInvalid"    // the engine refuses to make it; the detail names the rule
+	InvalidGroupInfo        Code = "InvalidGroupInfo"
+	CannotRetryJoin         Code = "CannotRetryWithoutConversation"
+	PendingJoinNotFound     Code = "PendingJoinNotFound"
+	JoinAbandoned           Code = "JoinAbandoned"
 	ParentGroupNotFound     Code = "ParentGroupNotFound"
 	MissingExternalSender   Code = "MissingExternalSenderExtension"
 
@@ -60,25 +64,27 @@ const (
 	Busy              Code = "Busy"
 
 	// About a message or an entry of the group's order.
-	OrderGap               Code = "OrderGap"   // entries are missing in between
-	NotInOrder             Code = "NotInOrder" // a handshake from elsewhere, in a group that has an order
-	MalformedMessage       Code = "MalformedMessage"
-	WrongGroup             Code = "WrongGroup"
-	BufferedFutureMessage  Code = "BufferedFutureMessage" // of the next epoch: it waits for the commit that leads there
-	BufferedCommit         Code = "BufferedCommit"        // it waits for a proposal that it refers to
-	BufferFull             Code = "BufferFull"            // too much waits already
-	WrongEpoch             Code = "WrongEpoch"            // of a later epoch than the next one
-	MessageEpochTooOld     Code = "MessageEpochTooOld"
-	StaleCommit            Code = "StaleCommit"
-	StaleProposal          Code = "StaleProposal"
-	DuplicateMessage       Code = "DuplicateMessage"
-	SelfCommitIgnored      Code = "SelfCommitIgnored"
-	OwnMessage             Code = "OwnMessage"
-	IncompatibleWireFormat Code = "IncompatibleWireFormat"
-	UnknownProposal        Code = "UnknownProposal"
-	GenerationTooFar       Code = "GenerationTooFar"
-	DecryptionError        Code = "DecryptionError"
-	InvalidMessage         Code = "InvalidMessage" // another rule; Outcome.Rule names it
+	OrderGap              Code = "OrderGap"   // entries are missing in between
+	NotInOrder            Code = "NotInOrder" // a handshake from elsewhere, in a group that has an order
+	MalformedMessage      Code = "MalformedMessage"
+	WrongGroup            Code = "WrongGroup"
+	BufferedFutureMessage Code = "BufferedFutureMessage" // of the next epoch: it waits for the commit that leads there
+	BufferedCommit        Code = "BufferedCommit"        // it waits for a proposal that it refers to
+	// BufferedForPendingConversation: it waits until the group is joined.
+	BufferedForPendingConversation Code = "UnmergedPendingGroup"
+	BufferFull                     Code = "BufferFull" // too much waits already
+	WrongEpoch                     Code = "WrongEpoch" // of a later epoch than the next one
+	MessageEpochTooOld             Code = "MessageEpochTooOld"
+	StaleCommit                    Code = "StaleCommit"
+	StaleProposal                  Code = "StaleProposal"
+	DuplicateMessage               Code = "DuplicateMessage"
+	SelfCommitIgnored              Code = "SelfCommitIgnored"
+	OwnMessage                     Code = "OwnMessage"
+	IncompatibleWireFormat         Code = "IncompatibleWireFormat"
+	UnknownProposal                Code = "UnknownProposal"
+	GenerationTooFar               Code = "GenerationTooFar"
+	DecryptionError                Code = "DecryptionError"
+	InvalidMessage                 Code = "InvalidMessage" // another rule; Outcome.Rule names it
 )
 
 // Error makes a Code a target of errors.Is.

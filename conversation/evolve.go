@@ -42,9 +42,9 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 		p.Position = 0 // the order of the new group begins
 		return p.enter(e.GetConfig(), group, mlsengine.LeafIndex(e.GetOwnLeaf()), e.GetFacts())
 	case *v1.ConversationJoined:
-		p.Position = e.GetPosition()
-		p.join(e.GetFacts())
-		return p.enter(e.GetConfig(), group, mlsengine.LeafIndex(e.GetOwnLeaf()), e.GetFacts())
+		return p.join(e, group)
+	case *v1.ExternalJoinStaged, *v1.ExternalJoinAccepted, *v1.ExternalJoinRejected:
+		return p.evolveJoining(body)
 	case *v1.EpochAdvanced:
 		p.advance(e, group)
 	case *v1.ProposalCreated, *v1.ProposalReceived, *v1.ProposalCleared:
@@ -82,13 +82,25 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 	return nil
 }
 
-// join remembers an epoch that we joined in: its keys are ours to use once.
-func (p *Public) join(facts *v1.EpochFacts) {
-	joined := append(slices.Clone(p.Joined), facts.GetAuthenticatorFingerprint())
+// join enters a group that others made. The epoch is remembered: its keys are
+// ours to use once. Who joins by a commit of his own finds what has waited for
+// it.
+func (p *Public) join(e *v1.ConversationJoined, group *mlsengine.PublicGroup) error {
+	waiting := p.Buffer.Messages
+	p.Position = e.GetPosition()
+	joined := append(slices.Clone(p.Joined), e.GetFacts().GetAuthenticatorFingerprint())
 	if n := len(joined); n > JoinedMax {
 		joined = joined[n-JoinedMax:]
 	}
 	p.Joined = joined
+	if err := p.enter(e.GetConfig(), group, mlsengine.LeafIndex(e.GetOwnLeaf()), e.GetFacts()); err != nil {
+		return err
+	}
+	if e.GetExternal() {
+		p.Buffer.Messages = waiting
+	}
+	p.note(e.GetMessageDigest())
+	return nil
 }
 
 // enter is the first epoch of a membership.
@@ -104,7 +116,7 @@ func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, o
 	p.Group = group
 	p.Fingerprint = facts.GetAuthenticatorFingerprint()
 	p.SealedMs, p.RotatedMs = p.TimeMs, p.TimeMs
-	p.Recent, p.Successor = nil, ""
+	p.Recent, p.Successor, p.Joining = nil, "", nil
 	return nil
 }
 
@@ -258,6 +270,12 @@ func (p *Public) evolveStaged(body events.Body) error {
 		staged.Attempt = e.GetAttempt()
 		p.Staged = &staged
 	case *v1.CommitUnanswered:
+		if j := p.Joining; j != nil && bytes.Equal(j.Digest[:], e.GetBundleDigest()) {
+			failed := *j
+			failed.Failed = true
+			p.Joining = &failed
+			return nil
+		}
 		if p.Staged == nil {
 			return brokenf("a commit is unanswered that is not staged")
 		}
@@ -361,7 +379,7 @@ func (p *Public) evolveLifecycle(body events.Body) {
 		p.follow(e.GetPosition(), 0)
 	case *v1.ConversationWiped:
 		p.leaveGroup()
-		p.Lifecycle = Wiped
+		p.Lifecycle, p.Joining = Wiped, nil
 		p.Position = 0
 		p.Spool = p.Spool.through(p.Spool.Next - 1)
 	case *v1.MemberEvicted:
@@ -373,11 +391,11 @@ func (p *Public) evolveLifecycle(body events.Body) {
 		p.Muted = max(p.Muted, p.Epoch(), mlsengine.Epoch(e.GetEpoch()))
 		p.unstage()
 	case *v1.SecretsLost:
-		p.Lifecycle = SecretsLost
+		p.Lifecycle, p.Joining = SecretsLost, nil
 		p.unstage()
 		p.Spool = p.Spool.through(p.Spool.Next - 1)
 	case *v1.GroupRestarted:
-		p.Lifecycle = Closed
+		p.Lifecycle, p.Joining = Closed, nil
 		p.Pending, p.Cleared, p.CommitDueMs = nil, nil, 0
 		p.unstage()
 		p.Successor = ids.ConversationID(e.GetSuccessor())

@@ -42,6 +42,19 @@ func (s *State) fold(e events.Event) error {
 	if err := s.Public.evolve(e.Body, group); err != nil {
 		return err
 	}
+	if !keepsJoin(e.Body) {
+		s.joining = secret.Bytes{}
+	}
+	for _, part := range e.Secrets {
+		if part.Class != events.ClassPrivateState {
+			continue
+		}
+		if part.Plain.IsZero() {
+			s.Private, s.joining = nil, secret.Bytes{}
+			return nil
+		}
+		return s.unseal(part.Plain)
+	}
 	s.Private, err = s.privateAfter(e)
 	return err
 }
@@ -77,18 +90,9 @@ func (s *State) epochOf(body events.Body) (group *mlsengine.PublicGroup, err err
 	return group, nil
 }
 
-// privateAfter is the private state after an event that the public one has
-// taken already.
+// privateAfter is the private state after an event that does not hold the whole
+// of it and that the public state has taken already.
 func (s *State) privateAfter(e events.Event) (*Private, error) {
-	for _, part := range e.Secrets {
-		if part.Class != events.ClassPrivateState {
-			continue
-		}
-		if part.Plain.IsZero() {
-			return nil, nil
-		}
-		return decodePrivate(part.Plain, s.Public)
-	}
 	switch e.Body.(type) {
 	case *v1.ConversationCreated, *v1.ConversationJoined, *v1.EpochAdvanced:
 		return nil, nil // a new epoch without its secrets

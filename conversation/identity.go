@@ -88,6 +88,15 @@ func broughtIn(staged *mlsengine.Staged) []mlsengine.Credential {
 	return list
 }
 
+// credentialsOf are all of a group's.
+func credentialsOf(public *mlsengine.PublicGroup) []mlsengine.Credential {
+	var list []mlsengine.Credential
+	for _, m := range public.Members() {
+		list = append(list, m.Credential)
+	}
+	return list
+}
+
 // foundIn lists the revocation lists that credentials name and nobody has
 // registered: nil where none of them is a chain, empty where all are known.
 func (w *work) foundIn(out *[]string, credentials []mlsengine.Credential) error {

@@ -46,6 +46,19 @@ type Join struct {
 	Origin     *mlsengine.PublicGroup // the group this one reinitializes or branches from
 }
 
+// JoinExternally joins a group by a commit of our own, or comes back to one. A
+// membership that there is goes on until the transport has accepted it.
+type JoinExternally struct {
+	CommandMeta
+	Config    Config
+	GroupInfo []byte // bare or MLSMessage, with the tree inside
+}
+
+// AbandonJoin gives up a pending JoinExternally.
+type AbandonJoin struct {
+	CommandMeta
+}
+
 // AddMembers commits key packages; everything pending is committed with them.
 type AddMembers struct {
 	CommandMeta
@@ -229,6 +242,8 @@ type MarkSecretsLost struct {
 
 func (Create) isInput()            {}
 func (Join) isInput()              {}
+func (JoinExternally) isInput()    {}
+func (AbandonJoin) isInput()       {}
 func (AddMembers) isInput()        {}
 func (RemoveMembers) isInput()     {}
 func (UpdateKeyMaterial) isInput() {}
@@ -261,6 +276,12 @@ func (Create) Name() string { return "create" }
 
 // Name is the command's name in causes and outcomes.
 func (Join) Name() string { return "join" }
+
+// Name is the command's name in causes and outcomes.
+func (JoinExternally) Name() string { return "join_by_external_commit" }
+
+// Name is the command's name in causes and outcomes.
+func (AbandonJoin) Name() string { return "clear_pending_join" }
 
 // Name is the command's name in causes and outcomes.
 func (AddMembers) Name() string { return "add_members" }

@@ -51,7 +51,7 @@ func randomHistory(w *world, steps int) {
 
 // randomStep does one thing that a member, its shell or its transport may do.
 func (w *world) randomStep(m *member) {
-	switch w.rng.IntN(20) {
+	switch w.rng.IntN(22) {
 	case 0:
 		if other := w.outsider(); other != nil {
 			w.try(m, AddMembers{CommandMeta: w.meta(m), KeyPackages: [][]byte{w.invite(other)}})
@@ -88,6 +88,10 @@ func (w *world) randomStep(m *member) {
 	case 13:
 		w.try(m, ExportSecret{CommandMeta: w.meta(m), Length: 32})
 		w.step(m, ExpireSpool{})
+	case 17:
+		if len(w.info) > 0 && w.rng.IntN(3) == 0 {
+			w.try(m, JoinExternally{CommandMeta: w.meta(m), Config: w.config, GroupInfo: w.info})
+		}
 	case 15:
 		w.step(m, Tick{MayCommit: w.rng.IntN(4) > 0})
 	case 16:

@@ -48,6 +48,9 @@ func (w *work) create(in Create) error {
 	default:
 		return refuse(ConversationAlreadyExists, GiveUp, "%s", w.s.Conversation)
 	}
+	if w.s.Joining != nil {
+		return refuse(ConversationAlreadyExists, GiveUp, "a join of %s is pending", w.s.Conversation)
+	}
 	if refused := in.Config.validate(); refused != nil {
 		return refused
 	}
@@ -114,7 +117,7 @@ func Register(s State, env Env) (RegisterGroup, error) {
 // join enters a group by Welcome (§12.4.3.1). It also ends every state in which
 // an older membership is only a memory.
 func (w *work) join(in Join) error {
-	if w.s.Lifecycle == Active {
+	if w.s.Lifecycle == Active || w.s.Joining != nil {
 		return refuse(ConversationAlreadyExists, GiveUp, "%s", w.s.Conversation)
 	}
 	if refused := in.Config.validate(); refused != nil {
@@ -272,7 +275,7 @@ func verificationOf(group *mlsengine.Group) []events.Secret {
 
 // wipe destroys the conversation: every key of its log dies with the record.
 func (w *work) wipe(in Wipe) error {
-	if w.s.Lifecycle == Absent || w.s.Lifecycle == Wiped {
+	if (w.s.Lifecycle == Absent || w.s.Lifecycle == Wiped) && w.s.Joining == nil {
 		return refuse(ConversationNotFound, GiveUp, "%s: %s", w.s.Conversation, w.s.Lifecycle)
 	}
 	waiting := w.s.waiting()
@@ -348,6 +351,11 @@ func (w *work) markSecretsLost(in MarkSecretsLost) error {
 	switch w.s.Lifecycle {
 	case Active, RolledBack, Unreachable:
 	default:
+		if j := w.s.Joining; j != nil {
+			if err := w.rejectJoin(j, refuse(SecretsMissing, Rejoin, "the key ring is gone")); err != nil {
+				return err
+			}
+		}
 		return w.dropSpool(w.s.Spool.Next - 1)
 	}
 	waiting := w.s.waiting()

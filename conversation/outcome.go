@@ -40,7 +40,7 @@ type Reply struct {
 	Generation uint32
 	// Proposal is what a propose command made.
 	Proposal *Proposal
-	// DistributionPoints are what AddMembers found in the credentials it adds; see Outcome.
+	// DistributionPoints are what AddMembers found in the credentials it adds, or a join in those of the members; see Outcome.
 	DistributionPoints []string
 	// Secret is what ExportSecret derived.
 	Secret secret.Bytes
@@ -114,7 +114,7 @@ func (o Outcome) EpochChanged() bool { return o.Kind == OutcomeCommit }
 // Advice is what can be done about a message that was not accepted.
 func (o Outcome) Advice() Advice {
 	switch o.Code {
-	case WrongEpoch, BufferFull, OrderGap, TooManyProposals, BufferedFutureMessage, BufferedCommit:
+	case WrongEpoch, BufferFull, OrderGap, TooManyProposals, BufferedFutureMessage, BufferedCommit, BufferedForPendingConversation:
 		return Retry // hand it in again once what is missing has come; what waits in the buffer needs no help
 	case ConversationUnreachable, SelfCommitIgnored:
 		return Rejoin
@@ -152,6 +152,7 @@ type SendBundle struct {
 	Updated        []Member
 	ContextChanged bool
 	Encrypted      bool
+	External       bool // it joins: the sender is no member yet, or comes back
 	Generation     uint32
 	Attempt        uint32
 	Command        CommandRef

@@ -143,8 +143,11 @@ func (s State) EpochAuthenticator() []byte {
 // owner's to send. A commit that nobody waits for is not sent again.
 func (s State) Unsent() []Effect {
 	var effects []Effect
+	if s.Joining != nil && !s.Joining.Failed {
+		effects = append(effects, s.joinBundle())
+	}
 	if s.Lifecycle != Active {
-		return nil
+		return effects
 	}
 	for _, q := range s.Pending {
 		if q.Own && q.Position == 0 && s.Config.Transport == TransportBuiltIn {

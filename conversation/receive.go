@@ -25,7 +25,7 @@ type incoming struct {
 
 // received takes one message of a foreign transport.
 func (w *work) received(in Received) error {
-	if err := w.listener(); err != nil {
+	if err := w.listener(); err != nil && w.s.Joining == nil {
 		return err
 	}
 	if err := w.take(incoming{bytes: in.Message, position: in.Position}); err != nil {
@@ -70,6 +70,9 @@ func (w *work) take(in incoming) error {
 	}
 	if in.ordered && m.ContentType() != in.content {
 		return w.refuseMessage(in, InvalidMessage, nil)
+	}
+	if !w.listening() {
+		return w.takePending(in)
 	}
 	switch m.ContentType() {
 	case mlsengine.ContentTypeApplication:
@@ -158,6 +161,9 @@ func (w *work) ownApplication(in incoming, group *mlsengine.Group, generation ml
 // takeHandshake takes a proposal or a commit. What is ours is known by its
 // bytes; what took effect before is known by its digest.
 func (w *work) takeHandshake(in incoming) error {
+	if w.joins(in.digest) {
+		return w.joinEcho(in, w.s.Joining)
+	}
 	if own := w.ownCommit(in.digest); own != nil {
 		return w.ownEcho(in, own)
 	}

@@ -43,6 +43,8 @@ func (p Public) waiting() CommandRef {
 		return p.Superseded.Command
 	case p.Staged != nil && !p.Staged.Failed:
 		return p.Staged.Command
+	case p.Joining != nil && !p.Joining.Failed:
+		return p.Joining.Command
 	}
 	return CommandRef{}
 }

@@ -63,6 +63,7 @@ const (
 type State struct {
 	Public
 	Private *Private
+	joining secret.Bytes // what the commit of Public.Joining cannot be taken without
 	Live    Live
 }
 
@@ -83,6 +84,7 @@ type Public struct {
 	Staged       *StagedCommit          // own commit that waits for the transport
 	Shelved      []StagedCommit         // own commits of this epoch that were discarded and may nevertheless turn up
 	Superseded   *SupersededCommit      // own commit whose epoch another one won, while its command goes on
+	Joining      *Joining               // own commit by which we join, on its way
 	Buffer       Buffer
 	Position     uint64          // newest entry of the group's order (or foreign position) that is part of the state
 	Reserved     Reserved        // own generations of this epoch that are spoken for
@@ -217,8 +219,9 @@ type keyed struct {
 // Live is what only the running process knows; it is outside of the law that
 // ties Step to Fold, and lost in a crash without harm.
 type Live struct {
-	block  *mlsengine.SendBlock // reserved application generations of this epoch
-	staged *mlsengine.Staged    // outcome of the own staged commit, as when it was made
+	block   *mlsengine.SendBlock // reserved application generations of this epoch
+	staged  *mlsengine.Staged    // outcome of the own staged commit, as when it was made
+	joining *mlsengine.Staged    // outcome of the commit by which we join
 }
 
 // NewState is the state of a conversation whose log is empty.

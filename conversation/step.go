@@ -6,6 +6,7 @@ import (
 	"parley/events"
 	v1 "parley/events/v1"
 	"parley/internal/ids"
+	"parley/internal/secret"
 	"parley/mlsengine"
 )
 
@@ -101,6 +102,9 @@ func (w *work) add(e event) error {
 		return err
 	}
 	w.s.Private = w.s.Private.without(e.body)
+	if !keepsJoin(e.body) {
+		w.s.joining = secret.Bytes{}
+	}
 	w.s.Live = w.s.Live.after(e.body)
 	switch e.body.(type) {
 	case *v1.GenerationsReserved, *v1.CommitStaged, *v1.ProposalCreated, *v1.EpochAdvanced, *v1.ConversationCreated, *v1.ConversationJoined,
@@ -121,7 +125,7 @@ func (w *work) emitSealed(e event, private *Private) error {
 	if err := w.add(e); err != nil {
 		return err
 	}
-	w.events[at].Secrets = append([]events.Secret{{Class: events.ClassPrivateState, Plain: EncodePrivate(w.s.Private)}}, e.secrets...)
+	w.events[at].Secrets = append([]events.Secret{{Class: events.ClassPrivateState, Plain: EncodePrivate(w.s)}}, e.secrets...)
 	return nil
 }
 
@@ -133,6 +137,8 @@ func (l Live) after(body events.Body) Live {
 		return Live{}
 	case *v1.CommitAccepted, *v1.CommitRejected, *v1.CommitDiscarded:
 		l.staged = nil
+	case *v1.ExternalJoinStaged:
+		l.joining = nil
 	}
 	return l
 }
@@ -146,6 +152,10 @@ func (w *work) run(in Input) error {
 		return w.create(in)
 	case Join:
 		return w.join(in)
+	case JoinExternally:
+		return w.joinExternally(in)
+	case AbandonJoin:
+		return w.abandonJoin(in)
 	case AddMembers:
 		return w.addMembers(in)
 	case RemoveMembers:
@@ -272,6 +282,8 @@ func (w *work) unstaged() error {
 		return refuse(PendingCommit, Retry, "a commit of epoch %d waits for the transport", w.s.Staged.Epoch)
 	case w.s.Superseded != nil:
 		return refuse(PendingCommit, Retry, "a commit that lost its epoch is to be made anew")
+	case w.s.Joining != nil && !w.s.Joining.Failed:
+		return refuse(PendingCommit, Retry, "a commit that joins anew waits for the transport")
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ func (w *work) transportAnswered(in TransportAnswered) error {
 	if i := slices.IndexFunc(w.s.Shelved, func(c StagedCommit) bool { return c.Digest == in.Bundle }); i >= 0 {
 		return w.answerShelved(&w.s.Shelved[i], in)
 	}
+	if j := w.s.Joining; j != nil && j.Digest == in.Bundle {
+		return w.answerJoin(j, in)
+	}
 	staged := w.s.Staged
 	if staged == nil || staged.Digest != in.Bundle {
 		return nil

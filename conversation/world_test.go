@@ -69,6 +69,7 @@ type world struct {
 	psks    pskTable
 
 	invitations []invitation
+	info        []byte // GroupInfo of the newest epoch
 	transcript  []string
 	manual      bool // the test itself says what the transport answers
 	unreliable  bool // now and then the transport gives no answer
@@ -191,7 +192,7 @@ func (w *world) store(m *member, in Input, tr Transition) {
 	}
 }
 
-func samePrivate(a, b State) bool { return EncodePrivate(a.Private).Equal(EncodePrivate(b.Private)) }
+func samePrivate(a, b State) bool { return EncodePrivate(a).Equal(EncodePrivate(b)) }
 
 // checkLaw compares what was decided with what the record folds to, with keys
 // and without, and that snapshots read back.
@@ -209,7 +210,7 @@ func (w *world) checkLaw(m *member, in Input, tr Transition, r *events.Record) {
 		w.t.Fatalf("%s: %T %s: private states differ", m.name, in, kindsOf(tr.Events))
 	}
 	blind := m.state
-	blind.Private = nil
+	blind.Private, blind.joining = nil, secret.Bytes{}
 	blindly, err := Fold(blind, w.record(m.state, tr, false))
 	if err != nil {
 		w.t.Fatalf("%s: fold %T without keys: %v", m.name, in, err)
@@ -294,15 +295,15 @@ func (w *world) fanOut(from *member, message []byte, own echo) {
 		return
 	}
 	for _, m := range w.members {
-		if m.state.Exists() && w.rng.IntN(12) == 0 {
+		if m.hears() && w.rng.IntN(12) == 0 {
 			damaged := slices.Clone(message)
 			damaged[w.rng.IntN(len(damaged))] ^= 1 << w.rng.IntN(8)
 			m.queue = append(m.queue, damaged)
 		}
-		if m.state.Exists() && (m != from || bool(own) || w.rng.IntN(8) == 0) {
+		if m.hears() && (m != from || bool(own) || w.rng.IntN(8) == 0) {
 			m.queue = append(m.queue, message)
 		}
-		if m.state.Exists() && m != from && w.rng.IntN(10) == 0 {
+		if m.hears() && m != from && w.rng.IntN(10) == 0 {
 			m.queue = append(m.queue, message)
 		}
 	}
@@ -317,7 +318,7 @@ func (w *world) hearQueue(m *member, most int) {
 		if len(m.queue) == 0 {
 			return
 		}
-		if !m.state.Exists() {
+		if !m.hears() {
 			m.queue = nil
 			return
 		}
@@ -330,6 +331,9 @@ func (w *world) hearQueue(m *member, most int) {
 		}
 	}
 }
+
+// hears reports whether messages of the group are for the member.
+func (m *member) hears() bool { return m.state.Exists() || m.state.Joining != nil }
 
 // together runs inputs one on the state of the other into one record, as a
 // group commit or a transaction does.
@@ -378,6 +382,7 @@ func (w *world) submit(m *member, b SendBundle) {
 		}
 	}
 	at := w.append(e)
+	w.info = b.GroupInfo
 	w.fanOut(m, b.Commit, true)
 	w.epochOf[b.Epoch] = at
 	w.commits[b.Digest] = at
@@ -417,6 +422,9 @@ func (w *world) welcome(client ids.ClientID, welcome []byte, at uint64) {
 	for _, m := range w.members {
 		if m.name != string(client) {
 			continue
+		}
+		if m.hears() { // came in by itself meanwhile
+			return
 		}
 		for _, i := range w.invitations {
 			tr, err := Step(m.state, Join{CommandMeta: w.meta(m), Config: w.config, Welcome: welcome, KeyPackage: i.kp, Secrets: i.secrets, Position: at}, w.env(m))

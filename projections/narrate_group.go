@@ -14,11 +14,15 @@ func (n *Narrator) epoch(body eventsv1.Body) string {
 	case *eventsv1.ConversationCreated:
 		return fmt.Sprintf("%s created the conversation with cipher suite %d and is its only member", n.who, b.GetConfig().GetCipherSuite())
 	case *eventsv1.ConversationJoined:
-		return fmt.Sprintf("%s joined in epoch %d by Welcome%s, among %s", n.who, b.GetFacts().GetEpoch(), n.at(b.GetPosition()), changed(b.GetRoster()))
+		how := "Welcome"
+		if b.GetExternal() {
+			how = "a commit of its own"
+		}
+		return fmt.Sprintf("%s joined in epoch %d by %s%s, among %s", n.who, b.GetFacts().GetEpoch(), how, n.at(b.GetPosition()), changed(b.GetRoster()))
 	case *eventsv1.ExternalJoinStaged:
 		return n.who + " prepared to join from outside"
 	case *eventsv1.ExternalJoinAccepted:
-		return fmt.Sprintf("%s joined from outside%s", n.who, n.at(b.GetPosition()))
+		return fmt.Sprintf("the delivery service let %s in from outside%s", n.who, n.at(b.GetPosition()))
 	case *eventsv1.ExternalJoinRejected:
 		return fmt.Sprintf("%s was refused when joining from outside%s", n.who, reason(b.GetReason()))
 	case *eventsv1.EpochAdvanced:

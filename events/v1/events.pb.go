@@ -2004,7 +2004,9 @@ type ConversationJoined struct {
 	Position      uint64                 `protobuf:"varint,6,opt,name=position,proto3" json:"position,omitempty"` // the group's order is followed from here (0: no order)
 	Roster        []*MemberChange        `protobuf:"bytes,7,rep,name=roster,proto3" json:"roster,omitempty"`
 	OwnLeaf       uint32                 `protobuf:"varint,8,opt,name=own_leaf,json=ownLeaf,proto3" json:"own_leaf,omitempty"`
-	Warnings      []string               `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"` // stable codes: what local policy or the authentication service says against it
+	Warnings      []string               `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`                                 // stable codes: what local policy or the authentication service says against it
+	External      bool                   `protobuf:"varint,10,opt,name=external,proto3" json:"external,omitempty"`                               // by a commit of our own; group_info is then what that commit says of the epoch
+	MessageDigest []byte                 `protobuf:"bytes,11,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"` // SHA-256 of that commit's MLSMessage
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2102,10 +2104,32 @@ func (x *ConversationJoined) GetWarnings() []string {
 	return nil
 }
 
+func (x *ConversationJoined) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+func (x *ConversationJoined) GetMessageDigest() []byte {
+	if x != nil {
+		return x.MessageDigest
+	}
+	return nil
+}
+
+// ExternalJoinStaged: a commit by which we join is made, and nobody has seen it. Sealed: private state, with what the commit cannot be taken without.
 type ExternalJoinStaged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	GroupInfo     []byte                 `protobuf:"bytes,1,opt,name=group_info,json=groupInfo,proto3" json:"group_info,omitempty"`
-	Commit        []byte                 `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`
+	GroupInfo     []byte                 `protobuf:"bytes,1,opt,name=group_info,json=groupInfo,proto3" json:"group_info,omitempty"` // MLSMessage, of the epoch it joins from
+	Commit        []byte                 `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`                        // MLSMessage
+	Config        *Configuration         `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
+	BundleDigest  []byte                 `protobuf:"bytes,4,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`   // idempotency key towards the transport
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`                                    // of the group_info
+	NewGroupInfo  []byte                 `protobuf:"bytes,6,opt,name=new_group_info,json=newGroupInfo,proto3" json:"new_group_info,omitempty"` // MLSMessage, of the epoch it leads to
+	Command       *CommandRef            `protobuf:"bytes,7,opt,name=command,proto3" json:"command,omitempty"`
+	Added         []*MemberChange        `protobuf:"bytes,8,rep,name=added,proto3" json:"added,omitempty"`     // ourselves
+	Removed       []*MemberChange        `protobuf:"bytes,9,rep,name=removed,proto3" json:"removed,omitempty"` // our older appearance
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2154,9 +2178,59 @@ func (x *ExternalJoinStaged) GetCommit() []byte {
 	return nil
 }
 
+func (x *ExternalJoinStaged) GetConfig() *Configuration {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *ExternalJoinStaged) GetBundleDigest() []byte {
+	if x != nil {
+		return x.BundleDigest
+	}
+	return nil
+}
+
+func (x *ExternalJoinStaged) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ExternalJoinStaged) GetNewGroupInfo() []byte {
+	if x != nil {
+		return x.NewGroupInfo
+	}
+	return nil
+}
+
+func (x *ExternalJoinStaged) GetCommand() *CommandRef {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *ExternalJoinStaged) GetAdded() []*MemberChange {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *ExternalJoinStaged) GetRemoved() []*MemberChange {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
 type ExternalJoinAccepted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Position      uint64                 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	BundleDigest  []byte                 `protobuf:"bytes,2,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2198,9 +2272,18 @@ func (x *ExternalJoinAccepted) GetPosition() uint64 {
 	return 0
 }
 
+func (x *ExternalJoinAccepted) GetBundleDigest() []byte {
+	if x != nil {
+		return x.BundleDigest
+	}
+	return nil
+}
+
 type ExternalJoinRejected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	BundleDigest  []byte                 `protobuf:"bytes,2,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
+	Code          string                 `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2238,6 +2321,20 @@ func (*ExternalJoinRejected) Descriptor() ([]byte, []int) {
 func (x *ExternalJoinRejected) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *ExternalJoinRejected) GetBundleDigest() []byte {
+	if x != nil {
+		return x.BundleDigest
+	}
+	return nil
+}
+
+func (x *ExternalJoinRejected) GetCode() string {
+	if x != nil {
+		return x.Code
 	}
 	return ""
 }
@@ -6711,7 +6808,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\fpublic_group\x18\x02 \x01(\fR\vpublicGroup\x122\n" +
 	"\x05facts\x18\x03 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x126\n" +
 	"\x06roster\x18\x04 \x03(\v2\x1e.parley.events.v1.MemberChangeR\x06roster\x12\x19\n" +
-	"\bown_leaf\x18\x05 \x01(\rR\aownLeaf\"\xf6\x02\n" +
+	"\bown_leaf\x18\x05 \x01(\rR\aownLeaf\"\xb9\x03\n" +
 	"\x12ConversationJoined\x127\n" +
 	"\x06config\x18\x01 \x01(\v2\x1f.parley.events.v1.ConfigurationR\x06config\x12\x1d\n" +
 	"\n" +
@@ -6722,15 +6819,28 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\bposition\x18\x06 \x01(\x04R\bposition\x126\n" +
 	"\x06roster\x18\a \x03(\v2\x1e.parley.events.v1.MemberChangeR\x06roster\x12\x19\n" +
 	"\bown_leaf\x18\b \x01(\rR\aownLeaf\x12\x1a\n" +
-	"\bwarnings\x18\t \x03(\tR\bwarnings\"K\n" +
+	"\bwarnings\x18\t \x03(\tR\bwarnings\x12\x1a\n" +
+	"\bexternal\x18\n" +
+	" \x01(\bR\bexternal\x12%\n" +
+	"\x0emessage_digest\x18\v \x01(\fR\rmessageDigest\"\x8d\x03\n" +
 	"\x12ExternalJoinStaged\x12\x1d\n" +
 	"\n" +
 	"group_info\x18\x01 \x01(\fR\tgroupInfo\x12\x16\n" +
-	"\x06commit\x18\x02 \x01(\fR\x06commit\"2\n" +
+	"\x06commit\x18\x02 \x01(\fR\x06commit\x127\n" +
+	"\x06config\x18\x03 \x01(\v2\x1f.parley.events.v1.ConfigurationR\x06config\x12#\n" +
+	"\rbundle_digest\x18\x04 \x01(\fR\fbundleDigest\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12$\n" +
+	"\x0enew_group_info\x18\x06 \x01(\fR\fnewGroupInfo\x126\n" +
+	"\acommand\x18\a \x01(\v2\x1c.parley.events.v1.CommandRefR\acommand\x124\n" +
+	"\x05added\x18\b \x03(\v2\x1e.parley.events.v1.MemberChangeR\x05added\x128\n" +
+	"\aremoved\x18\t \x03(\v2\x1e.parley.events.v1.MemberChangeR\aremoved\"W\n" +
 	"\x14ExternalJoinAccepted\x12\x1a\n" +
-	"\bposition\x18\x01 \x01(\x04R\bposition\".\n" +
+	"\bposition\x18\x01 \x01(\x04R\bposition\x12#\n" +
+	"\rbundle_digest\x18\x02 \x01(\fR\fbundleDigest\"g\n" +
 	"\x14ExternalJoinRejected\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xc7\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12#\n" +
+	"\rbundle_digest\x18\x02 \x01(\fR\fbundleDigest\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code\"\xc7\x01\n" +
 	"\rProposalFacts\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x1a\n" +
 	"\bproposal\x18\x02 \x01(\fR\bproposal\x12\x1f\n" +
@@ -7262,34 +7372,38 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	9,  // 67: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
 	11, // 68: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
 	10, // 69: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	17, // 70: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	17, // 71: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	23, // 72: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10, // 73: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10, // 74: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10, // 75: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	11, // 76: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,  // 77: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10, // 78: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10, // 79: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10, // 80: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17, // 81: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	23, // 82: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	61, // 83: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,  // 84: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17, // 85: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10, // 86: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10, // 87: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	61, // 88: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	75, // 89: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	76, // 90: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	74, // 91: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	76, // 92: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	93, // [93:93] is the sub-list for method output_type
-	93, // [93:93] is the sub-list for method input_type
-	93, // [93:93] is the sub-list for extension type_name
-	93, // [93:93] is the sub-list for extension extendee
-	0,  // [0:93] is the sub-list for field type_name
+	9,  // 70: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	23, // 71: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10, // 72: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10, // 73: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	17, // 74: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	17, // 75: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	23, // 76: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10, // 77: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10, // 78: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10, // 79: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	11, // 80: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,  // 81: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10, // 82: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10, // 83: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10, // 84: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	17, // 85: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	23, // 86: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	61, // 87: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,  // 88: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	17, // 89: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10, // 90: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10, // 91: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	61, // 92: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	75, // 93: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	76, // 94: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	74, // 95: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	76, // 96: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	97, // [97:97] is the sub-list for method output_type
+	97, // [97:97] is the sub-list for method input_type
+	97, // [97:97] is the sub-list for extension type_name
+	97, // [97:97] is the sub-list for extension extendee
+	0,  // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
