@@ -142,13 +142,13 @@ func (c *Conversation) ClearProposal(ctx context.Context, ref []byte) error {
 	return err
 }
 
-// Send encrypts a message for the members and publishes it. It returns the message's position in the group's order; in a transaction
-// 0, since it is published when its segment is durable.
+// Send encrypts a message for the members and publishes it. It returns the message's position in the group's order; 0 where a foreign
+// transport has none. In a transaction it closes a segment, like a commit.
 func (c *Conversation) Send(ctx context.Context, text []byte) (uint64, error) {
 	in := conversation.Encrypt{CommandMeta: c.client.meta(ctx, "send", text), Plaintext: text}
 	if c.tx != nil {
-		_, err := c.tx.inner.Send(ctx, c.id, in)
-		return 0, wrap("send", err)
+		position, _, err := c.tx.inner.Send(ctx, c.id, in)
+		return position, wrap("send", err)
 	}
 	position, _, err := c.client.node.actors.Send(ctx, c.client.id, c.id, in)
 	return position, wrap("send", err)
@@ -223,13 +223,16 @@ func (c *Conversation) Wipe(ctx context.Context) error {
 }
 
 func (c *Conversation) state(ctx context.Context) (conversation.State, error) {
+	if c.tx != nil {
+		return c.tx.inner.ConversationState(ctx, c.id)
+	}
 	return c.client.node.actors.ConversationState(ctx, c.client.id, c.id)
 }
 
 // Member is one client of a group.
 type Member = conversation.Member
 
-// Status is a conversation as it is committed.
+// Status is a conversation as it is committed; in a transaction, as that sees it.
 type Status struct {
 	Exists        bool   // we are a member
 	Lifecycle     string // active, wiped, evicted, ...
@@ -245,7 +248,7 @@ type Status struct {
 	Time          time.Time
 }
 
-// Status reads the committed state.
+// Status reads the committed state, or the transaction's own.
 func (c *Conversation) Status(ctx context.Context) (Status, error) {
 	s, err := c.state(ctx)
 	if err != nil {

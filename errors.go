@@ -110,8 +110,8 @@ func advise(err error) Advice {
 		return GiveUp
 	}
 	for _, passing := range []error{
-		ErrBusy, ErrUnknownOutcome, actors.ErrActivation, ErrNotHere, ErrDraining, ErrConflict, actors.ErrDeadline, actors.ErrPanicked, actors.ErrNoLease,
-		events.ErrFull, events.ErrUnavailable, events.ErrFenced, context.DeadlineExceeded, context.Canceled,
+		ErrBusy, ErrUnknownOutcome, actors.ErrActivation, ErrNotHere, ErrDraining, ErrConflict, actors.ErrTransactionLost, actors.ErrDeadline, actors.ErrPanicked, actors.ErrNoLease,
+		events.ErrFull, events.ErrUnavailable, events.ErrFenced, events.ErrConflict, events.ErrRingFull, context.DeadlineExceeded, context.Canceled,
 	} {
 		if errors.Is(err, passing) {
 			return Retry

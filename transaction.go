@@ -11,8 +11,8 @@ import (
 // Transaction is an ordered batch of commands of one client over any of its conversations. All of it becomes durable when it is
 // finished, or nothing. Until then its results are seen here and nowhere else.
 //
-// A commit has to be durable before the delivery service sees it, so a commit inside a transaction closes a segment: everything up to
-// it becomes durable at once, and an abort undoes only what came after. Of two transactions in each other's way the older wins; the
+// What the delivery service sees has to be durable before, so a commit or a message sent inside a transaction closes a segment: everything
+// up to it becomes durable at once, and an abort undoes only what came after. Of two transactions in each other's way the older wins; the
 // younger one's commands fail with ErrConflict, and the whole of it may be run again.
 type Transaction struct {
 	client *Client
@@ -34,13 +34,14 @@ func (t *Transaction) Conversation(id ConversationID) *Conversation {
 	return &Conversation{client: t.client, id: id, tx: t}
 }
 
-// Finish makes the transaction durable.
+// Finish makes the transaction durable. Asked again it returns its first outcome. Where nobody knows that any more (the node has died), the
+// whole transaction run again under the same command ids has no effect beyond the first.
 func (t *Transaction) Finish(ctx context.Context) error {
 	_, err := t.inner.Finish(ctx)
 	return wrap("finish", err)
 }
 
-// Abort undoes everything after the last commit that was sent.
+// Abort undoes everything after the last commit or message that was sent.
 func (t *Transaction) Abort(ctx context.Context) error {
 	_, err := t.inner.Abort(ctx)
 	return wrap("abort", err)

@@ -1,6 +1,7 @@
 package parley_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -207,5 +208,181 @@ func killCoordinator(t *testing.T, step parley.Step, before bool) {
 	}))
 	if pending(t, tea) != 0 || pending(t, cake) != 0 {
 		t.Error("proposals are left after both were committed")
+	}
+}
+
+// TestTransactionSeesItself reads a conversation inside a transaction that has changed it: the transaction's own view, which nobody else
+// has before it is finished.
+func TestTransactionSeesItself(t *testing.T) {
+	ctx := t.Context()
+	node := openNode(t, parley.Options{})
+	defer closeNode(t, node)
+	ada, tea, _ := pair(t, node)
+	tx, err := ada.Begin(ctx)
+	ok(t, err)
+	inside := tx.Conversation(tea.ID())
+	if n := pending(t, inside); n != 0 {
+		t.Errorf("%d proposals before there was one", n)
+	}
+	_, err = inside.ProposeUpdate(ctx)
+	ok(t, err)
+	if in, out := pending(t, inside), pending(t, tea); in != 1 || out != 0 {
+		t.Errorf("inside %d proposals, outside %d", in, out)
+	}
+	ok(t, inside.CommitPending(ctx))
+	in, err := inside.Status(ctx)
+	ok(t, err)
+	if in.Epoch != 1 || in.Pending != 0 {
+		t.Errorf("inside epoch %d with %d proposals", in.Epoch, in.Pending)
+	}
+	ok(t, tx.Finish(ctx))
+	out, err := tea.Status(ctx)
+	ok(t, err)
+	if out.Epoch != in.Epoch || out.Pending != in.Pending || !bytes.Equal(out.Authenticator, in.Authenticator) {
+		t.Errorf("inside it was %+v, now it is %+v", in, out)
+	}
+}
+
+// TestTransactionSends sends out of transactions: every message has its position at once, is heard once, and is not undone by an abort.
+func TestTransactionSends(t *testing.T) {
+	ctx := t.Context()
+	node := openNode(t, parley.Options{})
+	defer closeNode(t, node)
+	ada, tea, cake := pair(t, node)
+	bob := takeBot(t, node, "bob")
+	ok(t, tea.Add(ctx, "bob"))
+	last := uint64(2)
+	say := func(tx *parley.Transaction, text string) {
+		t.Helper()
+		position, err := tx.Conversation(tea.ID()).Send(ctx, []byte(text))
+		ok(t, err)
+		if position != last+1 {
+			t.Errorf("%q stands at %d, after %d", text, position, last)
+		}
+		last = position
+	}
+	ok(t, ada.Transact(ctx, func(tx *parley.Transaction) error {
+		_, err := tx.Conversation(cake.ID()).ProposeUpdate(ctx)
+		say(tx, "the first of its block, with another conversation's proposal")
+		if n := pending(t, cake); n != 1 {
+			t.Errorf("the message has left and %d proposals before it are durable", n)
+		}
+		say(tx, "nothing to store")
+		return err
+	}))
+	tx, err := ada.Begin(ctx)
+	ok(t, err)
+	say(tx, "alone")
+	_, err = tx.Conversation(tea.ID()).ProposeUpdate(ctx)
+	ok(t, err)
+	ok(t, tx.Abort(ctx))
+	_, err = tea.Send(ctx, []byte("afterwards"))
+	ok(t, err)
+	for _, want := range []string{"the first of its block, with another conversation's proposal", "nothing to store", "alone", "afterwards"} {
+		bob.await(t, want, func(e parley.Event) bool {
+			if e.Message != nil && string(e.Message.Text) != want {
+				t.Errorf("heard %q instead of %q", e.Message.Text, want)
+			}
+			return e.Message != nil
+		})
+	}
+}
+
+// TestTransactionRunAgain loses the answer of a transaction's end, before and after it was durable, and runs the whole of it again under
+// the same command ids: all of it has happened once.
+func TestTransactionRunAgain(t *testing.T) {
+	for _, step := range []parley.Step{"actors.tx-collect", "actors.tx-decide", "actors.tx-spread"} {
+		for _, before := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s before=%v", step, before), func(t *testing.T) { runAgain(t, step, before) })
+		}
+	}
+}
+
+func runAgain(t *testing.T, step parley.Step, before bool) {
+	ctx := t.Context()
+	var armed atomic.Bool
+	die := func(_ context.Context, s parley.Step, _ events.LogID) error {
+		if s == step && armed.CompareAndSwap(true, false) {
+			return errors.New("died")
+		}
+		return nil
+	}
+	hooks := parley.Hooks{After: die}
+	if before {
+		hooks = parley.Hooks{Before: die}
+	}
+	node := openNode(t, parley.Options{Hooks: hooks})
+	defer closeNode(t, node)
+	ada, tea, cake := pair(t, node)
+	bob := takeBot(t, node, "bob")
+	ok(t, tea.Add(ctx, "bob"))
+	bob.await(t, "the welcome", inEpoch(1)) // what joins is a transaction too
+	named := func(id string) context.Context { return parley.WithCommandID(ctx, parley.CommandID(id)) }
+	var at []uint64
+	attempt := func(tx *parley.Transaction) error {
+		position, err := tx.Conversation(tea.ID()).Send(named("say it"), []byte("once"))
+		if err != nil {
+			return err
+		}
+		at = append(at, position)
+		for _, c := range []*parley.Conversation{tea, cake} {
+			if _, err := tx.Conversation(c.ID()).ProposeUpdate(named("propose in " + string(c.ID()))); err != nil {
+				return err
+			}
+		}
+		if len(at) == 1 {
+			armed.Store(true)
+		}
+		return nil
+	}
+	if err := ada.Transact(ctx, attempt); err == nil || parley.AdviceOf(err) != parley.Retry {
+		t.Fatalf("the lost end: %v", err)
+	}
+	ok(t, node.Insist(ctx, func(ctx context.Context) error { return ada.Transact(ctx, attempt) }))
+	if one, other := pending(t, tea), pending(t, cake); one != 1 || other != 1 {
+		t.Errorf("tea has %d proposals, cake %d", one, other)
+	}
+	for _, position := range at[1:] {
+		if position != at[0] {
+			t.Errorf("the message stands at %v", at)
+		}
+	}
+	ok(t, tea.CommitPending(ctx))
+	_, err := tea.Send(ctx, []byte("twice"))
+	ok(t, err)
+	for _, want := range []string{"once", "twice"} {
+		bob.await(t, want, func(e parley.Event) bool {
+			if e.Message != nil && string(e.Message.Text) != want {
+				t.Errorf("heard %q instead of %q", e.Message.Text, want)
+			}
+			return e.Message != nil
+		})
+	}
+}
+
+// TestFinishMayBeAskedAgain: who has not waited for the end of a transaction hears of it when he asks again, and then it is over.
+func TestFinishMayBeAskedAgain(t *testing.T) {
+	ctx := t.Context()
+	node := openNode(t, parley.Options{})
+	defer closeNode(t, node)
+	ada, tea, _ := pair(t, node)
+	tx, err := ada.Begin(ctx)
+	ok(t, err)
+	_, err = tx.Conversation(tea.ID()).ProposeUpdate(ctx)
+	ok(t, err)
+	impatient, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := tx.Finish(impatient); !errors.Is(err, context.Canceled) {
+		t.Fatalf("nobody waits for it: %v", err)
+	}
+	ok(t, tx.Finish(ctx))
+	if n := pending(t, tea); n != 1 {
+		t.Errorf("%d proposals", n)
+	}
+	if err := tx.Finish(ctx); parley.AdviceOf(err) != parley.Retry {
+		t.Errorf("an outcome that is not known any more: %v", err)
+	}
+	if _, err := tx.Conversation(tea.ID()).ProposeUpdate(ctx); !errors.Is(err, parley.ErrNoTransaction) || parley.AdviceOf(err) != parley.GiveUp {
+		t.Errorf("a command after the end: %v", err)
 	}
 }

@@ -44,6 +44,8 @@ type domain[S any] interface {
 	storing(evs []events.Event)
 	// unlocked runs after a transaction has let go, with the copy that was dropped if there was one.
 	unlocked(c actor.Context, dropped *S)
+	// recheck looks whether a refused input was carried out when it was asked for first, and then answers its caller; false: it need not.
+	recheck(d finished[S]) bool
 	// abandon answers everybody who waits inside the actor.
 	abandon(err error)
 	// holds reports whether an input must wait until the commit under way is settled.
@@ -180,8 +182,9 @@ func (g *aggregate[S]) abandon(err error) {
 		m.refuse(err)
 	}
 	g.pending, g.held = nil, nil
-	if g.copy != nil && g.copy.timer != nil {
+	if g.copy != nil {
 		g.copy.timer.Stop()
+		g.copy.forsake(err)
 	}
 }
 

@@ -2,8 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"parley/conversation"
 	"parley/events"
@@ -203,87 +201,6 @@ func (n *Node) Wipe(ctx context.Context, client ids.ClientID, id ids.Conversatio
 		return conversation.Reply{}, err
 	}
 	return results[0].Conversation, finalError(results[0].Conversation)
-}
-
-// together runs commands of one client as one transaction. A refused one undoes all.
-func (n *Node) together(ctx context.Context, client ids.ClientID, runs []txRun) ([]result, error) {
-	deadline, _ := ctx.Deadline()
-	tx, err := n.Begin(ctx, client, deadline)
-	if err != nil {
-		return nil, err
-	}
-	results := make([]result, len(runs))
-	for i, run := range runs {
-		results[i], err = request[txRun, result](ctx, n, tx.identity, run)
-		if err == nil {
-			err = refused(results[i].refusal())
-		}
-		if err != nil {
-			_, abortErr := tx.Abort(context.WithoutCancel(ctx))
-			if errors.Is(abortErr, ErrNoTransaction) {
-				abortErr = nil // it was over already
-			}
-			return nil, errors.Join(err, abortErr)
-		}
-	}
-	_, err = tx.Finish(ctx)
-	return results, err
-}
-
-// Transaction is an open transaction of one client. Its results are seen by its caller alone until it is finished.
-type Transaction struct {
-	node     *Node
-	client   ids.ClientID
-	identity Identity
-}
-
-// Begin opens a transaction. It is aborted at its deadline, the zero time meaning the longest allowed.
-func (n *Node) Begin(ctx context.Context, client ids.ClientID, deadline time.Time) (*Transaction, error) {
-	id := transactionIdentity(client, ids.TransactionID(n.entropy.Draw("transaction id", 16)))
-	if _, err := request[txBegin, TransactionOutcome](ctx, n, id, txBegin{Deadline: deadline}); err != nil {
-		return nil, err
-	}
-	return &Transaction{node: n, client: client, identity: id}, nil
-}
-
-// ID is the transaction's id, as the records of the log name it.
-func (t *Transaction) ID() ids.TransactionID { return t.identity.Transaction }
-
-// Conversation runs an input on one of the client's conversations.
-func (t *Transaction) Conversation(ctx context.Context, id ids.ConversationID, in conversation.Input) (conversation.Reply, error) {
-	r, err := request[txRun, result](ctx, t.node, t.identity, txRun{ConversationIdentity(t.client, id), work{Conversation: in}})
-	if err == nil {
-		err = finalError(r.Conversation)
-	}
-	return r.Conversation, err
-}
-
-// Send encrypts a message that is published once its segment is durable.
-func (t *Transaction) Send(ctx context.Context, id ids.ConversationID, in conversation.Encrypt) (conversation.Reply, error) {
-	r, err := request[txRun, result](ctx, t.node, t.identity, txRun{ConversationIdentity(t.client, id), work{Conversation: in, Send: true}})
-	if err == nil {
-		err = finalError(r.Conversation)
-	}
-	return r.Conversation, err
-}
-
-// Client runs an input on the client's own log.
-func (t *Transaction) Client(ctx context.Context, in conversation.ClientInput) (conversation.ClientReply, error) {
-	r, err := request[txRun, result](ctx, t.node, t.identity, txRun{ClientIdentity(t.client), work{Client: in}})
-	if err == nil {
-		err = refused(r.Client.Err)
-	}
-	return r.Client, err
-}
-
-// Finish makes everything since the last durable segment durable, or nothing.
-func (t *Transaction) Finish(ctx context.Context) (TransactionOutcome, error) {
-	return request[txFinish, TransactionOutcome](ctx, t.node, t.identity, txFinish{})
-}
-
-// Abort undoes everything since the last durable segment.
-func (t *Transaction) Abort(ctx context.Context) (TransactionOutcome, error) {
-	return request[txAbort, TransactionOutcome](ctx, t.node, t.identity, txAbort{})
 }
 
 // Greet accepts what waits in a client's inbox.

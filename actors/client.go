@@ -105,6 +105,8 @@ func (a *clientActor) unlocked(actor.Context, *conversation.ClientState) {}
 
 func (a *clientActor) holds(work) bool { return false }
 
+func (a *clientActor) recheck(finished[conversation.ClientState]) bool { return false }
+
 // landed answers the callers, and tells the client's conversations when keys they use have changed.
 func (a *clientActor) landed(_ actor.Context, done []finished[conversation.ClientState]) {
 	changed := false

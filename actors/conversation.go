@@ -139,6 +139,9 @@ func (a *conversationActor) active(c actor.Context) {
 }
 
 func (a *conversationActor) step(s conversation.State, w work, nowMS uint64) (stepped[conversation.State], error) {
+	if w.Look {
+		return stepped[conversation.State]{next: s, result: result{Seen: s}}, nil
+	}
 	t, err := a.judged(s, w.Conversation, a.env(s, w.Conversation, nowMS))
 	return stepped[conversation.State]{
 		next: t.Next, timeMS: t.Next.TimeMs, events: t.Events, outbox: t.Outbox, anchor: t.Anchor, inFlight: t.Reply.InFlight,
@@ -232,9 +235,7 @@ func (a *conversationActor) reply(c actor.Context, d finished[conversation.State
 	switch {
 	case d.work.Send && d.result.refusal() == nil && len(d.result.Conversation.Ciphertext) > 0:
 		a.outgoing = append(a.outgoing, newOutgoing(d))
-	case d.work.Send && d.caller != nil && d.result.refusal() != nil && a.follows() && a.node.delivery != nil:
-		a.askIfSent(d)
-	case d.caller == nil:
+	case d.caller == nil || a.recheck(d):
 	case d.inFlight:
 		meta, _ := d.work.meta()
 		a.waiters[meta.ID] = append(a.waiters[meta.ID], d.caller)
@@ -245,6 +246,15 @@ func (a *conversationActor) reply(c actor.Context, d finished[conversation.State
 	return false
 }
 
+// recheck implements domain: a message that is refused now may have been sent before.
+func (a *conversationActor) recheck(d finished[conversation.State]) bool {
+	if !d.work.Send || d.result.refusal() == nil || !a.follows() || a.node.delivery == nil {
+		return false
+	}
+	a.askIfSent(d)
+	return true
+}
+
 // complete answers the callers of commands that ended in a step.
 func (a *conversationActor) complete(r conversation.Reply) {
 	for _, done := range r.Completed {
@@ -253,11 +263,6 @@ func (a *conversationActor) complete(r conversation.Reply) {
 			caller.answer(out, nil)
 		}
 		delete(a.waiters, done.Command.ID)
-		if a.copy != nil && a.copy.send != nil {
-			if meta, _ := a.copy.send.Query.meta(); meta.ID == done.Command.ID {
-				a.txSent(out)
-			}
-		}
 	}
 }
 

@@ -22,8 +22,11 @@ var (
 	ErrNoLease = errors.New("actors: the node's lease does not hold")
 	// ErrConflict means that an older transaction has the conversation. Nothing was done; run the transaction again.
 	ErrConflict = errors.New("actors: an older transaction is in the way")
-	// ErrNoTransaction means that the transaction is finished, aborted or past its deadline.
+	// ErrNoTransaction means that the transaction is over: its caller has finished or aborted it, or ErrTransactionLost.
 	ErrNoTransaction = errors.New("actors: the transaction is over")
+	// ErrTransactionLost means that the transaction could not go on: its deadline has passed, or a participant or the coordinator has lost
+	// what was not durable. Nothing was done since its last durable segment; run the transaction again.
+	ErrTransactionLost = fmt.Errorf("%w: it was lost", ErrNoTransaction)
 
 	// ErrActivation means that an actor could not read its log. Nothing was done; the next request tries again.
 	ErrActivation = errors.New("actors: the activation failed")

@@ -34,6 +34,8 @@ func (g *aggregate[S]) common(c actor.Context) {
 		g.txOutcome(c, m)
 	case *ask[txAwait, txWorked]:
 		g.txAwait(m)
+	case *txSettled:
+		g.txSettled(m)
 	case *lockExpired:
 		g.orphaned(c, m.ID)
 	case *actor.Terminated:

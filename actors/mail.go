@@ -19,9 +19,16 @@ type ask[Q, R any] struct {
 	Query    Q
 	Deadline time.Time
 	reply    chan answer[R]
-	answered atomic.Bool
+	state    atomic.Int32 // pending, answered or left
 	release  func()
 }
+
+// What a question can come to. It is decided once, so that who answers knows whether anybody has heard it.
+const (
+	askPending int32 = iota
+	askAnswered
+	askLeft
+)
 
 type answer[R any] struct {
 	value R
@@ -32,13 +39,18 @@ func newAsk[Q, R any](q Q, deadline time.Time) *ask[Q, R] {
 	return &ask[Q, R]{Query: q, Deadline: deadline, reply: make(chan answer[R], 1), release: func() {}}
 }
 
-// answer gives the outcome. Only the first counts: a panic handler may come after the actor has answered.
-func (a *ask[Q, R]) answer(value R, err error) {
-	if !a.answered.CompareAndSwap(false, true) {
-		return
+// answer gives the outcome, and reports whether the caller was still there to hear it. Only the first counts: a panic handler may come
+// after the actor has answered.
+func (a *ask[Q, R]) answer(value R, err error) (heard bool) {
+	if a.state.CompareAndSwap(askPending, askAnswered) {
+		a.release()
+		a.reply <- answer[R]{value, err}
+		return true
 	}
-	a.release()
-	a.reply <- answer[R]{value, err}
+	if a.state.CompareAndSwap(askLeft, askAnswered) {
+		a.release() // nobody waits, but it was counted as work until now
+	}
+	return false
 }
 
 func (a *ask[Q, R]) refuse(err error) {
@@ -56,6 +68,10 @@ func (a *ask[Q, R]) wait(ctx context.Context) (R, error) {
 	case got := <-a.reply:
 		return got.value, got.err
 	case <-ctx.Done():
+		if !a.state.CompareAndSwap(askPending, askLeft) {
+			got := <-a.reply
+			return got.value, got.err
+		}
 		var none R
 		return none, context.Cause(ctx)
 	}

@@ -10,18 +10,20 @@ import (
 
 // This page is what clients and conversations understand, beside the transaction protocol of protocol.go.
 
-// work is one input of a domain: exactly one of the two is set. The same actor code carries both.
+// work is one input of a domain: one of the two is set. The same actor code carries both.
 type work struct {
 	Conversation conversation.Input
 	Client       conversation.ClientInput
 	Send         bool // an Encrypt whose message is to be published in the group's order under the command's id
+	Look         bool // neither is set: the state is asked for, as the transaction sees it
 }
 
 // result is what an input came to.
 type result struct {
 	Conversation conversation.Reply
 	Client       conversation.ClientReply
-	Position     uint64 // of a sent message in the group's order
+	Position     uint64             // of a sent message in the group's order
+	Seen         conversation.State // for Look
 }
 
 // refusal is the domain's own no: the command changed nothing.

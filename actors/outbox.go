@@ -266,10 +266,6 @@ func (a *conversationActor) despair(err error) {
 		m.refuse(err)
 	}
 	a.held = nil
-	if a.copy != nil && a.copy.await != nil {
-		a.copy.await.refuse(err)
-		a.copy.await = nil
-	}
 }
 
 // register opens the order of a group we created. Until it stands commits are answered Retry, so it is tried until it succeeds.

@@ -21,13 +21,22 @@ type txCopy[S any] struct {
 	done   []finished[S]
 	sealed *events.Prepared // the segment's record, once the coordinator asked for it
 	timer  Timer
-	send   *ask[work, result]      // stands for the command whose commit is with the transport
-	await  *ask[txAwait, txWorked] // the coordinator, waiting for that command
-	result *result                 // that command's result, where it came before the coordinator asked
+	sends  map[uint64]*txSending // what it has with the transport, by ticket
+	ticket uint64                // the newest
 	now    uint64
 
 	dropped *S // what an abort has undone
 }
+
+// txSending is a command of the transaction whose result comes later.
+type txSending struct {
+	caller *ask[work, result]      // stands for the command
+	await  *ask[txAwait, txWorked] // the coordinator, waiting for it
+	done   bool                    // the caller has its answer
+}
+
+// sendsAtOnce bounds what one participant of a transaction has with the transport.
+const sendsAtOnce = 256
 
 func (x *txCopy[S]) dirty() bool { return len(x.draft.Events) > 0 }
 
@@ -91,6 +100,10 @@ func (g *aggregate[S]) txStep(c actor.Context, m *ask[txWork, txWorked]) {
 		m.refuse(fmt.Errorf("%w: its segment is being decided", ErrNoTransaction))
 		return
 	}
+	if len(x.sends) >= sendsAtOnce {
+		m.refuse(ErrBusy)
+		return
+	}
 	caller := newAsk[work, result](m.Query.Work, m.Deadline)
 	clean := !x.dirty()
 	t, err := g.stageFor(m.Query.Work, caller)
@@ -98,27 +111,39 @@ func (g *aggregate[S]) txStep(c actor.Context, m *ask[txWork, txWorked]) {
 		m.refuse(fmt.Errorf("%s: %w", g.log, err))
 		return
 	}
-	if t.result.refusal() != nil {
-		m.answer(g.worked(t.result), nil)
-		return
-	}
-	if t.reserved && clean && !t.sends() {
+	out := g.worked(t.result)
+	switch {
+	case t.result.refusal() != nil:
+		if g.recheck(finished[S]{t, m.Query.Work, caller}) {
+			out.Ticket = x.sending(g, caller)
+		}
+	case t.inFlight || m.Query.Work.Send:
+		out.Barrier, out.Ticket = true, x.sending(g, caller)
+	case t.reserved && clean:
 		// Generations are never given back, not even by an abort: the reservation is a record of its own, before anything made
 		// with it is seen, and the transaction's copy starts after it.
 		if !g.storeCopy(c) {
 			m.refuse(errors.Join(ErrNoTransaction, errGone))
 			return
 		}
-		m.answer(g.worked(t.result), nil)
-		return
-	}
-	out := g.worked(t.result)
-	out.Barrier = t.reserved
-	if t.inFlight {
-		out.Sending = true
-		x.send = caller
+		out = g.worked(t.result)
+	default:
+		out.Barrier = t.reserved
 	}
 	m.answer(out, nil)
+}
+
+// sending makes a ticket for a command whose caller is answered later.
+func (x *txCopy[S]) sending(g *aggregate[S], caller *ask[work, result]) uint64 {
+	if x.sends == nil {
+		x.sends = map[uint64]*txSending{}
+	}
+	x.ticket++
+	settled := &txSettled{ID: x.ref.ID, Ticket: x.ticket}
+	self, runtime := g.self, g.node.runtime
+	caller.release = func() { runtime.system.Root.Send(self, settled) }
+	x.sends[x.ticket] = &txSending{caller: caller}
+	return x.ticket
 }
 
 func (g *aggregate[S]) worked(r result) txWorked {
@@ -144,7 +169,9 @@ func (g *aggregate[S]) stageFor(w work, caller *ask[work, result]) (stepped[S], 
 	if t.anchor != nil {
 		x.draft.Anchor = t.anchor
 	}
-	x.done = append(x.done, finished[S]{t, w, caller})
+	if t.result.refusal() == nil {
+		x.done = append(x.done, finished[S]{t, w, caller})
+	}
 	return t, nil
 }
 
@@ -227,7 +254,10 @@ func (g *aggregate[S]) txOutcome(c actor.Context, m *ask[txOutcome, struct{}]) {
 func (g *aggregate[S]) txCommitted(c actor.Context, sequence uint64) {
 	x := g.copy
 	if x.sealed == nil || sequence == 0 {
-		return // had nothing in the segment
+		if !x.dirty() {
+			g.txLand(c) // nothing to store: what was done without events is seen now
+		}
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
 	defer cancel()
@@ -238,10 +268,17 @@ func (g *aggregate[S]) txCommitted(c actor.Context, sequence uint64) {
 		g.leave(c, errBounced)
 		return
 	}
+	x.state = g.state
+	g.txLand(c)
+}
+
+// txLand lets the steps of a segment be seen.
+func (g *aggregate[S]) txLand(c actor.Context) {
+	x := g.copy
 	done := x.done
-	x.sealed, x.draft, x.done, x.state = nil, events.Draft{}, nil, g.state
+	x.sealed, x.draft, x.done, g.state = nil, events.Draft{}, nil, x.state
 	for i := range done {
-		if done[i].caller != x.send {
+		if !x.awaits(done[i].caller) {
 			done[i].caller = nil // the coordinator has answered it
 		}
 	}
@@ -251,33 +288,43 @@ func (g *aggregate[S]) txCommitted(c actor.Context, sequence uint64) {
 	}
 }
 
-// txAwait waits for the commit that the transaction has sent.
+func (x *txCopy[S]) awaits(caller *ask[work, result]) bool {
+	for _, s := range x.sends {
+		if s.caller == caller {
+			return true
+		}
+	}
+	return false
+}
+
+// txAwait waits for the result of what the transaction has sent.
 func (g *aggregate[S]) txAwait(m *ask[txAwait, txWorked]) {
 	x := g.copy
-	switch {
-	case x == nil || x.ref.ID != m.Query.ID:
+	if x == nil || x.ref.ID != m.Query.ID || x.sends[m.Query.Ticket] == nil {
 		m.refuse(fmt.Errorf("%w: %s has lost its working copy", ErrNoTransaction, g.entry.identity))
-	case x.result != nil:
-		m.answer(g.worked(*x.result), nil)
-		x.result = nil
-	default:
-		x.await = m
+		return
+	}
+	x.sends[m.Query.Ticket].await = m
+	g.txTell(m.Query.Ticket)
+}
+
+// txSettled hears that what the transaction has sent has its result.
+func (g *aggregate[S]) txSettled(m *txSettled) {
+	if x := g.copy; x != nil && x.ref.ID == m.ID && x.sends[m.Ticket] != nil {
+		x.sends[m.Ticket].done = true
+		g.txTell(m.Ticket)
 	}
 }
 
-// txSent gives the result of the transaction's commit to whoever waits for it.
-func (g *aggregate[S]) txSent(r result) {
-	x := g.copy
-	if x == nil {
+// txTell gives the coordinator a result once both are there.
+func (g *aggregate[S]) txTell(ticket uint64) {
+	s := g.copy.sends[ticket]
+	if !s.done || s.await == nil {
 		return
 	}
-	x.send = nil
-	if x.await != nil {
-		x.await.answer(g.worked(r), nil)
-		x.await = nil
-		return
-	}
-	x.result = &r
+	delete(g.copy.sends, ticket)
+	got := <-s.caller.reply
+	s.await.answer(g.worked(got.value), got.err)
 }
 
 // orphaned ends a transaction whose coordinator is gone or silent. Before the segment was sealed there is nothing to find; after,
@@ -312,13 +359,21 @@ func (g *aggregate[S]) unlock(c actor.Context) {
 	g.copy = nil
 	x.timer.Stop()
 	c.Unwatch(x.ref.Coordinator)
-	if x.await != nil {
-		x.await.refuse(ErrNoTransaction)
-	}
+	x.forsake(ErrNoTransaction)
 	g.unlocked(c, x.dropped)
 	if g.gone == nil {
 		g.release(c)
 	}
+}
+
+// forsake answers a coordinator that waits for what was sent.
+func (x *txCopy[S]) forsake(err error) {
+	for _, s := range x.sends {
+		if s.await != nil {
+			s.await.refuse(err)
+		}
+	}
+	x.sends = nil
 }
 
 // drop gives up what the segment has staged.

@@ -16,7 +16,7 @@ import (
 //	ask[txSeal]        ->              prepares its record for the segment            -> *events.Prepared
 //	  one atomic batch: the only point at which the segment is decided
 //	ask[txOutcome]     ->              swaps, or drops the copy; keeps or gives up the lock
-//	ask[txAwait]       ->              answers when the commit it has sent is settled
+//	ask[txAwait]       ->              answers when the commit or the message it has sent is settled
 //	<- *txWounded                      an older transaction wants the lock
 
 // txRef names a transaction and what a participant must know of it.
@@ -50,7 +50,7 @@ type txWorked struct {
 	Dirty   bool   // the copy holds events that are not durable
 	Version uint64 // the version the copy's record would get
 	Barrier bool   // the segment must be durable before the result may be seen
-	Sending bool   // a commit leaves once the segment is durable; the result comes by txAwait
+	Ticket  uint64 // not 0: the result is still to come, by txAwait: a commit or a message is with the transport
 }
 
 // txSeal asks for the participant's record of a segment.
@@ -79,8 +79,18 @@ type txOutcome struct {
 	Release  bool
 }
 
-// txAwait asks for the result of a commit that was sent.
-type txAwait struct{ ID ids.TransactionID }
+// txAwait asks for the result of what was sent.
+type txAwait struct {
+	ID     ids.TransactionID
+	Ticket uint64
+}
+
+// txSettled tells a participant that the result of what a transaction has sent is there.
+type txSettled struct {
+	note
+	ID     ids.TransactionID
+	Ticket uint64
+}
 
 // txWounded tells a coordinator that an older transaction wants what it holds.
 type txWounded struct{ note }
@@ -93,8 +103,9 @@ type lockExpired struct {
 
 // The caller's side.
 
-// txBegin opens the transaction: a coordinator that has not heard it knows nothing and takes nothing.
-type txBegin struct{ Deadline time.Time }
+// txBegin opens the transaction: a coordinator that has not heard it knows nothing and takes nothing. Began is when what it stands for was
+// asked for first, where it is not the first attempt: with it grows its precedence.
+type txBegin struct{ Deadline, Began time.Time }
 
 // txRun is one command to run inside the transaction.
 type txRun struct {

@@ -28,9 +28,11 @@ type transactionActor struct {
 	sends   map[*ask[txRun, result]]bool
 	closing bool // a segment is being decided
 	segment uint32
-	finish  *ask[txFinish, TransactionOutcome]
+	finish  []*ask[txFinish, TransactionOutcome] // who waits for the end
+	ended   bool                                 // it was finished, and outcome is what that came to
+	outcome answer[TransactionOutcome]
 	over    error // why it takes no more commands
-	told    bool  // its caller has ended it, or its time is over: until then it says why it is over
+	told    bool  // its caller has heard that, or its time is over: until then it says why it is over
 	timer   Timer
 	self    *actor.PID
 }
@@ -40,6 +42,7 @@ type txMember struct {
 	log     events.LogID
 	version uint64
 	dirty   bool
+	touched bool // a command has run there: it holds our lock, and a copy
 }
 
 // queueMax bounds the commands waiting in one transaction.
@@ -82,7 +85,7 @@ func (t *transactionActor) Receive(c actor.Context) {
 	case *ask[txAbort, TransactionOutcome]:
 		t.abort(ErrNoTransaction)
 		t.told = true
-		m.answer(t.outcome(), nil)
+		m.answer(t.sofar(), nil)
 	case *txStepDone:
 		t.stepDone(m)
 	case *txSegmentDone:
@@ -131,15 +134,21 @@ func (t *transactionActor) start(m *ask[txBegin, TransactionOutcome]) {
 	}
 	now := t.node.clock.Now()
 	t.ref.Began, t.ref.Deadline = now, m.Query.Deadline
+	if !t.ref.Deadline.IsZero() {
+		t.ref.Deadline = now.Add(time.Until(t.ref.Deadline)) // callers reckon by the machine's clock
+	}
+	if began := m.Query.Began; !began.IsZero() && began.Before(now) {
+		t.ref.Began = began
+	}
 	if latest := now.Add(t.node.limits.TransactionMax); t.ref.Deadline.IsZero() || t.ref.Deadline.After(latest) {
 		t.ref.Deadline = latest
 	}
 	self := t.self
 	t.timer = t.node.clock.AfterFunc(t.ref.Deadline.Sub(now), func() { t.node.runtime.system.Root.Send(self, &txDeadline{}) })
-	m.answer(t.outcome(), nil)
+	m.answer(t.sofar(), nil)
 }
 
-func (t *transactionActor) outcome() TransactionOutcome {
+func (t *transactionActor) sofar() TransactionOutcome {
 	return TransactionOutcome{ID: t.ref.ID, Segments: t.segment}
 }
 
@@ -150,7 +159,7 @@ func (t *transactionActor) enqueue(m *ask[txRun, result]) {
 		m.refuse(t.over)
 	case t.over != nil:
 		m.refuse(t.over)
-	case t.finish != nil:
+	case t.finish != nil || t.ended:
 		m.refuse(ErrNoTransaction)
 	case len(t.queue) >= txQueueMax:
 		m.refuse(ErrBusy)
@@ -160,16 +169,31 @@ func (t *transactionActor) enqueue(m *ask[txRun, result]) {
 	}
 }
 
+// askFinish ends the transaction, once however often it is asked: whoever has not heard the outcome may ask again.
 func (t *transactionActor) askFinish(m *ask[txFinish, TransactionOutcome]) {
 	if t.timer == nil {
 		t.over = ErrNoTransaction
 	}
-	if t.over != nil || t.finish != nil {
-		m.refuse(errors.Join(ErrNoTransaction, t.over))
-		return
+	switch {
+	case t.ended:
+		t.told = m.answer(t.outcome.value, t.outcome.err) || t.told
+	case t.over != nil:
+		t.told = m.answer(TransactionOutcome{}, errors.Join(ErrNoTransaction, t.over)) || t.told
+	case len(t.finish) >= txQueueMax:
+		m.refuse(ErrBusy)
+	default:
+		t.finish = append(t.finish, m)
+		t.next()
 	}
-	t.finish = m
-	t.next()
+}
+
+// finished tells the end to everybody who waits for it. While nobody has heard it the coordinator stays, until its time is over.
+func (t *transactionActor) finished(err error) {
+	t.over, t.ended, t.outcome = ErrNoTransaction, true, answer[TransactionOutcome]{t.sofar(), err}
+	for _, m := range t.finish {
+		t.told = m.answer(t.outcome.value, err) || t.told
+	}
+	t.finish = nil
 }
 
 // next begins the next command, or the end once everything asked before it is done.
@@ -186,19 +210,17 @@ func (t *transactionActor) next() {
 	if t.finish == nil || len(t.sends) > 0 {
 		return
 	}
-	t.decide(true, func(err error) {
-		t.over, t.told = ErrNoTransaction, true
-		t.finish.answer(t.outcome(), err)
-	})
+	t.decide(true, Identity{}, t.finished)
 }
 
 func (t *transactionActor) begin(run *ask[txRun, result]) {
-	_, known := t.members[run.Query.Target]
-	work := txWork{Tx: t.ref, First: !known, Work: run.Query.Work}
-	if !known {
+	member := t.members[run.Query.Target]
+	if member == nil {
 		// From now on it may hold our lock, whatever we hear of it.
-		t.members[run.Query.Target] = &txMember{log: run.Query.Target.log()}
+		member = &txMember{log: run.Query.Target.log()}
+		t.members[run.Query.Target] = member
 	}
+	work := txWork{Tx: t.ref, First: !member.touched, Work: run.Query.Work}
 	t.beside(func(ctx context.Context) any {
 		worked, err := request[txWork, txWorked](ctx, t.node, run.Query.Target, work)
 		return &txStepDone{run: run, worked: worked, err: err}
@@ -226,13 +248,15 @@ func (t *transactionActor) stepDone(m *txStepDone) {
 		return
 	}
 	member := t.members[m.run.Query.Target]
-	member.dirty, member.version = m.worked.Dirty, m.worked.Version
+	member.dirty, member.version, member.touched = m.worked.Dirty, m.worked.Version, true
 	switch {
 	case t.over != nil: // ended while the command ran: its result was never durable
 		m.run.refuse(t.over)
 		t.spread(txAborted, true) // the first telling may have come before the command
-	case m.worked.Sending || m.worked.Barrier:
-		t.decide(false, func(err error) { t.afterBarrier(m, err) })
+	case m.worked.Barrier:
+		t.decide(false, m.run.Query.Target, func(err error) { t.afterBarrier(m, err) })
+	case m.worked.Ticket > 0:
+		t.await(m)
 	default:
 		m.run.answer(m.worked.Result, nil)
 	}
@@ -256,14 +280,19 @@ func (t *transactionActor) afterBarrier(m *txStepDone, err error) {
 		t.end(fmt.Errorf("%w: %w", ErrNoTransaction, err))
 		return
 	}
-	if !m.worked.Sending {
+	if m.worked.Ticket == 0 {
 		m.run.answer(m.worked.Result, nil)
 		return
 	}
+	t.await(m)
+}
+
+// await waits for the result of what a command has sent.
+func (t *transactionActor) await(m *txStepDone) {
 	t.sends[m.run] = true
-	target, id := m.run.Query.Target, t.ref.ID
+	target, q := m.run.Query.Target, txAwait{ID: t.ref.ID, Ticket: m.worked.Ticket}
 	t.beside(func(ctx context.Context) any {
-		worked, err := request[txAwait, txWorked](ctx, t.node, target, txAwait{ID: id})
+		worked, err := request[txAwait, txWorked](ctx, t.node, target, q)
 		return &txSent{run: m.run, worked: worked, err: err}
 	})
 }
@@ -296,20 +325,22 @@ func (t *transactionActor) abort(why error) {
 		m.refuse(why)
 	}
 	t.queue = nil
-	if t.finish != nil {
-		t.finish.refuse(why)
+	for _, m := range t.finish {
+		t.told = m.answer(TransactionOutcome{}, why) || t.told
 	}
+	t.finish = nil
 	t.spread(txAborted, true)
 }
 
-// decide closes a segment: all dirty participants' events become durable together or not at all.
-func (t *transactionActor) decide(last bool, then func(error)) {
+// decide closes a segment: all dirty participants' events become durable together or not at all. One that sends hears of it though it
+// has no events.
+func (t *transactionActor) decide(last bool, sender Identity, then func(error)) {
 	t.closing = true
 	targets := slices.SortedFunc(maps.Keys(t.members), func(a, b Identity) int { return strings.Compare(a.String(), b.String()) })
 	s := &segment{node: t.node, tx: t.ref, number: t.segment + 1, last: last}
 	for _, target := range targets {
 		m := t.members[target]
-		s.members = append(s.members, segmentMember{target, *m})
+		s.members = append(s.members, segmentMember{target, *m, target == sender})
 		if m.dirty {
 			s.dirty++
 		}
@@ -354,139 +385,7 @@ func (t *transactionActor) abandon(err error) {
 	if t.running != nil {
 		t.running.refuse(err)
 	}
-	if t.finish != nil {
-		t.finish.refuse(err)
+	for _, m := range t.finish {
+		m.refuse(err)
 	}
 }
-
-// segment is one decision of a transaction, carried out beside the coordinator.
-type segment struct {
-	node    *Node
-	tx      txRef
-	number  uint32
-	members []segmentMember
-	dirty   int
-	last    bool
-
-	sequences map[events.LogID]uint64 // where the records stand, once stored
-}
-
-type segmentMember struct {
-	target Identity
-	txMember
-}
-
-// close collects the participants' records, appends them, and spreads the verdict.
-func (s *segment) close(ctx context.Context) error {
-	var prepared []*events.Prepared
-	err := crossing(ctx, s.node.hooks, StepCollect, s.tx.log(), func() (err error) {
-		prepared, err = s.collect(ctx)
-		return err
-	})
-	if isCrash(err) {
-		return err
-	}
-	if err != nil {
-		_ = s.spread(ctx, txAborted)
-		return err
-	}
-	// A crash here loses the segment and nothing else: nothing of it is stored.
-	err = crossing(ctx, s.node.hooks, StepDecide, s.tx.log(), func() error { return s.append(ctx, prepared) })
-	// A crash here loses nothing: participants find their record, and with it the segment, in the log.
-	verdict := txCommitted
-	switch {
-	case err == nil:
-	case isCrash(err):
-		return err
-	case errors.Is(err, events.ErrFenced):
-		verdict = txStale
-	case errors.Is(err, events.ErrFull), errors.Is(err, events.ErrUnavailable), errors.Is(err, events.ErrTooLarge):
-		verdict = txAborted
-	default:
-		verdict = txUnknown
-		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
-	}
-	return errors.Join(err, s.spread(ctx, verdict))
-}
-
-func isCrash(err error) bool {
-	_, ok := errors.AsType[*crash](err)
-	return ok
-}
-
-// append stores the records of a segment, and notes where each of them stands. It touches requests only: the journals belong to
-// the participants.
-func (s *segment) append(ctx context.Context, prepared []*events.Prepared) error {
-	s.sequences = map[events.LogID]uint64{}
-	requests := make([]events.Append, len(prepared))
-	for i, p := range prepared {
-		requests[i] = p.Request()
-	}
-	switch len(requests) {
-	case 0:
-		return nil
-	case 1:
-		sequence, err := s.node.stores.Log.Append(ctx, requests[0])
-		s.sequences[requests[0].Log] = sequence
-		return err
-	}
-	release, err := s.node.batchPermit(ctx)
-	if err != nil {
-		return errors.Join(events.ErrUnavailable, err)
-	}
-	defer release()
-	var sequences []uint64
-	err = crossing(ctx, s.node.hooks, events.StepAppendBatch, requests[0].Log, func() (err error) {
-		sequences, err = s.node.stores.Log.AppendBatch(ctx, requests)
-		return err
-	})
-	for i, sequence := range sequences {
-		s.sequences[requests[i].Log] = sequence
-	}
-	return err
-}
-
-func (s *segment) collect(ctx context.Context) ([]*events.Prepared, error) {
-	var batch *events.BatchInfo
-	if s.dirty > 1 {
-		batch = &events.BatchInfo{Transaction: s.tx.ID, Segment: s.number}
-		for _, m := range s.members {
-			if m.dirty {
-				batch.Participants = append(batch.Participants, events.Participant{Log: m.log, Version: m.version})
-			}
-		}
-	}
-	var prepared []*events.Prepared
-	for _, m := range s.members {
-		if !m.dirty {
-			continue
-		}
-		p, err := request[txSeal, *events.Prepared](ctx, s.node, m.target, txSeal{ID: s.tx.ID, Segment: s.number, Batch: batch})
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", m.target, err)
-		}
-		prepared = append(prepared, p)
-	}
-	return prepared, nil
-}
-
-// spread tells the participants and waits until they have heard: a caller who is told that the transaction is finished finds
-// its effects wherever it looks next.
-func (s *segment) spread(ctx context.Context, verdict txVerdict) error {
-	return crossing(ctx, s.node.hooks, StepSpread, s.tx.log(), func() error {
-		release := s.last || verdict != txCommitted
-		for _, m := range s.members {
-			if !m.dirty && !release {
-				continue
-			}
-			out := txOutcome{ID: s.tx.ID, Verdict: verdict, Version: m.version, Sequence: s.sequences[m.log], Release: release}
-			if _, err := request[txOutcome, struct{}](ctx, s.node, m.target, out); err != nil && verdict == txCommitted {
-				s.node.logger.Warn("participant did not hear the outcome; it reads it in its log", "participant", m.target.String(), "err", err)
-			}
-		}
-		return nil
-	})
-}
-
-// log names the transaction in hooks: its client's log.
-func (t txRef) log() events.LogID { return events.ClientLog(t.Client) }

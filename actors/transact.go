@@ -1,0 +1,156 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"parley/conversation"
+	"parley/internal/ids"
+)
+
+// together runs commands of one client as one transaction. A refused one undoes all. What other transactions keep it from is begun again
+// while there is time, with the precedence that it had at first, so that its turn comes.
+func (n *Node) together(ctx context.Context, client ids.ClientID, runs []txRun) ([]result, error) {
+	began := n.clock.Now()
+	for attempt := 0; ; attempt++ {
+		results, err := n.attempt(ctx, client, began, runs)
+		again := errors.Is(err, ErrConflict) || errors.Is(err, ErrTransactionLost)
+		if !again || n.clock.Now().Sub(began) > n.limits.TransactionMax || !n.pause(ctx, attempt) {
+			return results, err
+		}
+	}
+}
+
+// pause waits before another attempt, and reports false when there will be none: ctx or the node has ended.
+func (n *Node) pause(ctx context.Context, attempt int) bool {
+	due := make(chan struct{})
+	timer := n.clock.AfterFunc(backoff(attempt), func() { close(due) })
+	defer timer.Stop()
+	select {
+	case <-due:
+		return true
+	case <-ctx.Done():
+	case <-n.ended:
+	}
+	return false
+}
+
+// attempt is one transaction of together's.
+func (n *Node) attempt(ctx context.Context, client ids.ClientID, began time.Time, runs []txRun) ([]result, error) {
+	deadline, _ := ctx.Deadline()
+	tx, err := n.begin(ctx, client, txBegin{Deadline: deadline, Began: began})
+	if err != nil {
+		return nil, err
+	}
+	results := make([]result, len(runs))
+	for i, run := range runs {
+		results[i], err = tx.run(ctx, run.Target, run.Work)
+		if err == nil {
+			err = refused(results[i].refusal())
+		}
+		if err != nil {
+			_, abortErr := tx.Abort(context.WithoutCancel(ctx))
+			if errors.Is(abortErr, ErrNoTransaction) {
+				abortErr = nil // it was over already
+			}
+			return nil, errors.Join(err, abortErr)
+		}
+	}
+	_, err = tx.Finish(ctx)
+	return results, err
+}
+
+// Transaction is an open transaction of one client. Its results are seen by its caller alone until it is finished. It is safe for
+// concurrent use; its commands run one after the other.
+type Transaction struct {
+	node     *Node
+	client   ids.ClientID
+	identity Identity
+	finish   atomic.Bool // its caller has asked for the end
+	abort    atomic.Bool // and not for this one
+}
+
+// Begin opens a transaction. It is aborted at its deadline, the zero time meaning the longest allowed.
+func (n *Node) Begin(ctx context.Context, client ids.ClientID, deadline time.Time) (*Transaction, error) {
+	return n.begin(ctx, client, txBegin{Deadline: deadline})
+}
+
+func (n *Node) begin(ctx context.Context, client ids.ClientID, q txBegin) (*Transaction, error) {
+	id := transactionIdentity(client, ids.TransactionID(n.entropy.Draw("transaction id", 16)))
+	if _, err := request[txBegin, TransactionOutcome](ctx, n, id, q); err != nil {
+		return nil, err
+	}
+	return &Transaction{node: n, client: client, identity: id}, nil
+}
+
+// ID is the transaction's id, as the records of the log name it.
+func (t *Transaction) ID() ids.TransactionID { return t.identity.Transaction }
+
+// run runs one command.
+func (t *Transaction) run(ctx context.Context, target Identity, w work) (result, error) {
+	ended := t.finish.Load() || t.abort.Load()
+	r, err := request[txRun, result](ctx, t.node, t.identity, txRun{target, w})
+	if errors.Is(err, ErrNoTransaction) && !errors.Is(err, ErrConflict) && !ended {
+		err = fmt.Errorf("%w: %w", ErrTransactionLost, err)
+	}
+	return r, err
+}
+
+// Conversation runs an input on one of the client's conversations.
+func (t *Transaction) Conversation(ctx context.Context, id ids.ConversationID, in conversation.Input) (conversation.Reply, error) {
+	r, err := t.run(ctx, ConversationIdentity(t.client, id), work{Conversation: in})
+	if err == nil {
+		err = finalError(r.Conversation)
+	}
+	return r.Conversation, err
+}
+
+// Send encrypts a message and publishes it: everything so far becomes durable as one segment, then the message goes out. It returns its
+// position in the group's order. Sent again under the same command id, in this transaction or in another, it is published once.
+func (t *Transaction) Send(ctx context.Context, id ids.ConversationID, in conversation.Encrypt) (uint64, conversation.Reply, error) {
+	r, err := t.run(ctx, ConversationIdentity(t.client, id), work{Conversation: in, Send: true})
+	if err == nil {
+		err = finalError(r.Conversation)
+	}
+	return r.Position, r.Conversation, err
+}
+
+// ConversationState is the conversation's state as the transaction sees it: what it has done itself, durable or not, and nothing that
+// others do from its first touch on.
+func (t *Transaction) ConversationState(ctx context.Context, id ids.ConversationID) (conversation.State, error) {
+	r, err := t.run(ctx, ConversationIdentity(t.client, id), work{Look: true})
+	return r.Seen, err
+}
+
+// Client runs an input on the client's own log.
+func (t *Transaction) Client(ctx context.Context, in conversation.ClientInput) (conversation.ClientReply, error) {
+	r, err := t.run(ctx, ClientIdentity(t.client), work{Client: in})
+	if err == nil {
+		err = refused(r.Client.Err)
+	}
+	return r.Client, err
+}
+
+// Finish makes everything since the last durable segment durable, or nothing. Asked again, because its answer was not waited for, it gives
+// the first outcome; once that is no longer known it is ErrUnknownOutcome, and running the whole transaction again under the same command
+// ids has no effect beyond the first.
+func (t *Transaction) Finish(ctx context.Context) (TransactionOutcome, error) {
+	again := t.finish.Swap(true)
+	out, err := request[txFinish, TransactionOutcome](ctx, t.node, t.identity, txFinish{})
+	if errors.Is(err, ErrNoTransaction) && !errors.Is(err, ErrConflict) && !t.abort.Load() {
+		if again {
+			return out, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		}
+		err = fmt.Errorf("%w: %w", ErrTransactionLost, err)
+	}
+	return out, err
+}
+
+// Abort undoes everything since the last durable segment.
+func (t *Transaction) Abort(ctx context.Context) (TransactionOutcome, error) {
+	t.abort.Store(true)
+	return request[txAbort, TransactionOutcome](ctx, t.node, t.identity, txAbort{})
+}
