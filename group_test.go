@@ -225,11 +225,13 @@ func TestTwoNodesThatBothSequence(t *testing.T) {
 	if err := first.Insist(ctx, func(ctx context.Context) error { return conv.Add(ctx, "bob") }); err != nil {
 		t.Fatal(err)
 	}
-	const each = 25
+	const least = 25
+	var sent atomic.Uint64
+	raced := func() bool { return first.Stats().Fenced+second.Stats().Fenced > 0 }
 	var talk sync.WaitGroup
 	for node, c := range map[*Node]*Conversation{first: conv, second: bob.Conversation("tea")} {
 		talk.Go(func() {
-			for i := range each {
+			for i := 0; i < least || !raced(); i++ {
 				err := node.Insist(ctx, func(ctx context.Context) error {
 					_, err := c.Send(ctx, fmt.Append(nil, i))
 					if errors.Is(err, ConversationNotFound) {
@@ -239,15 +241,14 @@ func TestTwoNodesThatBothSequence(t *testing.T) {
 				})
 				if err != nil {
 					t.Error(err)
+					return
 				}
+				sent.Add(1)
 			}
 		})
 	}
 	talk.Wait()
-	if n, err := first.delivery.Newest(ctx, "tea"); err != nil || n != 2+2*each {
-		t.Errorf("%d entries, %v", n, err)
-	}
-	if first.Stats().Fenced+second.Stats().Fenced == 0 {
-		t.Error("no race was lost: the nodes were not in each other's way")
+	if n, err := first.delivery.Newest(ctx, "tea"); err != nil || n != 2+sent.Load() {
+		t.Errorf("%d entries of %d messages, %v", n, sent.Load(), err)
 	}
 }

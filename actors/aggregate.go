@@ -23,16 +23,6 @@ type stepped[S any] struct {
 	reserved bool // own generations were reserved: nothing made with them may be seen before the record is durable
 }
 
-// sends reports whether the step staged a commit for the transport.
-func (t stepped[S]) sends() bool {
-	for _, e := range t.outbox {
-		if _, ok := e.(conversation.SendBundle); ok {
-			return true
-		}
-	}
-	return false
-}
-
 // domain is the pure core of one kind of log, as the shell drives it.
 type domain[S any] interface {
 	step(s S, w work, nowMS uint64) (stepped[S], error)

@@ -94,23 +94,6 @@ func (n *Node) Conversations(ctx context.Context, client ids.ClientID) (out []id
 	return out, err
 }
 
-// Create makes a conversation whose only member is the client. The conversation and the client's list of it are one batch.
-func (n *Node) Create(ctx context.Context, client ids.ClientID, id ids.ConversationID, in conversation.Create) (conversation.Reply, error) {
-	if err := n.chooseCredential(ctx, client, &in.Config); err != nil {
-		return conversation.Reply{}, err
-	}
-	results, err := n.together(ctx, client, []txRun{
-		{Target: ConversationIdentity(client, id), Work: work{Conversation: in}},
-		{Target: ClientIdentity(client), Work: work{Client: conversation.ListConversation{Conversation: id}}},
-	})
-	if err != nil {
-		return conversation.Reply{}, err
-	}
-	n.members.add(client, id)
-	n.wakeGroup(id)
-	return results[0].Conversation, finalError(results[0].Conversation)
-}
-
 // chooseCredential fills in the client's first credential of the suite.
 func (n *Node) chooseCredential(ctx context.Context, client ids.ClientID, config *conversation.Config) error {
 	state, err := n.ClientState(ctx, client)

@@ -38,6 +38,10 @@ type conversationActor struct {
 	trail      trail                                  // where older ones are read from
 	told       uint64                                 // newest record that replay found a change of the membership in
 	updating   mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
+
+	registering    []*ask[registration, struct{}] // wait for the order of a new group
+	registeredOnce bool                           // the delivery service has said that it stands
+	wiping         bool                           // the id turned out to be another group's
 }
 
 // signer is a parsed signing identity.
@@ -118,6 +122,8 @@ func (a *conversationActor) active(c actor.Context) {
 		a.messagesSent(c, m)
 	case *proposalSent:
 		a.proposalSent(m)
+	case *ask[registration, struct{}]:
+		a.awaitRegistration(m)
 	case *groupRegistered:
 		a.registered(c, m)
 	case *registerDue:
@@ -315,6 +321,10 @@ func (a *conversationActor) abandon(err error) {
 		o.answer(result{}, err) // asked again under its command id it is published once, whatever became of this attempt
 	}
 	a.publishing, a.outgoing = nil, nil
+	for _, m := range a.registering {
+		m.refuse(err)
+	}
+	a.registering = nil
 }
 
 // passivate stops the actor unless something is under way. What a passivated conversation has consumed is sealed anew first, so

@@ -119,6 +119,10 @@ func (a *conversationActor) followOnce(c actor.Context) (more bool, err error) {
 	case err != nil || len(found) == 0:
 		return false, err
 	}
+	if a.foreignOrder(found) {
+		a.giveUpID(c)
+		return false, nil
+	}
 	in := conversation.Entries{Entries: make([]conversation.Entry, len(found))}
 	for i := range found {
 		in.Entries[i] = entryOf(&found[i])

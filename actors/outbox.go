@@ -289,14 +289,14 @@ func (a *conversationActor) register(e conversation.RegisterGroup, failures int)
 }
 
 func (a *conversationActor) registered(c actor.Context, m *groupRegistered) {
-	if m.err == nil {
-		a.followOrder(c)
+	if m.err == nil || errors.Is(m.err, delivery.GroupExists) {
+		a.followOrder(c) // its first entry tells whose group it is
+		a.registeredOnce = !a.wiping
+		a.tellRegistered(nil)
 		return
 	}
 	a.node.logger.Warn("group not registered yet", "log", a.log.String(), "err", m.err)
-	if errors.Is(m.err, delivery.GroupExists) {
-		return
-	}
+	a.tellRegistered(nil) // it goes on without them
 	a.later(backoff(m.failures), &registerDue{m.effect, m.failures + 1})
 }
 

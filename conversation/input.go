@@ -126,6 +126,7 @@ type ExportSecret struct {
 // Wipe destroys the conversation locally. Nobody else is told.
 type Wipe struct {
 	CommandMeta
+	Reason string // for the log; empty: it was asked for
 }
 
 // MarkAsChild names the conversation that this one belongs to.

@@ -282,7 +282,11 @@ func (w *work) wipe(in Wipe) error {
 	if err := w.clearBuffer("wiped"); err != nil {
 		return err
 	}
-	if err := w.emit(event{body: &v1.ConversationWiped{Reason: "asked for"}, forget: []string{events.ForgetAll()}}); err != nil {
+	reason := "asked for"
+	if in.Reason != "" {
+		reason = bounded(in.Reason)
+	}
+	if err := w.emit(event{body: &v1.ConversationWiped{Reason: reason}, forget: []string{events.ForgetAll()}}); err != nil {
 		return err
 	}
 	w.reply.Removed = true
