@@ -114,8 +114,11 @@ func (g *aggregate[S]) txStep(c actor.Context, m *ask[txWork, txWorked]) {
 	out := g.worked(t.result)
 	switch {
 	case t.result.refusal() != nil:
+		ticket := x.sending(g, caller) // before: the caller may be answered at any moment
 		if g.recheck(finished[S]{t, m.Query.Work, caller}) {
-			out.Ticket = x.sending(g, caller)
+			out.Ticket = ticket
+		} else {
+			delete(x.sends, ticket)
 		}
 	case t.inFlight || m.Query.Work.Send:
 		out.Barrier, out.Ticket = true, x.sending(g, caller)
