@@ -2,64 +2,19 @@ package mlsengine
 
 import (
 	"crypto/ed25519"
+	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
-
-	"parley/mlsengine/suite"
 )
-
-// benchPair is a group of two: who sends and who receives.
-type benchPair struct {
-	sender, receiver *Group
-	env              Env
-}
-
-func newBenchPair(b *testing.B) *benchPair {
-	b.Helper()
-	identity := func(name string) SigningIdentity {
-		s, err := suite.Get(1)
-		if err != nil {
-			b.Fatal(err)
-		}
-		key, pub, err := s.GenerateSignatureKeyPair(newSeededEntropy(name).Draw("signature", s.SignatureSeedSize()))
-		if err != nil {
-			b.Fatal(err)
-		}
-		return SigningIdentity{BasicCredential([]byte(name)), key, pub}
-	}
-	alice, bob := identity("alice"), identity("bob")
-	lifetime := Lifetime{NotBefore: 0, NotAfter: 1 << 40}
-	env := Env{Now: 1 << 30, Entropy: newSeededEntropy("bench"), Identity: &alice}
-	g, err := NewGroup(GroupParams{GroupID: GroupID("bench"), Suite: 1, Identity: alice, Lifetime: lifetime}, env)
-	if err != nil {
-		b.Fatal(err)
-	}
-	kp, secrets, err := NewKeyPackage(KeyPackageParams{Suite: 1, Identity: bob, Lifetime: lifetime}, env)
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := g.Commit(CommitIntent{Inline: []Proposal{&Add{KeyPackage: *kp}}, TreeInWelcome: WithTree}, env)
-	if err != nil {
-		b.Fatal(err)
-	}
-	m, err := ParseMessage(out.Welcome)
-	if err != nil {
-		b.Fatal(err)
-	}
-	joined, err := JoinFromWelcome(m.Welcome(), JoinInput{KeyPackage: kp, Secrets: secrets, Identity: bob})
-	if err != nil {
-		b.Fatal(err)
-	}
-	return &benchPair{sender: out.Staged.Next, receiver: joined, env: env}
-}
 
 // fixedEntropy costs nothing, so that it is the engine that is measured.
 type fixedEntropy struct{}
 
 func (fixedEntropy) Draw(_ string, n int) []byte { return make([]byte, n) }
 
-// verifyOnce is the unit V: one Ed25519 verification.
+// verifyOnce is the unit V: one Ed25519 verification by the standard library.
 func verifyOnce() func() {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	message := make([]byte, 100)
@@ -67,95 +22,123 @@ func verifyOnce() func() {
 	return func() { ed25519.Verify(public, message, signature) }
 }
 
-// inV measures an operation in units of V: both are timed in turns, and the
-// medians are compared, so that a noisy machine disturbs both alike.
-func inV(b *testing.B, operation func()) { inVTimes(b, 64, operation) }
+const (
+	// turn is how long one turn of an operation or of the unit should be:
+	// what else the machine does interrupts a longer turn more often.
+	turn = 2 * time.Millisecond
+	// measuring bounds how long both are timed in turns.
+	measuring            = 4 * time.Second
+	roundsMin, roundsMax = 5, 201
+)
 
-// inVTimes is inV for an operation that is repeated n times in a turn. The
-// turns of the unit are made as long: what else the machine does interrupts a
-// longer turn more often.
-func inVTimes(b *testing.B, n int, operation func()) {
-	const rounds, unitsMin, unitsMax = 41, 64, 4096
-	unit := verifyOnce()
-	perTurn := int(timed(n, operation) / (timed(unitsMin, unit)/unitsMin + 1))
-	perTurn = min(max(perTurn, unitsMin), unitsMax)
-	var ours, units []time.Duration
-	for range rounds {
-		ours = append(ours, timed(n, operation))
-		units = append(units, timed(perTurn, unit))
+// measure reports an operation in units of V: both are timed in turns, and the
+// medians are compared, so that a noisy machine disturbs both alike. It also
+// reports allocations.
+func measure(b *testing.B, operation func()) {
+	b.Helper()
+	b.ReportAllocs()
+	for b.Loop() {
+		operation()
 	}
-	slices.Sort(ours)
-	slices.Sort(units)
-	perOperation, perUnit := float64(ours[rounds/2])/float64(n), float64(units[rounds/2])/float64(perTurn)
-	b.ReportMetric(perOperation/perUnit, "V")
+	unit := verifyOnce()
+	estimate := min(timed(1, operation).wall, timed(1, operation).wall)
+	n := max(1, int(turn/(estimate+1)))
+	perTurn := min(max(64, int(time.Duration(n)*estimate/(timed(64, unit).wall/64+1))), 4096)
+	rounds := min(max(roundsMin, int(measuring/(2*time.Duration(n)*estimate+1))), roundsMax)
+	ours, units := make([]cost, rounds), make([]cost, rounds)
+	for i := range rounds {
+		ours[i], units[i] = timed(n, operation), timed(perTurn, unit)
+	}
+	report := func(of func(cost) time.Duration, name string) {
+		b.ReportMetric(median(ours, of)/float64(n)/(median(units, of)/float64(perTurn)), name)
+	}
+	report(func(c cost) time.Duration { return c.wall }, "V")
+	report(func(c cost) time.Duration { return c.processor }, "cpu-V")
 }
 
-func timed(n int, f func()) time.Duration {
-	start := time.Now()
+// cost is the time that something took: on the clock, and of all processors
+// together, which the neighbours disturb less.
+type cost struct{ wall, processor time.Duration }
+
+func median(costs []cost, of func(cost) time.Duration) float64 {
+	times := make([]time.Duration, len(costs))
+	for i, c := range costs {
+		times[i] = of(c)
+	}
+	slices.Sort(times)
+	return float64(times[len(times)/2])
+}
+
+func timed(n int, f func()) cost {
+	start, used := time.Now(), processorTime()
 	for range n {
 		f()
 	}
-	return time.Since(start)
+	return cost{time.Since(start), processorTime() - used}
 }
 
-// BenchmarkEncryptInV encrypts 1 KiB; the target is 1.0 V. Reserving is part of it: one block
-// for 32 messages, as the conversation does.
+// processorTime is what the process has used so far, the collector included.
+func processorTime() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// BenchmarkEncryptInV encrypts 1 KiB. Reserving is part of it: one block for 32
+// messages, as the conversation does.
 func BenchmarkEncryptInV(b *testing.B) {
-	p := newBenchPair(b)
-	p.env.Entropy = fixedEntropy{}
-	text := make([]byte, 1024)
-	var block *SendBlock
-	encrypt := func() {
-		if block == nil || block.Remaining() == 0 {
-			var err error
-			if _, p.sender, block, err = p.sender.Reserve(ContentTypeApplication, 32); err != nil {
+	eachBenchSize(b, 2, func(b *testing.B, n int) {
+		sender := newBigGroup(b, n).committer
+		env := sender.env
+		env.Entropy = fixedEntropy{}
+		text := make([]byte, 1024)
+		var block *SendBlock
+		measure(b, func() {
+			if block == nil || block.Remaining() == 0 {
+				var err error
+				if _, sender.group, block, err = sender.group.Reserve(ContentTypeApplication, 32); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if _, _, err := sender.group.SealApplication(block, Plaintext{Data: text, Padding: 128}, env); err != nil {
 				b.Fatal(err)
 			}
-		}
-		if _, _, err := p.sender.SealApplication(block, Plaintext{Data: text, Padding: 128}, p.env); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		encrypt()
-	}
-	inV(b, encrypt)
+		})
+	})
 }
 
-// BenchmarkDecryptInV decrypts 1 KiB, parsing included; the target is 1.5 V.
+// BenchmarkDecryptInV decrypts 1 KiB, parsing included.
 func BenchmarkDecryptInV(b *testing.B) {
-	p := newBenchPair(b)
-	const messages = 4096
-	_, _, block, err := p.sender.Reserve(ContentTypeApplication, messages)
-	if err != nil {
-		b.Fatal(err)
-	}
-	text := make([]byte, 1024)
-	sealed := make([][]byte, messages)
-	for i := range sealed {
-		if sealed[i], _, err = p.sender.SealApplication(block, Plaintext{Data: text, Padding: 128}, p.env); err != nil {
-			b.Fatal(err)
-		}
-	}
-	first, next := p.receiver, 0
-	limits := Limits{OutOfOrderTolerance: 2, MaximumForwardDistance: 1000}
-	decrypt := func() {
-		if next == messages {
-			p.receiver, next = first, 0
-		}
-		m, err := ParseMessage(sealed[next])
+	eachBenchSize(b, 2, func(b *testing.B, n int) {
+		g := newBigGroup(b, n)
+		const messages = 4096
+		_, _, block, err := g.committer.group.Reserve(ContentTypeApplication, messages)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, p.receiver, err = p.receiver.Open(m, limits); err != nil {
-			b.Fatal(err)
+		sealed := make([][]byte, messages)
+		for i := range sealed {
+			if sealed[i], _, err = g.committer.group.SealApplication(block, Plaintext{Data: make([]byte, 1024), Padding: 128}, g.committer.env); err != nil {
+				b.Fatal(err)
+			}
 		}
-		next++
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		decrypt()
-	}
-	inV(b, decrypt)
+		receiver, next := g.follower.group, 0
+		limits := Limits{OutOfOrderTolerance: 2, MaximumForwardDistance: 1000}
+		runtime.GC()
+		measure(b, func() {
+			if next == messages {
+				receiver, next = g.follower.group, 0
+			}
+			m, err := ParseMessage(sealed[next])
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, receiver, err = receiver.Open(m, limits); err != nil {
+				b.Fatal(err)
+			}
+			next++
+		})
+	})
 }

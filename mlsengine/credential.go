@@ -77,7 +77,8 @@ func (k *Credential) Code(c *syntax.Coder) {
 	}
 }
 
-// Signer signs under a label (§5.1.2). It may keep its key elsewhere.
+// Signer signs under a label (§5.1.2). It may keep its key elsewhere, and must
+// not keep the content.
 type Signer interface {
 	Sign(label string, content []byte) ([]byte, error)
 }

@@ -118,10 +118,55 @@ type framedContent struct {
 	Application []byte
 	Proposal    Proposal
 	Commit      *Commit
+	// encoded is the encoding of the above, where it was read or will be needed
+	// again: a commit is signed, hashed and authenticated, and may be long. Who
+	// changes the content must clear it.
+	encoded []byte
 }
 
 // Code walks the FramedContent struct of §6.
 func (f *framedContent) Code(c *syntax.Coder) {
+	if !c.Reading() && f.encoded != nil {
+		syntax.Fixed(c, f.encoded)
+		return
+	}
+	start := c.Mark()
+	f.codeFields(c)
+	if c.Reading() {
+		f.encoded = c.Since(start)
+	}
+}
+
+// bytes is the encoding.
+func (f *framedContent) bytes() []byte {
+	if f.encoded != nil {
+		return f.encoded
+	}
+	return syntax.Append(make([]byte, 0, f.sizeHint()), f)
+}
+
+// sizeHint is a fair guess of how long the encoding is; it saves growing.
+func (f *framedContent) sizeHint() int {
+	if f.encoded != nil {
+		return len(f.encoded)
+	}
+	size := 64 + len(f.Application) + len(f.AAD) + len(f.GroupID)
+	if f.Commit == nil {
+		return size
+	}
+	size += 400 * (1 + len(f.Commit.Proposals))
+	if f.Commit.Path != nil {
+		for i := range f.Commit.Path.Nodes {
+			size += 64
+			if sealed := f.Commit.Path.Nodes[i].EncryptedPathSecret; len(sealed) > 0 {
+				size += len(sealed) * (4 + len(sealed[0].KEMOutput) + len(sealed[0].Ciphertext))
+			}
+		}
+	}
+	return size
+}
+
+func (f *framedContent) codeFields(c *syntax.Coder) {
 	syntax.Opaque(c, &f.GroupID)
 	syntax.Uint64(c, &f.Epoch)
 	f.Sender.Code(c)

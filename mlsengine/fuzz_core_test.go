@@ -21,7 +21,29 @@ func decoderOf[T any, P interface {
 	if err != nil {
 		return nil, err
 	}
+	forget(P(&v))
 	return syntax.Encode(P(&v)), nil
+}
+
+// forget makes what a struct remembers of its encoding unknown, so that it is
+// encoded from its fields.
+func forget(v any) {
+	switch v := v.(type) {
+	case *Message:
+		if v.public != nil {
+			forget(&v.public.content)
+		}
+	case *publicMessage:
+		forget(&v.content)
+	case *authenticatedContent:
+		v.Content.encoded = nil
+	case *framedContent:
+		v.encoded = nil
+	case *commitSecrets:
+		if v.content != nil {
+			forget(v.content)
+		}
+	}
 }
 
 // decodePrivateContent reads what a PrivateMessage encrypts.
@@ -43,6 +65,7 @@ func decodeMessage(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	forget(m)
 	return m.Bytes(), nil
 }
 
@@ -51,6 +74,7 @@ func decodeContent(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	forget(&c.authenticated)
 	return c.Marshal(), nil
 }
 

@@ -283,6 +283,9 @@ func (g *Group) frame(f framedContent, how Framing, env Env) (*authenticatedCont
 	if how.Encrypt {
 		a.WireFormat = WireFormatPrivateMessage
 	}
+	if how.Block != nil {
+		return a, how.Block.scratch.sign(env.Identity, a, g.public.encoded)
+	}
 	return a, signContent(env.Identity, a, g.public.encoded)
 }
 
@@ -311,6 +314,7 @@ func (g *Group) seal(a *authenticatedContent, how Framing, env Env) (*Message, G
 		Guard:      reuseGuard(env.draw("reuse_guard", len(reuseGuard{}))),
 		SenderData: g.secrets.senderData,
 		Padding:    how.Padding,
+		Scratch:    &how.Block.scratch,
 	})
 	return m, generation, err
 }

@@ -2,6 +2,7 @@ package mlsengine
 
 import (
 	"crypto/subtle"
+	"encoding/binary"
 	"errors"
 
 	"parley/internal/syntax"
@@ -16,7 +17,7 @@ type framedContentTBS struct {
 }
 
 // Code writes the FramedContentTBS struct of §6.1.
-func (t framedContentTBS) Code(c *syntax.Coder) {
+func (t *framedContentTBS) Code(c *syntax.Coder) {
 	version := VersionMLS10
 	version.Code(c)
 	syntax.Uint16(c, &t.content.WireFormat)
@@ -26,25 +27,39 @@ func (t framedContentTBS) Code(c *syntax.Coder) {
 	}
 }
 
-// authenticatedContentTBM is what the membership tag covers (§6.2).
-type authenticatedContentTBM struct{ tbs framedContentTBS }
-
-// Code writes the AuthenticatedContentTBM struct of §6.2.
-func (t authenticatedContentTBM) Code(c *syntax.Coder) {
-	t.tbs.Code(c)
-	t.tbs.content.codeAuth(c)
-}
-
 // tbsSize is a fair guess of how long a framedContentTBS is; it saves growing.
 func tbsSize(a *authenticatedContent, context []byte) int {
-	return len(a.Content.Application) + len(a.Content.AAD) + len(a.Content.GroupID) + len(context) + 256
+	return 8 + a.Content.sizeHint() + len(context)
 }
+
+// frameAuth is the rest of an AuthenticatedContent after its content (§6.1).
+type frameAuth struct{ content *authenticatedContent }
+
+// Code writes the FramedContentAuthData struct of §6.1.
+func (f frameAuth) Code(c *syntax.Coder) { f.content.codeAuth(c) }
 
 // signContent puts the sender's signature on a content (§6.1). The context is
 // the epoch's GroupContext, encoded.
 func signContent(signer Signer, a *authenticatedContent, context []byte) error {
-	tbs := syntax.Append(make([]byte, 0, tbsSize(a, context)), framedContentTBS{a, context})
-	signature, err := signer.Sign("FramedContentTBS", tbs)
+	return new(sealScratch).sign(signer, a, context)
+}
+
+// sealScratch holds what is encoded on the way to a message and then forgotten.
+type sealScratch struct {
+	tbs     framedContentTBS
+	content privateMessageContent
+	data    senderData
+	encoder syntax.Scratch
+}
+
+func (x *sealScratch) sign(signer Signer, a *authenticatedContent, context []byte) error {
+	if a.Content.ContentType == ContentTypeCommit {
+		a.Content.encoded = nil
+		a.Content.encoded = a.Content.bytes()
+	}
+	x.tbs = framedContentTBS{a, context}
+	x.encoder.Grow(tbsSize(a, context))
+	signature, err := signer.Sign("FramedContentTBS", x.encoder.Encode(&x.tbs))
 	if err != nil {
 		return err
 	}
@@ -55,7 +70,7 @@ func signContent(signer Signer, a *authenticatedContent, context []byte) error {
 // verifyContent checks the sender's signature on a content (§6.1) by the key
 // that its sender type asks for.
 func verifyContent(v verifier, a *authenticatedContent, key suite.SignaturePublicKey, context []byte) error {
-	tbs := syntax.Append(make([]byte, 0, tbsSize(a, context)), framedContentTBS{a, context})
+	tbs := syntax.Append(make([]byte, 0, tbsSize(a, context)), &framedContentTBS{a, context})
 	if err := v.VerifyWithLabel(key, "FramedContentTBS", tbs, a.Signature); err != nil {
 		return broken(InvalidSignature, "%v", err)
 	}
@@ -93,10 +108,15 @@ func (f *framedContent) validateSender() error {
 	return nil
 }
 
-// membershipTag authenticates a member's PublicMessage (§6.2).
+// membershipTag authenticates a member's PublicMessage, over the
+// AuthenticatedContentTBM struct (§6.2).
 func (k membershipKey) membershipTag(s *suite.Suite, a *authenticatedContent, context []byte) []byte {
-	tbm := syntax.Append(make([]byte, 0, tbsSize(a, context)), authenticatedContentTBM{framedContentTBS{a, context}})
-	return s.MAC(k.Expose(), tbm)
+	head := binary.BigEndian.AppendUint16(nil, uint16(VersionMLS10))
+	head = binary.BigEndian.AppendUint16(head, uint16(a.WireFormat))
+	if !a.Content.Sender.contextBound() {
+		context = nil
+	}
+	return s.MAC(k.Expose(), head, a.Content.bytes(), context, syntax.Encode(frameAuth{a}))
 }
 
 // sealPublic makes a PublicMessage of a signed content (§6.2).
@@ -201,44 +221,47 @@ type privateSeal struct {
 	Guard      reuseGuard
 	SenderData senderDataSecret
 	Padding    int // the content is padded to a multiple of it; 0 and 1 pad nothing
+	Scratch    *sealScratch
 }
 
 // sealPrivate makes a PrivateMessage of a signed content (§6.3). The keys are
 // consumed, whether it succeeds or not.
 func sealPrivate(s *suite.Suite, in privateSeal) (*Message, error) {
 	defer in.Keys.wipe()
+	if in.Scratch == nil {
+		in.Scratch = new(sealScratch)
+	}
 	f := &in.Content.Content
 	if in.Content.WireFormat != WireFormatPrivateMessage || f.Sender.Type != SenderTypeMember {
 		panic("mlsengine: this content was not signed to travel encrypted")
 	}
 	p := &privateMessage{groupID: f.GroupID, epoch: f.Epoch, contentType: f.ContentType, aad: f.AAD}
-	plaintext, err := in.plaintext()
+	plaintext, err := in.plaintext(s.AEADOverhead())
 	if err != nil {
 		return nil, err
 	}
-	defer clear(plaintext)
 	nonce := in.Guard.apply(in.Keys.nonce.Expose())
-	aad := syntax.Append(make([]byte, 0, 128+len(p.aad)), privateContentAAD{p})
-	if p.ciphertext, err = s.SealAEAD(in.Keys.key.Expose(), nonce[:], aad, plaintext); err != nil {
+	aad := in.Scratch.encoder.Encode(privateContentAAD{p})
+	if p.ciphertext, err = s.SealAEADInPlace(in.Keys.key.Expose(), nonce[:], aad, plaintext); err != nil {
 		return nil, err
 	}
-	data := senderData{Leaf: f.Sender.Leaf, Generation: in.Generation, Guard: in.Guard}
-	if p.encryptedSenderData, err = p.sealSenderData(s, in.SenderData, &data); err != nil {
+	if p.encryptedSenderData, err = in.senderData(s, p); err != nil {
 		return nil, err
 	}
 	return &Message{wireFormat: WireFormatPrivateMessage, private: p}, nil
 }
 
-// plaintext encodes and pads the content.
-func (in *privateSeal) plaintext() ([]byte, error) {
+// plaintext encodes and pads the content, with room behind it.
+func (in *privateSeal) plaintext(room int) ([]byte, error) {
 	if in.Padding < 0 || in.Padding > PaddingMax {
 		return nil, ErrPadding
 	}
 	if len(in.Content.Content.Application) > plaintextMax {
 		return nil, ErrTooLong
 	}
-	size := len(in.Content.Content.Application) + len(in.Content.Signature) + len(in.Content.ConfirmationTag) + 32 + in.Padding
-	b := syntax.Append(make([]byte, 0, size), &privateMessageContent{content: in.Content})
+	size := len(in.Content.Content.Application) + len(in.Content.Signature) + len(in.Content.ConfirmationTag) + 32 + in.Padding + room
+	in.Scratch.content = privateMessageContent{content: in.Content}
+	b := syntax.Append(make([]byte, 0, size), &in.Scratch.content)
 	if len(b) > plaintextMax {
 		return nil, ErrTooLong
 	}
@@ -274,11 +297,18 @@ func (p *privateMessage) senderDataKeys(s *suite.Suite, from senderDataSecret, o
 // senderDataKeysMax has room for the longest key and its nonce.
 const senderDataKeysMax = 32 + nonceSize
 
-func (p *privateMessage) sealSenderData(s *suite.Suite, from senderDataSecret, data *senderData) ([]byte, error) {
+// senderData encrypts who sent the message and with which key (§6.3.2).
+func (in *privateSeal) senderData(s *suite.Suite, p *privateMessage) ([]byte, error) {
 	var keys [senderDataKeysMax]byte
-	key, nonce := p.senderDataKeys(s, from, &keys)
-	return s.SealAEAD(key, nonce, syntax.Encode(senderDataAAD{p}), syntax.Encode(data))
+	key, nonce := p.senderDataKeys(s, in.SenderData, &keys)
+	x := in.Scratch
+	x.data = senderData{Leaf: in.Content.Content.Sender.Leaf, Generation: in.Generation, Guard: in.Guard}
+	data := syntax.Append(make([]byte, 0, senderDataSize+s.AEADOverhead()), &x.data)
+	return s.SealAEADInPlace(key, nonce, x.encoder.Encode(senderDataAAD{p}), data)
 }
+
+// senderDataSize is the length of a SenderData.
+const senderDataSize = 12
 
 // openSenderData finds out who sent a PrivateMessage and with which key
 // (§6.3.2). Whether the leaf is in use is for the group to check.
@@ -314,6 +344,9 @@ func openPrivate(s *suite.Suite, p *privateMessage, data senderData, keys messag
 	}
 	if !content.clean {
 		return nil, broken(NonZeroPadding, "within %d bytes", content.padding)
+	}
+	if p.contentType == ContentTypeCommit {
+		a.Content.encoded = a.Content.bytes()
 	}
 	return a, nil
 }

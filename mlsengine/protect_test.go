@@ -59,7 +59,10 @@ func (p *protection) sealRaw(t testing.TB, plaintext []byte) *Message {
 	if m.ciphertext, err = p.suite.SealAEAD(keys.key.Expose(), keys.nonce.Expose(), syntax.Encode(privateContentAAD{m}), plaintext); err != nil {
 		t.Fatal(err)
 	}
-	if m.encryptedSenderData, err = m.sealSenderData(p.suite, p.senderData, &senderData{Leaf: protectionSender}); err != nil {
+	in := privateSeal{SenderData: p.senderData, Scratch: new(sealScratch), Content: &authenticatedContent{
+		Content: framedContent{Sender: MemberSender(protectionSender)},
+	}}
+	if m.encryptedSenderData, err = in.senderData(p.suite, m); err != nil {
 		t.Fatal(err)
 	}
 	return &Message{wireFormat: WireFormatPrivateMessage, private: m}

@@ -303,6 +303,7 @@ type SendBlock struct {
 	contentType ContentType
 	ratchet     ratchet // owns its secret
 	end         Generation
+	scratch     sealScratch
 }
 
 // Remaining is how many generations the block has left.

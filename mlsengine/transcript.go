@@ -2,27 +2,18 @@ package mlsengine
 
 import (
 	"crypto/subtle"
+	"encoding/binary"
 
 	"parley/internal/syntax"
 	"parley/mlsengine/suite"
 )
 
-// confirmedTranscriptHashInput is the part of a commit that the confirmed
-// transcript hash covers (§8.2).
-type confirmedTranscriptHashInput struct{ commit *authenticatedContent }
-
-// Code writes the ConfirmedTranscriptHashInput struct of §8.2.
-func (i confirmedTranscriptHashInput) Code(c *syntax.Coder) {
-	syntax.Uint16(c, &i.commit.WireFormat)
-	i.commit.Content.Code(c)
-	syntax.Opaque(c, &i.commit.Signature)
-}
-
 // confirmedTranscriptHash covers every commit of the group's history, the
-// given one last (§8.2).
+// given one last, as the ConfirmedTranscriptHashInput struct has it (§8.2).
 func confirmedTranscriptHash(s *suite.Suite, interim []byte, commit *authenticatedContent) []byte {
-	input := append(make([]byte, 0, 1024), interim...)
-	return s.Hash(syntax.Append(input, confirmedTranscriptHashInput{commit}))
+	wireFormat := binary.BigEndian.AppendUint16(nil, uint16(commit.WireFormat))
+	signature := syntax.AppendLength(nil, len(commit.Signature))
+	return s.Hash(interim, wireFormat, commit.Content.bytes(), signature, commit.Signature)
 }
 
 // interimTranscriptHash adds the commit's confirmation tag (§8.2).

@@ -296,5 +296,6 @@ func wantCanonical[T any, P interface {
 }](t *testing.T, what string, b []byte) {
 	t.Helper()
 	v := must(syntax.Decode[T, P](b))(t)
+	forget(P(&v))
 	wantBytes(t, what, syntax.Encode(P(&v)), b)
 }

@@ -72,6 +72,18 @@ func (c *Coder) Remaining() int {
 	return c.end - c.pos
 }
 
+// Mark is a place in the encoding, for Since.
+func (c *Coder) Mark() int { return c.offset() }
+
+// Since is what was read since a mark. It shares the memory of the opaque
+// fields; nil after an error.
+func (c *Coder) Since(mark int) []byte {
+	if !c.reading || c.err != nil {
+		return nil
+	}
+	return c.buf[mark:c.pos:c.pos]
+}
+
 func (c *Coder) offset() int {
 	if c.reading {
 		return c.pos

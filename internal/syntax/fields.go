@@ -170,10 +170,7 @@ func readVector[T any](c *Coder, v *[]T, code func(*Coder, *T)) {
 	for c.err == nil && c.pos < c.end {
 		before := c.pos
 		if len(elements) == cap(elements) {
-			// Doubling: append's slower growth would copy long vectors oftener.
-			grown := make([]T, len(elements), max(2*len(elements), 4))
-			copy(grown, elements)
-			elements = grown
+			elements = grow(elements, c.end-c.pos, n)
 		}
 		elements = append(elements, *new(T))
 		code(c, &elements[len(elements)-1])
@@ -183,6 +180,20 @@ func readVector[T any](c *Coder, v *[]T, code func(*Coder, *T)) {
 	}
 	c.end = outer
 	*v = elements
+}
+
+// grow makes room in a vector of n bytes of which some are left to read: for
+// one element, then for as many as fit if they are as long as those before, and
+// at least for twice as many, since append's slower growth would copy oftener.
+func grow[T any](elements []T, left, n int) []T {
+	size := 1
+	if read := len(elements); read > 0 {
+		each := max(1, (n-left)/read)
+		size = max(2*read, read+(left+each-1)/each)
+	}
+	grown := make([]T, len(elements), size)
+	copy(grown, elements)
+	return grown
 }
 
 // closeVector turns the byte reserved at start into the header of what was

@@ -1,5 +1,7 @@
 package syntax
 
+import "slices"
+
 // Scratch writes values into one buffer, over and over: what is hashed and
 // forgotten need not be garbage. It serves one goroutine.
 type Scratch struct{ c Coder }
@@ -14,3 +16,6 @@ func (s *Scratch) Encode(v Codable) []byte {
 	}
 	return s.c.buf
 }
+
+// Grow makes room for n bytes.
+func (s *Scratch) Grow(n int) { s.c.buf = slices.Grow(s.c.buf[:0], n) }

@@ -55,6 +55,16 @@ func (s *Suite) SealAEAD(key, nonce, aad, plaintext []byte) ([]byte, error) {
 	return a.Seal(make([]byte, 0, len(plaintext)+a.Overhead()), nonce, plaintext, aad), nil
 }
 
+// SealAEADInPlace is SealAEAD that overwrites the plaintext. It allocates
+// nothing for the result if the plaintext has room behind it for AEADOverhead.
+func (s *Suite) SealAEADInPlace(key, nonce, aad, plaintext []byte) ([]byte, error) {
+	a, err := s.cipher(key, nonce)
+	if err != nil {
+		return nil, err
+	}
+	return a.Seal(plaintext[:0], nonce, plaintext, aad), nil
+}
+
 // OpenAEAD decrypts what SealAEAD made.
 func (s *Suite) OpenAEAD(key, nonce, aad, ciphertext []byte) ([]byte, error) {
 	a, err := s.cipher(key, nonce)

@@ -91,10 +91,12 @@ func (s *Suite) Hash(parts ...[]byte) []byte {
 	return h.Sum(make([]byte, 0, s.HashSize()))
 }
 
-// MAC is HMAC with the suite's hash (§5.1).
-func (s *Suite) MAC(key, data []byte) []byte {
+// MAC is HMAC with the suite's hash (§5.1) of the concatenation of the parts.
+func (s *Suite) MAC(key []byte, parts ...[]byte) []byte {
 	h := hmac.New(s.hash.crypto().New, key)
-	h.Write(data)
+	for _, p := range parts {
+		h.Write(p)
+	}
 	return h.Sum(make([]byte, 0, s.HashSize()))
 }
 
@@ -104,7 +106,13 @@ func (s *Suite) VerifyMAC(key, data, tag []byte) bool {
 }
 
 // Extract is KDF.Extract, HKDF-Extract with the suite's hash.
-func (s *Suite) Extract(salt, ikm []byte) []byte { return s.MAC(salt, ikm) }
+func (s *Suite) Extract(salt, ikm []byte) []byte {
+	var out [hashSizeMax]byte
+	s.hash.hmac(&out, salt, ikm)
+	extracted := append(make([]byte, 0, s.HashSize()), out[:s.HashSize()]...)
+	clear(out[:])
+	return extracted
+}
 
 // ExpandWithLabel is the labelled expansion of §8. It panics when n is more
 // than 255 hashes; lengths that a peer chooses must be checked before.

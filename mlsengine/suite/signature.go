@@ -175,9 +175,15 @@ func (s *Suite) ValidateSignaturePublicKey(pub SignaturePublicKey) error {
 	return nil
 }
 
+// shortContentMax bounds the contents that Ed25519 needs no memory for.
+const shortContentMax = 2048
+
 // signContent is the SignContent struct of §5.1.2.
 func signContent(label string, content []byte) []byte {
-	b := make([]byte, 0, len(labelPrefix)+len(label)+len(content)+8)
+	return appendSignContent(make([]byte, 0, len(labelPrefix)+len(label)+len(content)+8), label, content)
+}
+
+func appendSignContent(b []byte, label string, content []byte) []byte {
 	b = syntax.AppendLength(b, len(labelPrefix)+len(label))
 	b = append(append(b, labelPrefix...), label...)
 	b = syntax.AppendLength(b, len(content))
@@ -199,17 +205,17 @@ func (k SignaturePrivateKey) SignWithLabel(label string, content []byte) ([]byte
 	if k.IsZero() {
 		return nil, ErrKey
 	}
-	message := signContent(label, content)
 	switch k.algorithm {
 	case ed25519Signature:
-		return signEd25519(k.edwards, message), nil
+		var short [shortContentMax]byte
+		return signEd25519(k.edwards, appendSignContent(short[:0], label, content)), nil
 	case ed448Signature:
-		return ed448.Sign(ed448.PrivateKey(k.edwards), message, ""), nil
+		return ed448.Sign(ed448.PrivateKey(k.edwards), signContent(label, content), ""), nil
 	case ecdsaP256, ecdsaP384, ecdsaP521:
 		// A nil reader selects RFC 6979.
 		h := k.algorithm.hash()
 		var digest [hashSizeMax]byte
-		h.sum(&digest, message)
+		h.sum(&digest, signContent(label, content))
 		return k.ecdsa.Sign(nil, digest[:h.size()], h.crypto())
 	}
 	return nil, ErrKey
@@ -237,7 +243,8 @@ func (k *VerificationKey) VerifyWithLabel(label string, content, signature []byt
 	if k.suite.signature != ed25519Signature {
 		return k.suite.VerifyWithLabel(k.key, label, content, signature)
 	}
-	if !verifyExpanded(k.expanded, signContent(label, content), signature) {
+	var short [shortContentMax]byte
+	if !verifyExpanded(k.expanded, appendSignContent(short[:0], label, content), signature) {
 		return ErrSignature
 	}
 	return nil
@@ -245,11 +252,17 @@ func (k *VerificationKey) VerifyWithLabel(label string, content, signature []byt
 
 // VerifyWithLabel checks a signature (§5.1.2).
 func (s *Suite) VerifyWithLabel(pub SignaturePublicKey, label string, content, signature []byte) error {
+	if s.signature == ed25519Signature {
+		var short [shortContentMax]byte
+		if !verifyEd25519(pub, appendSignContent(short[:0], label, content), signature) {
+			return ErrSignature
+		}
+		return nil
+	}
 	message := signContent(label, content)
 	valid := false
 	switch s.signature {
-	case ed25519Signature:
-		valid = verifyEd25519(pub, message, signature)
+	case ed25519Signature: // above
 	case ed448Signature:
 		valid = len(pub) == ed448.PublicKeySize && len(signature) == ed448.SignatureSize &&
 			ed448.Verify(ed448.PublicKey(pub), message, signature, "")
