@@ -22,6 +22,7 @@ type client struct {
 	identity *mlsengine.SigningIdentity
 	packages []keyPackage
 	inbox    []welcome
+	incoming []int // foreign transport: entries on their way, by their place in the order
 	current  *member
 	ghost    *member // was replaced and does not know
 	commands int
@@ -139,7 +140,7 @@ func (m *member) compare(version uint64) {
 // resume takes up what was stored and not known to be sent.
 func (m *member) resume() {
 	w := m.client.world
-	if m.state.Unregistered() {
+	if m.state.Unregistered() || m.client.world.foreign() && m.state.Lifecycle == conversation.Active && m.state.Epoch() == 0 {
 		if e, err := conversation.Register(m.state, m.env()); err == nil {
 			m.later(e)
 		}
@@ -150,7 +151,7 @@ func (m *member) resume() {
 	}
 	if lost := m.state.Superseded; lost != nil {
 		m.tasks = append(m.tasks, func() {
-			if m.follow(1 << 10); m.alive() {
+			if m.catchUp(); m.alive() {
 				m.step(conversation.TransportAnswered{Bundle: lost.Digest, Outcome: conversation.TransportRetry})
 			}
 		})
@@ -362,7 +363,7 @@ func (m *member) offer(e conversation.SendBundle) {
 	}
 	m.tasks = append(m.tasks, func() {
 		if in.Outcome == conversation.TransportRetry {
-			m.follow(1 << 10) // what the order holds decides first
+			m.catchUp() // what the order holds decides first
 		}
 		if m.alive() {
 			m.step(in)
@@ -386,6 +387,10 @@ func (m *member) work() {
 // follow takes entries of the order.
 func (m *member) follow(most int) {
 	w := m.client.world
+	if w.foreign() {
+		m.hearSome(most)
+		return
+	}
 	for m.alive() && m.state.Exists() && w.broken == nil {
 		es := w.order.entries(m.state.Position, min(most, 64))
 		if len(es) == 0 {

@@ -134,6 +134,7 @@ func (o *order) read(b *eventsv1.OrderEntry) {
 		EncryptedMessage: b.GetEncryptedMessage(), Sender: ids.ClientID(b.GetSender()), Generation: b.GetGeneration(), TimeMs: b.GetTimeMs(),
 	}
 	o.known = append(o.known, e)
+	o.world.fanOut(len(o.known) - 1)
 	if e.Number != uint64(len(o.known)) {
 		o.world.fail(lawCommits, "entry %d stands at place %d", e.Number, len(o.known))
 	}

@@ -157,8 +157,14 @@ func (w *world) drawConfig() conversation.Config {
 	policies := []conversation.WirePolicy{conversation.WirePlaintext, conversation.WirePlaintext, conversation.WireMixed, conversation.WireCiphertext}
 	c.WirePolicy = policies[w.rng.IntN(len(policies))]
 	c.OutOfOrderTolerance = uint32(w.rng.IntN(6))
+	if w.chance(3) {
+		c.Transport = conversation.TransportForeign
+	}
 	return c
 }
+
+// foreign says that somebody else's delivery service orders the group: its messages come by a network, and its word merges a commit.
+func (w *world) foreign() bool { return w.config.Transport == conversation.TransportForeign }
 
 // stores are what journals write to.
 func (w *world) stores() events.Stores {
