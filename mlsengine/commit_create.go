@@ -14,6 +14,7 @@ type CommitIntent struct {
 	Inline        []Proposal // included by value; the empty nonce of a PreSharedKey is drawn
 	ForcePath     bool       // even where §12.4 does not ask for one
 	NewIdentity   *SigningIdentity
+	NewContent    *LeafContent // of the committer's leaf; nil says what it said before
 	Framing       Framing
 	PSKs          PSKStore
 	TreeInWelcome TreeInclusion
@@ -103,7 +104,7 @@ func (b *committing) list() (*proposalList, error) {
 	if err := list.checkSent(); err != nil {
 		return nil, err
 	}
-	list.hasPath = b.in.ForcePath || b.in.NewIdentity != nil || list.pathRequired()
+	list.hasPath = b.in.ForcePath || b.in.NewIdentity != nil || b.in.NewContent != nil || list.pathRequired()
 	return list, eachProposal(list, func(p *Add, _ committed) error {
 		return p.KeyPackage.LeafNode.validateLifetime(b.env)
 	})
@@ -124,7 +125,7 @@ func (b *committing) setPath(old *LeafNode) error {
 		return err
 	}
 	above := st.draft.setPath(st.committer, b.steps, keys)
-	leaf := old.renewed(LeafNodeSourceCommit, public, b.identity)
+	leaf := old.renewed(LeafNodeSourceCommit, public, b.identity).saying(b.in.NewContent, s.ID(), b.env)
 	leaf.ParentHash = above
 	signed, err := leaf.sign(b.identity, st.context.GroupID, st.committer)
 	if err != nil {

@@ -16,6 +16,10 @@ type Entropy interface {
 type Env struct {
 	// Now is the time in Unix seconds; leaf lifetimes are judged by it (§7.2).
 	Now uint64
+	// LifetimeMax is the longest lifetime, in seconds, of a key package that may
+	// be added (§7.2); zero bounds nothing. Like the present it is judged by
+	// whoever adds or proposes, never by those who follow.
+	LifetimeMax uint64
 	// Entropy is drawn from by operations that make keys, nonces or guards.
 	Entropy Entropy
 	// Identity signs what the operation makes. Operations that make nothing

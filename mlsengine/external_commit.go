@@ -81,11 +81,8 @@ type externalCommit struct {
 func newExternalCommit(public *PublicGroup, p ExternalCommitParams, env Env) (*externalCommit, error) {
 	x := &externalCommit{params: p, committing: committing{env: env, identity: env.Identity, commit: new(Commit)}}
 	x.in.NewIdentity = env.Identity // its halves are checked against each other
-	like := leafParams{capabilities: p.Capabilities.filled(public.CipherSuite(), env.Identity.Credential.Type()), extensions: p.Extensions}
-	like = env.greaseLeaf(like)
-	x.leaf = &LeafNode{
-		Credential: env.Identity.Credential, SignatureKey: env.Identity.Public, Capabilities: like.capabilities, Extensions: like.extensions,
-	}
+	x.leaf = &LeafNode{Credential: env.Identity.Credential, SignatureKey: env.Identity.Public}
+	x.leaf = x.leaf.saying(&LeafContent{p.Capabilities, p.Extensions}, public.CipherSuite(), env)
 	if t, found := lacking(public.context.Extensions.types(), x.leaf.Capabilities.supported()); found {
 		return nil, broken(GroupInfoExtension, "extension type %d", t)
 	}

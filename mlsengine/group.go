@@ -332,15 +332,16 @@ type Proposed struct {
 // PreSharedKey is drawn.
 func (g *Group) Propose(p Proposal, how Framing, env Env) (*Proposed, error) {
 	if _, isUpdate := p.(*Update); isUpdate {
-		return g.ProposeUpdate(env.Identity, how, env)
+		return g.ProposeUpdate(env.Identity, nil, how, env)
 	}
 	return g.propose(withNonce(p, g.public.suite, env), how, env)
 }
 
 // ProposeUpdate proposes to replace our leaf by one with a fresh encryption
-// key and with the given identity's credential and signature key (§12.1.2). The
-// message itself is signed by env.Identity.
-func (g *Group) ProposeUpdate(identity *SigningIdentity, how Framing, env Env) (*Proposed, error) {
+// key and with the given identity's credential and signature key (§12.1.2), and
+// with other capabilities and extensions unless content is nil. The message
+// itself is signed by env.Identity.
+func (g *Group) ProposeUpdate(identity *SigningIdentity, content *LeafContent, how Framing, env Env) (*Proposed, error) {
 	if identity == nil {
 		return nil, ErrIdentity
 	}
@@ -349,7 +350,8 @@ func (g *Group) ProposeUpdate(identity *SigningIdentity, how Framing, env Env) (
 	if err != nil {
 		return nil, err
 	}
-	leaf, err := g.public.tree.leaf(g.own).renewed(LeafNodeSourceUpdate, public, identity).sign(identity, g.public.context.GroupID, g.own)
+	renewed := g.public.tree.leaf(g.own).renewed(LeafNodeSourceUpdate, public, identity).saying(content, s.ID(), env)
+	leaf, err := renewed.sign(identity, g.public.context.GroupID, g.own)
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,9 @@ func (g *GroupInfo) verifySignature(tree *RatchetTree) error {
 // NewPublicGroup checks a GroupInfo and its tree as §12.4.3.1 asks, as far as
 // that needs no secret. A nil tree means the one inside the GroupInfo.
 func NewPublicGroup(gi *GroupInfo, tree *RatchetTree) (*PublicGroup, error) {
+	if gi == nil {
+		return nil, broken(MalformedMessage, "no GroupInfo")
+	}
 	if gi.GroupContext.Version != VersionMLS10 {
 		return nil, broken(UnsupportedVersion, "version %d", gi.GroupContext.Version)
 	}

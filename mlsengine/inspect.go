@@ -64,6 +64,9 @@ func (g *Group) CheckProposals(proposals []*Content, inline []Proposal, psks PSK
 // OpenGroupInfo reads the GroupInfo inside a Welcome, as JoinFromWelcome would,
 // without joining and without verifying it: it tells which group it is for.
 func (w *Welcome) OpenGroupInfo(in JoinInput) (*GroupInfo, error) {
+	if w == nil {
+		return nil, broken(MalformedMessage, "no Welcome")
+	}
 	s, err := suite.Get(w.CipherSuite)
 	if err != nil {
 		return nil, broken(UnsupportedCipherSuite, "%d", w.CipherSuite)

@@ -2,6 +2,7 @@ package mlsengine
 
 import (
 	"bytes"
+	"slices"
 
 	"parley/internal/secret"
 	"parley/internal/syntax"
@@ -140,6 +141,7 @@ type KeyPackageParams struct {
 	Lifetime     Lifetime
 	Capabilities Capabilities // zero values are filled in with what this engine supports
 	Extensions   Extensions   // of the leaf
+	Outside      Extensions   // of the key package itself
 	LastResort   bool         // the key package may be used more than once
 }
 
@@ -160,12 +162,13 @@ func NewKeyPackage(p KeyPackageParams, env Env) (*KeyPackage, KeyPackageSecrets,
 		return nil, KeyPackageSecrets{}, err
 	}
 	k := &KeyPackage{Version: VersionMLS10, CipherSuite: p.Suite, InitKey: initPublic}
+	k.Extensions = slices.Clone(p.Outside)
 	if p.LastResort {
-		k.Extensions = Extensions{{Type: ExtensionTypeLastResort}}
+		k.Extensions = k.Extensions.With(ExtensionTypeLastResort, nil)
 	}
 	k.Extensions = env.greaseExtensions(k.Extensions)
-	for i := range k.Extensions {
-		p.Capabilities = p.Capabilities.withExtension(k.Extensions[i].Type)
+	for _, t := range k.Extensions.types() {
+		p.Capabilities = p.Capabilities.withExtension(t)
 	}
 	leaf, leafKey, err := newLeaf(s, leafParams{p.Identity, p.Capabilities, p.Lifetime, p.Extensions}, env)
 	if err != nil {

@@ -168,6 +168,9 @@ func (l *LeafNode) validateLifetime(env Env) error {
 	if !l.Lifetime.Contains(env.Now) {
 		return broken(LeafLifetime, "valid %d to %d, now %d", l.Lifetime.NotBefore, l.Lifetime.NotAfter, env.Now)
 	}
+	if total := l.Lifetime.NotAfter - l.Lifetime.NotBefore; env.LifetimeMax > 0 && total > env.LifetimeMax {
+		return broken(LeafLifetimeTotal, "%d seconds, at most %d", total, env.LifetimeMax)
+	}
 	return nil
 }
 
@@ -220,6 +223,23 @@ func (l *LeafNode) renewed(source LeafNodeSource, key suite.HPKEPublicKey, ident
 	next.Credential = identity.Credential
 	next.SignatureKey = identity.Public
 	next.Lifetime, next.ParentHash, next.Signature = Lifetime{}, nil, nil
+	return &next
+}
+
+// LeafContent is what a member says of itself in its leaf beside its identity.
+type LeafContent struct {
+	Capabilities Capabilities // empty fields are filled in with what this engine supports
+	Extensions   Extensions
+}
+
+// saying is the unsigned leaf with another content; nil leaves it as it is.
+func (l *LeafNode) saying(content *LeafContent, id CipherSuite, env Env) *LeafNode {
+	if content == nil {
+		return l
+	}
+	like := env.greaseLeaf(leafParams{capabilities: content.Capabilities.filled(id, l.Credential.Type()), extensions: content.Extensions})
+	next := *l
+	next.Capabilities, next.Extensions = like.capabilities, like.extensions
 	return &next
 }
 

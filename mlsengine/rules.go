@@ -40,6 +40,7 @@ const (
 	LeafSignature
 	LeafSource
 	LeafLifetime
+	LeafLifetimeTotal
 	LeafKey
 	LeafVersion
 	LeafCipherSuite
@@ -180,6 +181,7 @@ var rules = [ruleCount]rule{
 	LeafSignature:              {"leaf_signature", "§7.3", "the leaf node's signature does not verify"},
 	LeafSource:                 {"leaf_source", "§7.3", "the leaf node's source is not the one of its place"},
 	LeafLifetime:               {"leaf_lifetime", "§7.3", "the leaf node's lifetime does not contain the present"},
+	LeafLifetimeTotal:          {"leaf_lifetime_total", "§7.2", "the leaf node's whole lifetime is longer than we accept"},
 	LeafKey:                    {"leaf_key", "§7.3", "a key of the leaf node is not one of the cipher suite"},
 	LeafVersion:                {"leaf_version", "§7.2", "the leaf's capabilities leave out the group's protocol version"},
 	LeafCipherSuite:            {"leaf_cipher_suite", "§7.2", "the leaf's capabilities leave out the group's cipher suite"},

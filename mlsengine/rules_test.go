@@ -35,7 +35,7 @@ func ruleCases() map[Rule]ruleCase {
 	all := coreRuleCases()
 	for _, part := range []map[Rule]ruleCase{
 		leafRuleCases(), leafInGroupRuleCases(), leafKeyRuleCases(), treeRuleCases(), treeNodeRuleCases(), pathRuleCases(), keyPackageRuleCases(), proposalRuleCases(),
-		externalRuleCases(), commitRuleCases(), commitListRuleCases(), welcomeRuleCases(), groupInfoRuleCases(), heirRuleCases(), customRuleCases(), componentRuleCases(),
+		externalRuleCases(), commitRuleCases(), commitListRuleCases(), welcomeRuleCases(), groupInfoRuleCases(), heirRuleCases(), customRuleCases(), sentLeafRuleCases(), componentRuleCases(),
 	} {
 		maps.Copy(all, part)
 	}

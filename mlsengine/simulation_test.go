@@ -207,7 +207,7 @@ func (sim *simulation) proposeUpdate(c *testClient, in *CommitIntent) {
 	if sim.chance(30) {
 		identity = c.newIdentity(sim.t)
 	}
-	proposed, err := c.group.ProposeUpdate(&identity, sim.framing(c, 40), c.env)
+	proposed, err := c.group.ProposeUpdate(&identity, nil, sim.framing(c, 40), c.env)
 	if err != nil {
 		sim.t.Fatalf("%s: %v", c.name, err)
 	}

@@ -101,6 +101,9 @@ var ErrKeyPackageSecrets = errors.New("mlsengine: the private keys are not those
 // JoinFromWelcome joins the epoch that a Welcome describes (§12.4.3.1). The
 // caller checks that it is not in a group of that id already.
 func JoinFromWelcome(w *Welcome, in JoinInput) (*Group, error) {
+	if w == nil {
+		return nil, broken(MalformedMessage, "no Welcome")
+	}
 	s, err := suite.Get(w.CipherSuite)
 	if err != nil {
 		return nil, broken(UnsupportedCipherSuite, "%d", w.CipherSuite)
