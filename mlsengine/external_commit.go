@@ -320,7 +320,7 @@ func (l *proposalList) oneExternalInit() error {
 		return broken(ExternalInitCount, "%d external_init proposals", n)
 	}
 	return eachProposal(l, func(p *ExternalInit, _ committed) error {
-		if l.group.suite.ValidateHPKEPublicKey(p.KEMOutput) != nil {
+		if l.group.suite.ValidateKEMOutput(p.KEMOutput) != nil {
 			return broken(ExternalInitKEM, "%d bytes", len(p.KEMOutput))
 		}
 		return nil

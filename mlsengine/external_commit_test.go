@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"parley/internal/secret"
+	"parley/mlsengine/suite"
 )
 
 // externalJoin is an external commit with a place to spoil it (§12.4.3.2).
@@ -61,7 +62,7 @@ func follow(t *testing.T, members []*testClient, joiner *testClient, out *Commit
 }
 
 func TestExternalCommitInEverySuite(t *testing.T) {
-	for id := CipherSuite(1); id <= 7; id++ {
+	for _, id := range suite.IDs() {
 		clients := newTestGroup(t, id, "alice", "bob")
 		dave := newTestClient(t, id, "dave")
 		p := joinParams(t, clients[0])

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"parley/mlsengine/suite"
 )
 
 // heir is a member of an old group that goes on under another cipher suite:
@@ -78,7 +80,7 @@ func closedGroup(t *testing.T, to *ReInit, names ...string) []*testClient {
 }
 
 func TestReInitToEverySuite(t *testing.T) {
-	for id := CipherSuite(1); id <= 7; id++ {
+	for _, id := range suite.IDs() {
 		t.Run(fmt.Sprint(id), func(t *testing.T) {
 			to := &ReInit{GroupID: GroupID("new"), Version: VersionMLS10, CipherSuite: id, Extensions: Extensions{}.WithRequiredCapabilities(RequiredCapabilities{})}
 			clients := closedGroup(t, to, "alice", "bob", "carol")

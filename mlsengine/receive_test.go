@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"parley/internal/secret"
+	"parley/mlsengine/suite"
 )
 
 // groupWithExternalSender is a group that lets "bot" send proposals.
@@ -247,7 +248,7 @@ func flipAt(b []byte, i int) []byte {
 
 // TestSameDrawsGiveTheSameBytes makes one history twice.
 func TestSameDrawsGiveTheSameBytes(t *testing.T) {
-	for id := CipherSuite(1); id <= 7; id++ {
+	for _, id := range suite.IDs() {
 		var runs [2][]byte
 		for i := range runs {
 			clients := newTestGroup(t, id, "alice", "bob")

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"parley/internal/secret"
+	"parley/mlsengine/suite"
 )
 
 // simulation is a random history of one group. Laws checked after each step:
@@ -68,8 +69,8 @@ func TestSimulatedGroups(t *testing.T) {
 
 // suiteForSeed takes each suite once, and then suite 1 for longer histories.
 func suiteForSeed(seed int) CipherSuite {
-	if seed < 7 {
-		return CipherSuite(seed + 1)
+	if ids := suite.IDs(); seed < len(ids) {
+		return ids[seed]
 	}
 	return 1
 }

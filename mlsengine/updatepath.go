@@ -157,7 +157,7 @@ func (d *treeDraft) mergePath(committer LeafIndex, path *UpdatePath, added []Lea
 func (n *UpdatePathNode) checkCiphertexts(s *suite.Suite, x treemath.NodeIndex) error {
 	for i := range n.EncryptedPathSecret {
 		sealed := &n.EncryptedPathSecret[i]
-		if len(sealed.Ciphertext) != s.HashSize()+s.AEADOverhead() || s.ValidateHPKEPublicKey(sealed.KEMOutput) != nil {
+		if len(sealed.Ciphertext) != s.HashSize()+s.AEADOverhead() || s.ValidateKEMOutput(sealed.KEMOutput) != nil {
 			return broken(PathSecret, "ciphertext %d of node %d is none of a path secret", i, x)
 		}
 	}

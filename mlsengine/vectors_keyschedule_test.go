@@ -123,7 +123,7 @@ func compareEpochs(t *testing.T, i int, got, want *keyScheduleEpoch) {
 
 func generateKeySchedule(t *testing.T) []keyScheduleVector {
 	var cases []keyScheduleVector
-	for id := suite.ID(1); id <= suite.IDMax; id++ {
+	for _, id := range suite.IDs() {
 		s, e := mustSuite(t, id), newSeededEntropy(fmt.Sprintf("key-schedule %d", id))
 		v := keyScheduleVector{Suite: id, GroupID: e.Draw("group", 16), InitialInitSecret: e.Draw("init", s.HashSize())}
 		init := initSecret{secret.Clone(v.InitialInitSecret)}
@@ -177,7 +177,7 @@ func TestPSKSecretVectors(t *testing.T) {
 
 func generatePSKSecret(t *testing.T) []pskSecretVector {
 	var cases []pskSecretVector
-	for id := suite.ID(1); id <= suite.IDMax; id++ {
+	for _, id := range suite.IDs() {
 		for _, n := range []int{0, 1, 5} {
 			s, e := mustSuite(t, id), newSeededEntropy(fmt.Sprintf("psk_secret %d %d", id, n))
 			v := pskSecretVector{Suite: id}
@@ -232,7 +232,7 @@ func TestTranscriptHashesVectors(t *testing.T) {
 
 func generateTranscriptHashes(t *testing.T) []transcriptVector {
 	var cases []transcriptVector
-	for id := suite.ID(1); id <= suite.IDMax; id++ {
+	for _, id := range suite.IDs() {
 		s, e := mustSuite(t, id), newSeededEntropy(fmt.Sprintf("transcript-hashes %d", id))
 		v := transcriptVector{Suite: id, ConfirmationKey: e.Draw("key", s.HashSize()), InterimBefore: e.Draw("interim", s.HashSize())}
 		a := authenticatedContent{WireFormat: WireFormat(1 + id%2), Signature: e.Draw("signature", 64)}

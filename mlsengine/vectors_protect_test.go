@@ -90,7 +90,7 @@ func TestSecretTreeVectors(t *testing.T) {
 
 func generateSecretTree(t *testing.T) []secretTreeVector {
 	var cases []secretTreeVector
-	for id := suite.ID(1); id <= suite.IDMax; id++ {
+	for _, id := range suite.IDs() {
 		for _, leaves := range []int{1, 16} {
 			s, e := mustSuite(t, id), newSeededEntropy(fmt.Sprintf("secret-tree %d %d", id, leaves))
 			v := secretTreeVector{Suite: id, Encryption: e.Draw("encryption", s.HashSize())}
@@ -308,7 +308,7 @@ func (p *protection) openApplicationInPublic(t *testing.T, v *protectionVector) 
 
 func generateMessageProtection(t *testing.T) []protectionVector {
 	var cases []protectionVector
-	for id := suite.ID(1); id <= suite.IDMax; id++ {
+	for _, id := range suite.IDs() {
 		s, e := mustSuite(t, id), newSeededEntropy(fmt.Sprintf("message-protection %d", id))
 		key, pub, err := s.GenerateSignatureKeyPair(e.Draw("signature", s.SignatureSeedSize()))
 		if err != nil {

@@ -92,3 +92,23 @@ func FuzzX25519AgreesWithTheStandardLibrary(f *testing.F) {
 		}
 	})
 }
+
+// TestXWingKeysAreExpandedOnce: parsing one is a key generation of ML-KEM.
+func TestXWingKeysAreExpandedOnce(t *testing.T) {
+	s := must[*Suite](t)(Get(XWing_AES256GCM_SHA384_Ed25519))
+	private, public, err := s.DeriveHPKEKeyPair(pattern("ikm", s.HashSize()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := must[HPKEPrivateKey](t)(s.ParseHPKEPrivateKey(private.Expose()))
+	if again.parsed == nil || !bytes.Equal(must[HPKEPublicKey](t)(s.PublicHPKEKey(again)), public) {
+		t.Error("a parsed key is not expanded, or another one")
+	}
+	_, kemOutput, err := s.encapsulate(public, pattern("entropy", s.HPKEEntropySize()))
+	if err != nil || s.ValidateKEMOutput(kemOutput) != nil || s.ValidateKEMOutput(public) == nil || s.ValidateKEMOutput(kemOutput[1:]) == nil {
+		t.Errorf("KEM output of %d bytes: %v", len(kemOutput), err)
+	}
+	if _, err := s.ParseHPKEPrivateKey(private.Expose()[1:]); err == nil {
+		t.Error("a short seed is a key")
+	}
+}

@@ -2,10 +2,12 @@ package suite
 
 import (
 	"crypto/ecdh"
+	"crypto/sha3"
 	"encoding/binary"
 
 	"github.com/cloudflare/circl/hpke"
 	"github.com/cloudflare/circl/kem"
+	"github.com/cloudflare/circl/kem/xwing"
 
 	"parley/internal/secret"
 )
@@ -18,6 +20,7 @@ const (
 	dhkemP256
 	dhkemP384
 	dhkemP521
+	xWing
 )
 
 func (k kemAlgorithm) id() hpke.KEM {
@@ -32,6 +35,8 @@ func (k kemAlgorithm) id() hpke.KEM {
 		return hpke.KEM_P384_HKDF_SHA384
 	case dhkemP521:
 		return hpke.KEM_P521_HKDF_SHA512
+	case xWing:
+		return hpke.KEM_XWING
 	}
 	panic("suite: unknown KEM")
 }
@@ -39,7 +44,12 @@ func (k kemAlgorithm) id() hpke.KEM {
 // montgomery reports whether every string of the right length is a key.
 func (k kemAlgorithm) montgomery() bool { return k == dhkemX25519 || k == dhkemX448 }
 
-func (s *Suite) kemScheme() kem.Scheme { return s.kem.id().Scheme() }
+func (s *Suite) kemScheme() kem.Scheme {
+	if s.kem == xWing {
+		return xwing.Scheme() // HPKE's is a wrapper of it, whose keys say that they are of this one
+	}
+	return s.kem.id().Scheme()
+}
 
 // HPKEPublicKey is a public key in the KEM's own encoding.
 type HPKEPublicKey []byte
@@ -52,7 +62,8 @@ type HPKEPrivateKey struct {
 	public HPKEPublicKey
 	// parsed is never changed: circl's X448 keys compute their public half on
 	// first use, so only keys that have it already stand here, and the others
-	// are parsed anew for each use. X25519 has no use for it.
+	// are parsed anew for each use. X25519 has no use for it; X-Wing's keys are
+	// expanded from their seed once.
 	parsed kem.PrivateKey
 }
 
@@ -66,10 +77,10 @@ func (s *Suite) ParseHPKEPrivateKey(raw []byte) (HPKEPrivateKey, error) {
 	if len(raw) == 0 || len(raw) > scheme.PrivateKeySize() {
 		return HPKEPrivateKey{}, ErrKey
 	}
+	if (s.kem.montgomery() || s.kem == xWing) && len(raw) != scheme.PrivateKeySize() {
+		return HPKEPrivateKey{}, ErrKey
+	}
 	if s.kem.montgomery() {
-		if len(raw) != scheme.PrivateKeySize() {
-			return HPKEPrivateKey{}, ErrKey
-		}
 		return HPKEPrivateKey{Bytes: secret.Clone(raw)}, nil
 	}
 	padded := leftPad(raw, scheme.PrivateKeySize())
@@ -122,7 +133,9 @@ func (s *Suite) PublicHPKEKey(k HPKEPrivateKey) (HPKEPublicKey, error) {
 // ValidateHPKEPublicKey checks the length and, on the NIST curves, that the
 // point is on the curve and not at infinity. On the others it refuses points of
 // low order: nobody can encrypt to them (RFC 9180 section 7.1.4), so a member
-// with such a key would keep everybody else from updating theirs.
+// with such a key would keep everybody else from updating theirs. X-Wing encrypts
+// to every key whose ML-KEM half is one: it does not ask for the order of the
+// other half, because it does not depend on it.
 func (s *Suite) ValidateHPKEPublicKey(pub HPKEPublicKey) error {
 	if s.kem == dhkemX25519 {
 		if len(pub) != x25519Size || lowOrder25519(pub) {
@@ -139,11 +152,28 @@ func (s *Suite) ValidateHPKEPublicKey(pub HPKEPublicKey) error {
 	return nil
 }
 
+// ValidateKEMOutput checks what another one's encapsulation gave, as far as that
+// needs no private key: in the KEMs of RFC 9180 it is a public key, in X-Wing
+// anything of the right length, which always decapsulates to something.
+func (s *Suite) ValidateKEMOutput(kemOutput []byte) error {
+	if s.kem != xWing {
+		return s.ValidateHPKEPublicKey(kemOutput)
+	}
+	if len(kemOutput) != s.kemScheme().CiphertextSize() {
+		return ErrKey
+	}
+	return nil
+}
+
 // DeriveHPKEKeyPair is DeriveKeyPair of RFC 9180 section 7.1.3. MLS feeds it
-// secrets of one hash, whatever the length of the private key.
+// secrets of one hash, whatever the length of the private key. X-Wing's is
+// SHAKE256 of it: its own draft takes seeds of one length only.
 func (s *Suite) DeriveHPKEKeyPair(ikm []byte) (HPKEPrivateKey, HPKEPublicKey, error) {
 	if s.kem.montgomery() {
 		return s.keyPair(s.deriveMontgomery(ikm))
+	}
+	if s.kem == xWing {
+		return s.keyPair(sha3.SumSHAKE256(ikm, s.kemScheme().PrivateKeySize()))
 	}
 	scheme := s.kemScheme()
 	var prk [hashSizeMax]byte
@@ -184,7 +214,7 @@ func (s *Suite) curve() ecdh.Curve {
 		return ecdh.P384()
 	case dhkemP521:
 		return ecdh.P521()
-	case dhkemX25519, dhkemX448:
+	case dhkemX25519, dhkemX448, xWing:
 	}
 	panic("suite: not a NIST curve")
 }

@@ -18,7 +18,8 @@ import (
 // ID is a cipher suite's code point (§17.1).
 type ID uint16
 
-// The registered cipher suites, all of which are supported.
+// The registered cipher suites, all of which are supported, and an
+// experimental one.
 const (
 	X25519_AES128GCM_SHA256_Ed25519        ID = 1
 	P256_AES128GCM_SHA256_P256             ID = 2
@@ -27,13 +28,27 @@ const (
 	P521_AES256GCM_SHA512_P521             ID = 5
 	X448_CHACHA20POLY1305_SHA512_Ed448     ID = 6
 	P384_AES256GCM_SHA384_P384             ID = 7
+
+	// XWing_AES256GCM_SHA384_Ed25519 is EXPERIMENTAL: a hybrid of ML-KEM-768 and
+	// X25519 (X-Wing) keeps what is said secret from who records it today and has
+	// a quantum computer later. Signatures are as before. Its code point is one
+	// for private use, and this is the only place that names it: it changes when
+	// the working group has registered a suite.
+	XWing_AES256GCM_SHA384_Ed25519 ID = 0xf0a7
 )
 
-// IDMax is the largest supported code point; they have no gaps.
-const IDMax = P384_AES256GCM_SHA384_P384
+// IDs lists the supported cipher suites: the registered ones, then the
+// experimental one.
+func IDs() []ID {
+	ids := make([]ID, len(suites))
+	for i, s := range suites {
+		ids[i] = s.id
+	}
+	return ids
+}
 
 var (
-	// ErrUnsupported is returned for a code point that is not 1 to 7.
+	// ErrUnsupported is returned for a code point of no suite in IDs.
 	ErrUnsupported = errors.New("cipher suite is not supported")
 	// ErrKey is returned for key material that the suite cannot use.
 	ErrKey = errors.New("key is malformed or not on the curve")
@@ -63,14 +78,17 @@ var suites = [...]*Suite{
 	{P521_AES256GCM_SHA512_P521, "MLS_256_DHKEMP521_AES256GCM_SHA512_P521", sha2_512, aes256GCM, dhkemP521, ecdsaP521},
 	{X448_CHACHA20POLY1305_SHA512_Ed448, "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448", sha2_512, chacha20Poly1305, dhkemX448, ed448Signature},
 	{P384_AES256GCM_SHA384_P384, "MLS_256_DHKEMP384_AES256GCM_SHA384_P384", sha2_384, aes256GCM, dhkemP384, ecdsaP384},
+	{XWing_AES256GCM_SHA384_Ed25519, "MLS_192_XWING_AES256GCM_SHA384_Ed25519_EXPERIMENTAL", sha2_384, aes256GCM, xWing, ed25519Signature},
 }
 
 // Get finds a suite by its code point.
 func Get(id ID) (*Suite, error) {
-	if id < 1 || id > IDMax {
-		return nil, fmt.Errorf("%w: %d", ErrUnsupported, uint16(id))
+	for _, s := range suites {
+		if s.id == id {
+			return s, nil
+		}
 	}
-	return suites[id-1], nil
+	return nil, fmt.Errorf("%w: %d", ErrUnsupported, uint16(id))
 }
 
 // String is the registered name, or the number of an unsupported suite.
