@@ -137,7 +137,9 @@ func (a *conversationActor) followOnce(c actor.Context) (more bool, err error) {
 		a.complete(t.result.Conversation) // the transaction's own caller sees it before it is durable, and nobody else
 		a.settled(c)
 	}
-	return a.current().Position > before && a.follows(), nil
+	through := a.current().Position
+	whole := through >= found[len(found)-1].Number && len(found) < a.node.limits.EntriesPerRecord // and the order had no more
+	return through > before && !whole && a.follows(), nil
 }
 
 func entryOf(e *delivery.Entry) conversation.Entry {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"parley/events"
 	"parley/internal/ids"
@@ -48,6 +49,11 @@ type orderReader struct {
 	next   uint64       // number that follows the window
 	window []placed
 	bytes  int
+
+	// fed says that the group's sequencer is on this node and hands every record over; known is the newest stream sequence at which
+	// a record is known to stand. Where the window reaches that far it ends where the order does, and nobody needs to look.
+	fed   atomic.Bool
+	known atomic.Uint64
 }
 
 // grew gives followers on this node a record that its sequencer has just made durable, where their reader stands right before it: nobody
@@ -56,7 +62,11 @@ func (rs *readers) grew(g GroupID, rec *events.Record) {
 	rs.mu.Lock()
 	r := rs.open[g]
 	rs.mu.Unlock()
-	if r == nil || !r.mu.TryLock() {
+	if r == nil {
+		return
+	}
+	r.learn(rec.Sequence)
+	if !r.mu.TryLock() {
 		return
 	}
 	defer r.mu.Unlock()
@@ -74,6 +84,37 @@ func (rs *readers) grew(g GroupID, rec *events.Record) {
 	}
 	r.head = rec.Head
 	r.trim(r.next)
+	r.fed.Store(true)
+}
+
+// doubt makes followers look into the log again: nobody on this node knows any more where the order ends.
+func (rs *readers) doubt(g GroupID) {
+	rs.mu.Lock()
+	r := rs.open[g]
+	rs.mu.Unlock()
+	if r != nil {
+		r.fed.Store(false)
+	}
+}
+
+// heard notes that a record stands at a stream sequence.
+func (rs *readers) heard(g GroupID, sequence uint64) {
+	rs.mu.Lock()
+	r := rs.open[g]
+	rs.mu.Unlock()
+	if r != nil {
+		r.learn(sequence)
+	}
+}
+
+func (r *orderReader) learn(sequence uint64) {
+	for known := r.known.Load(); sequence > known && !r.known.CompareAndSwap(known, sequence); known = r.known.Load() {
+	}
+}
+
+// upToDate reports whether the window ends where the order does.
+func (r *orderReader) upToDate() bool {
+	return r.fed.Load() && r.head.Version > 0 && r.head.Sequence >= r.known.Load()
 }
 
 // placed is an entry and the stream sequence of its record.
@@ -113,16 +154,19 @@ func (r *orderReader) walk(ctx context.Context, source events.Source, from event
 	return audit.Head(), nil
 }
 
-// follow returns up to limit entries from a number on.
+// follow returns up to limit entries from a number on, and fewer only where the order ends.
 func (r *orderReader) follow(ctx context.Context, from uint64, limit int) ([]Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	from = max(from, 1)
-	if found := r.cached(from, limit); found != nil {
+	if found := r.cached(from, limit); len(found) == limit || found != nil && r.upToDate() {
 		return found, nil
 	}
-	// A follower a little ahead of the window is waiting for what comes next, or slept while others did not.
-	if r.head.Version > 0 && from >= r.next && from-r.next < uint64(r.service.config.Limits.CachedEntries) {
+	if from == r.next && r.upToDate() {
+		return nil, nil
+	}
+	// A follower at the window's end, or a little ahead of it, waits for what comes next, or slept while others did not.
+	if r.continues(from) {
 		if err := r.extend(ctx, from, limit); err == nil {
 			found := r.cached(from, limit)
 			if found == nil {
@@ -155,7 +199,19 @@ func (r *orderReader) cached(from uint64, limit int) []Entry {
 	return out
 }
 
+// continues reports whether reading on from the window's end gives what stands from a number on.
+func (r *orderReader) continues(from uint64) bool {
+	if r.head.Version == 0 {
+		return false
+	}
+	if from >= r.next {
+		return from-r.next < uint64(r.service.config.Limits.CachedEntries)
+	}
+	return len(r.window) > 0 && from >= r.window[0].entry.Number
+}
+
 func (r *orderReader) reset() {
+	r.fed.Store(false)
 	r.keys = nil
 	r.head, r.next, r.window, r.bytes = events.Head{}, 0, nil, 0
 }
@@ -414,6 +470,7 @@ func (s *Service) Follow(ctx context.Context, g GroupID, from uint64, limit int)
 
 // Entry returns one entry.
 func (s *Service) Entry(ctx context.Context, g GroupID, number uint64) (Entry, error) {
+	s.readers.doubt(g) // whoever asks for one entry has heard of it
 	found, err := s.Follow(ctx, g, number, 1)
 	if err != nil {
 		return Entry{}, err

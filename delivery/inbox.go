@@ -206,6 +206,10 @@ func (s *Service) Watch(ctx context.Context, fn func(Wake)) error {
 		defer work.Done()
 		watch(jetlog.StreamInbox, func(w jetlog.Wake) Wake { return Wake{Client: w.Log.Client} })
 	}()
-	watch(jetlog.StreamOrder, func(w jetlog.Wake) Wake { return Wake{Group: GroupID(w.Log.Conversation)} })
+	watch(jetlog.StreamOrder, func(w jetlog.Wake) Wake {
+		g := GroupID(w.Log.Conversation)
+		s.readers.heard(g, w.Sequence)
+		return Wake{Group: g}
+	})
 	return ctx.Err()
 }

@@ -168,6 +168,7 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 		for i := range outcomes {
 			outcomes[i] = Outcome{Err: coded(err)}
 		}
+		q.service.readers.doubt(q.group)
 		return outcomes, err
 	}
 	// A crash here loses nothing: the entries are final, retries are answered from them, and the notices they owe are derived from the
@@ -301,7 +302,10 @@ func (q *Sequencer) Rest(ctx context.Context) error {
 }
 
 // Close leaves the order anchored.
-func (q *Sequencer) Close(ctx context.Context) error { return q.Rest(ctx) }
+func (q *Sequencer) Close(ctx context.Context) error {
+	q.service.readers.doubt(q.group)
+	return q.Rest(ctx)
+}
 
 // mayJoin is the verdict on somebody who joins by external commit: a member that resynchronizes, or somebody the group's policy lets in;
 // in either case with a key that the authentication service knows.

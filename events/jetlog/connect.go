@@ -48,6 +48,8 @@ func Connect(url string, o ConnectOptions) (*nats.Conn, error) {
 		nats.MaxPingsOutstanding(2),
 		// Authorities change while a fleet lives: a refusal is retried like an absence.
 		nats.IgnoreAuthErrorAbort(),
+		// Each batched read makes a queue of this length; the default is half a megabyte of memory.
+		nats.SyncQueueLen(2 * readMessagesMax),
 	}
 	if o.OnChange != nil {
 		options = append(options,
