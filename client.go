@@ -266,6 +266,37 @@ func (c *Client) Join(ctx context.Context, in Invitation) (*Conversation, error)
 	return c.Conversation(id), nil
 }
 
+// Access is what somebody who is no member of a group may do with it.
+type Access = delivery.Access
+
+// The accesses.
+const (
+	NoAccess    = delivery.NoAccess
+	ReadsInfo   = delivery.ReadsInfo
+	JoinsByInfo = delivery.JoinsByInfo
+)
+
+// ExternalJoin says how to join a group, or to come back to it, without being added.
+type ExternalJoin struct {
+	GroupInfo []byte // bare or MLSMessage, with the ratchet tree; empty: the newest one that the node's delivery service has
+	Config    *Config
+}
+
+// JoinExternally joins a group by a commit of the client's own (RFC 9420, 12.4.3.2). A member whose conversation here has fallen behind,
+// lost its secrets or was wiped comes back by it, in place of its old leaf.
+func (c *Client) JoinExternally(ctx context.Context, id ConversationID, in ExternalJoin) (*Conversation, error) {
+	r := actors.ExternalJoin{
+		Client: c.id, Conversation: id, GroupInfo: in.GroupInfo, Config: c.node.options.Config, Meta: c.meta(ctx, "join externally", []byte(id), in.GroupInfo),
+	}
+	if in.Config != nil {
+		r.Config = *in.Config
+	}
+	if _, err := c.node.actors.JoinExternally(ctx, r); err != nil {
+		return nil, wrap("join externally", err)
+	}
+	return c.Conversation(id), nil
+}
+
 // Conversation takes one of the client's conversations. Whether it exists shows when it is used.
 func (c *Client) Conversation(id ConversationID) *Conversation {
 	return &Conversation{client: c, id: id}

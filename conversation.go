@@ -211,6 +211,28 @@ func (c *Conversation) ExportSecret(ctx context.Context, label string, context [
 	return append([]byte(nil), reply.Secret.Expose()...), nil
 }
 
+// AbandonJoin gives up an external join that the delivery service has not answered. The conversation is as it was before.
+func (c *Conversation) AbandonJoin(ctx context.Context) error {
+	_, err := c.do(ctx, "abandon join", conversation.AbandonJoin{CommandMeta: c.client.meta(ctx, "abandon join")})
+	return err
+}
+
+// MarkAsChildOf names the conversation that this one belongs to. The client must be a member of it.
+func (c *Conversation) MarkAsChildOf(ctx context.Context, parent ConversationID) error {
+	in := conversation.MarkAsChild{CommandMeta: c.client.meta(ctx, "mark as child", []byte(parent)), Parent: parent}
+	return wrap("mark as child", c.client.node.actors.MarkAsChild(ctx, c.client.id, c.id, in))
+}
+
+// ExternalSender is the public key of the group's first external sender.
+func (c *Conversation) ExternalSender(ctx context.Context) ([]byte, error) {
+	s, err := c.state(ctx)
+	if err != nil {
+		return nil, wrap("external sender", err)
+	}
+	key, err := s.ExternalSender()
+	return key, wrap("external sender", err)
+}
+
 // Wipe destroys the conversation here. Nobody else is told.
 func (c *Conversation) Wipe(ctx context.Context) error {
 	in := conversation.Wipe{CommandMeta: c.client.meta(ctx, "wipe")}

@@ -121,6 +121,8 @@ type Options struct {
 	// Auth says whose credentials are accepted; nil: the built-in registry, which knows the clients that were taken at nodes of this
 	// deployment and whoever was registered (see Node.Registry). An isolated node without Auth believes every credential.
 	Auth AuthenticationService
+	// Access says who may read a group's GroupInfo, and join by it, beyond its members, who may always come back; nil: nobody.
+	Access func(ConversationID, ClientID) Access
 	// Certificates judges X.509 credentials in place of Auth, by the trust store it gives; nil: Auth judges them like all others.
 	Certificates func() *TrustStore
 
@@ -294,10 +296,13 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if n.options.Entropy != nil {
 		config.Entropy = n.options.Entropy
 	}
+	if n.options.Certificates != nil {
+		config.Certificates = func() conversation.Certificates { return n.options.Certificates() }
+	}
 	if !n.options.Isolated {
 		n.delivery, err = delivery.Open(ctx, delivery.Config{
 			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks,
-			Auth: n.options.Auth, Certified: n.options.Certificates, Limits: delivery.Limits{RetainEntries: n.options.Retention},
+			Auth: n.options.Auth, Certified: n.options.Certificates, Policy: n.options.Access, Limits: delivery.Limits{RetainEntries: n.options.Retention},
 			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },
 		})
 		if err != nil {

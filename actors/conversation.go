@@ -169,6 +169,8 @@ func (a *conversationActor) env(s conversation.State, in conversation.Input, now
 		credential, suite = in.Config.Credential, in.Config.CipherSuite
 	case conversation.Join:
 		credential, suite = in.Config.Credential, in.Config.CipherSuite
+	case conversation.JoinExternally:
+		credential, suite = in.Config.Credential, in.Config.CipherSuite
 	}
 	if a.signer.credential != credential || a.signer.suite != suite || a.signer.identity == nil {
 		identity, _, _ := a.keys.Identity(credential, suite) // parses the key: as much work as a signature
@@ -176,6 +178,9 @@ func (a *conversationActor) env(s conversation.State, in conversation.Input, now
 	}
 	env := a.node.env(nowMS, a.signer.identity)
 	env.PSKs = a.keys
+	if a.node.certificates != nil {
+		env.Certificates = a.node.certificates()
+	}
 	env.LeaseValid = a.node.owns(a.entry.identity)
 	return env
 }

@@ -214,14 +214,16 @@ func (a *conversationActor) arm() {
 
 // due is when time makes something due, in Unix milliseconds; 0: never.
 func (a *conversationActor) due() uint64 {
-	due := a.state.SpoolExpiry()
-	if at := a.state.CheckpointAt(); at > 0 && (due == 0 || at < due) {
-		due = at
-	}
-	return due
+	return a.state.NextDue(a.mayCommit())
 }
 
-// timeDue says that a checkpoint or an expiry is due.
+// mayCommit reports whether the conversation may commit by itself: somebody carries the commit, none is under way, and everything that
+// the group's order has told us is taken in.
+func (a *conversationActor) mayCommit() bool {
+	return a.copy == nil && a.flight == nil && a.bundleSender() != nil && a.follow.failed == 0 && a.follow.through <= a.state.Position
+}
+
+// timeDue says that something is due: a checkpoint, an expiry, a commit of what is pending, new keys.
 type timeDue struct{ note }
 
 func (a *conversationActor) timeDue(c actor.Context) {
@@ -229,13 +231,12 @@ func (a *conversationActor) timeDue(c actor.Context) {
 		a.arm()
 		return
 	}
-	for _, in := range []conversation.Input{conversation.ExpireSpool{}, conversation.Checkpoint{Reason: "age"}} {
-		if a.gone != nil {
-			return
-		}
-		if _, err := a.absorb(c, work{Conversation: in}); err != nil && !errors.Is(err, errGone) {
-			a.node.logger.Warn("housekeeping", "log", a.log.String(), "err", err)
-		}
+	a.followOrder(c) // what is pending may have been committed meanwhile
+	if a.gone != nil {
+		return
+	}
+	if _, err := a.absorb(c, work{Conversation: conversation.Tick{MayCommit: a.mayCommit()}}); err != nil && !errors.Is(err, errGone) {
+		a.node.logger.Warn("housekeeping", "log", a.log.String(), "err", err)
 	}
 	a.arm()
 }

@@ -31,37 +31,40 @@ type Config struct {
 	Placement Placement          // nil: this node owns everything
 	Clock     Clock              // nil: the system's
 	Entropy   Entropy            // nil: the operating system's
-	Auth      func() Verdicts    // makes one conversation's table; nil: every credential is believed
-	Limits    Limits
-	Hooks     events.Hooks
-	Logger    *slog.Logger
+	// Certificates gives what finds revocation lists in X.509 chains; nil: nobody looks for any.
+	Certificates func() conversation.Certificates
+	Auth         func() Verdicts // makes one conversation's table; nil: every credential is believed
+	Limits       Limits
+	Hooks        events.Hooks
+	Logger       *slog.Logger
 	// JoinConfig is what conversations get that are joined by a Welcome from the inbox; zero: the default.
 	JoinConfig conversation.Config
 }
 
 // Node runs the actors of one process. It is safe for concurrent use.
 type Node struct {
-	name       string
-	runtime    *runtime
-	directory  *directory
-	intake     intake
-	groups     intake // of the sequencers: a conversation that waits for one has been admitted already
-	stores     events.Stores
-	vault      events.KeyVault
-	delivery   *delivery.Service
-	foreign    delivery.Transport
-	placement  Placement
-	clock      Clock
-	entropy    Entropy
-	auth       func() Verdicts
-	limits     Limits
-	hooks      events.Hooks
-	logger     *slog.Logger
-	hub        *hub
-	members    *members
-	alarms     *alarms
-	inboxes    inboxes
-	joinConfig conversation.Config // of conversations joined by a Welcome from the inbox
+	name         string
+	runtime      *runtime
+	directory    *directory
+	intake       intake
+	groups       intake // of the sequencers: a conversation that waits for one has been admitted already
+	stores       events.Stores
+	vault        events.KeyVault
+	delivery     *delivery.Service
+	foreign      delivery.Transport
+	placement    Placement
+	clock        Clock
+	entropy      Entropy
+	auth         func() Verdicts
+	certificates func() conversation.Certificates
+	limits       Limits
+	hooks        events.Hooks
+	logger       *slog.Logger
+	hub          *hub
+	members      *members
+	alarms       *alarms
+	inboxes      inboxes
+	joinConfig   conversation.Config // of conversations joined by a Welcome from the inbox
 
 	recovery      chan struct{} // permits to replay
 	groupRecovery chan struct{} // and to open an order
@@ -79,7 +82,7 @@ type Node struct {
 func New(c Config) (*Node, error) {
 	n := &Node{
 		name: c.Name, stores: c.Stores, vault: c.Vault, delivery: c.Delivery, foreign: c.Foreign, placement: c.Placement, clock: c.Clock,
-		entropy: c.Entropy, auth: c.Auth, limits: c.Limits.withDefaults(), hooks: c.Hooks, logger: c.Logger,
+		entropy: c.Entropy, auth: c.Auth, certificates: c.Certificates, limits: c.Limits.withDefaults(), hooks: c.Hooks, logger: c.Logger,
 	}
 	if n.placement == nil {
 		n.placement = NewStatic(DefaultShares)

@@ -60,6 +60,10 @@ type proposalSent struct {
 
 const proposalTries = 5
 
+// foreignTries is how often a bundle is offered to a foreign service that gives no answer. Our own tells what became of it sooner or
+// later.
+const foreignTries = 5
+
 // perform begins an effect. Its cause is durable, and repeating it is safe.
 func (a *conversationActor) perform(e conversation.Effect) {
 	switch e := e.(type) {
@@ -74,7 +78,7 @@ func (a *conversationActor) perform(e conversation.Effect) {
 
 // transport is who carries the conversation's messages; nil when nobody does and its owner hands them on.
 func (a *conversationActor) transport() delivery.Transport {
-	if a.state.Config.Transport == conversation.TransportForeign {
+	if a.state.Carrier() == conversation.TransportForeign {
 		return a.node.foreign
 	}
 	if a.node.delivery == nil {
@@ -86,9 +90,9 @@ func (a *conversationActor) transport() delivery.Transport {
 // bundleSender offers a bundle once. How often it is repeated is counted in the log, not by the transport.
 func (a *conversationActor) bundleSender() func(context.Context, delivery.Bundle) (delivery.Answer, error) {
 	switch {
-	case a.state.Config.Transport == conversation.TransportBuiltIn && a.node.delivery != nil:
+	case a.state.Carrier() == conversation.TransportBuiltIn && a.node.delivery != nil:
 		return a.node.delivery.SubmitBundle
-	case a.state.Config.Transport == conversation.TransportForeign && a.node.foreign != nil:
+	case a.state.Carrier() == conversation.TransportForeign && a.node.foreign != nil:
 		return a.node.foreign.SendCommitBundle
 	}
 	return nil
@@ -189,7 +193,7 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 		f.timer = a.later(backoff(0), m) // the segment is being decided: in a moment
 		return
 	}
-	if m.err != nil {
+	if m.err != nil && f.failures+1 < foreignTries || m.err != nil && a.state.Carrier() == conversation.TransportBuiltIn {
 		// Nobody knows whether the bundle arrived. The order tells, or the same bundle again.
 		f.failures++
 		a.node.logger.Warn("outcome of a commit unknown; it is offered again", "log", a.log.String(), "err", m.err)
@@ -202,6 +206,9 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 	}
 	f.failures = 0
 	in := conversation.TransportAnswered{Bundle: m.digest}
+	if m.err != nil {
+		in.Outcome, in.Reason = conversation.TransportFailed, m.err.Error()
+	}
 	switch answer := m.answer.(type) {
 	case delivery.Success:
 		in.Outcome, in.Position = conversation.TransportSuccess, answer.Position
@@ -226,6 +233,9 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 			f.timer = a.later(backoff(1), &bundleDue{})
 		}
 		return
+	}
+	if f.bundle.External && a.gone == nil {
+		a.followOrder(c)
 	}
 	if a.copy != nil {
 		a.complete(t.result.Conversation)

@@ -81,6 +81,24 @@ func openGroupInfo(b []byte) (*mlsengine.GroupInfo, *mlsengine.PublicGroup, erro
 	return m.GroupInfo(), public, err
 }
 
+// SuiteOf is the cipher suite of the group that a GroupInfo describes.
+func SuiteOf(groupInfo []byte) (mlsengine.CipherSuite, *CommandError) {
+	_, public, err := openGroupInfo(groupInfo)
+	if err != nil {
+		return 0, refuseRule(InvalidGroupInfo, err)
+	}
+	return public.CipherSuite(), nil
+}
+
+// Carrier is who carries the conversation's messages: of a group that we are
+// joining, the one it is to have.
+func (p Public) Carrier() TransportKind {
+	if p.Joining != nil {
+		return p.Joining.Config.Transport
+	}
+	return p.Config.Transport
+}
+
 // olderSelf finds a leaf that presents the joiner already: by its key, or else
 // by its client.
 func olderSelf(public *mlsengine.PublicGroup, joiner *mlsengine.SigningIdentity) mlsengine.Resync {

@@ -1,0 +1,75 @@
+package actors
+
+import (
+	"context"
+	"errors"
+
+	"parley/conversation"
+	"parley/internal/ids"
+)
+
+// ExternalJoin says how to join a group, or to come back to it, without being added.
+type ExternalJoin struct {
+	Client       ids.ClientID
+	Conversation ids.ConversationID
+	GroupInfo    []byte // bare or MLSMessage, with the tree; empty: the newest one that the built-in service has
+	Config       conversation.Config
+	Meta         conversation.CommandMeta
+}
+
+// externalJoins is how often a join is tried that other commits overtake.
+const externalJoins = 8
+
+// JoinExternally joins by a commit of the client's own. Where the service tells the GroupInfo, one that others have overtaken is fetched
+// again.
+func (n *Node) JoinExternally(ctx context.Context, r ExternalJoin) (conversation.Reply, error) {
+	for attempt := 0; ; attempt++ {
+		reply, err := n.joinOnce(ctx, r)
+		overtaken := errors.Is(err, conversation.CannotRetryJoin) && len(r.GroupInfo) == 0
+		if !overtaken || attempt+1 == externalJoins || !n.pause(ctx, attempt) {
+			return reply, err
+		}
+	}
+}
+
+func (n *Node) joinOnce(ctx context.Context, r ExternalJoin) (conversation.Reply, error) {
+	in := conversation.JoinExternally{CommandMeta: r.Meta, Config: r.Config, GroupInfo: r.GroupInfo}
+	if len(in.GroupInfo) == 0 {
+		if n.delivery == nil {
+			return conversation.Reply{}, errNoDelivery
+		}
+		info, _, err := n.delivery.GroupInfo(ctx, r.Conversation, r.Client)
+		if err != nil {
+			return conversation.Reply{}, err
+		}
+		in.GroupInfo = info
+	}
+	suite, refused := conversation.SuiteOf(in.GroupInfo)
+	if refused != nil {
+		return conversation.Reply{}, refused
+	}
+	in.Config.CipherSuite = suite
+	if err := n.chooseCredential(ctx, r.Client, &in.Config); err != nil {
+		return conversation.Reply{}, err
+	}
+	reply, err := n.Conversation(ctx, r.Client, r.Conversation, in)
+	if err != nil {
+		return reply, err
+	}
+	// A crash here loses nothing: the log of the conversation is there, and whoever asks again under the command's id comes by here.
+	n.members.add(r.Client, r.Conversation)
+	n.wakeGroup(r.Conversation)
+	_, err = n.Client(ctx, r.Client, conversation.ListConversation{Conversation: r.Conversation})
+	return reply, err
+}
+
+// MarkAsChild names the conversation that another one belongs to. The client must be in both.
+func (n *Node) MarkAsChild(ctx context.Context, client ids.ClientID, id ids.ConversationID, in conversation.MarkAsChild) error {
+	parent, err := n.ConversationState(ctx, client, in.Parent)
+	if err != nil {
+		return err
+	}
+	in.Exists = parent.Exists()
+	_, err = n.Conversation(ctx, client, id, in)
+	return err
+}
