@@ -89,6 +89,9 @@ func fuzzCanonical(f *testing.F, decode decoder, seeds ...[]byte) {
 			f.Fatalf("seed %x: %v", s, err)
 		}
 		f.Add(s)
+		for _, hostile := range hostileEncodings(s) {
+			f.Add(hostile)
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if again, err := decode(b); err == nil && !bytes.Equal(again, b) {

@@ -156,15 +156,16 @@ func (k SignaturePrivateKey) public() SignaturePublicKey {
 }
 
 // ValidateSignaturePublicKey checks the length and, on the NIST curves, that
-// the point is on the curve.
+// the point is on the curve. On the others it refuses points of low order, under
+// which anybody can sign.
 func (s *Suite) ValidateSignaturePublicKey(pub SignaturePublicKey) error {
 	switch s.signature {
 	case ed25519Signature:
-		if len(pub) != ed25519.PublicKeySize {
+		if len(pub) != ed25519.PublicKeySize || lowOrderEd25519(pub) {
 			return ErrKey
 		}
 	case ed448Signature:
-		if len(pub) != ed448.PublicKeySize {
+		if len(pub) != ed448.PublicKeySize || lowOrderEd448(pub) {
 			return ErrKey
 		}
 	case ecdsaP256, ecdsaP384, ecdsaP521:
