@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -138,5 +139,7 @@ func (g *aggregate[S]) stopping() {
 
 // env is all that a step may know of the world.
 func (n *Node) env(nowMS uint64, identity *mlsengine.SigningIdentity) conversation.Env {
-	return conversation.Env{NowMs: nowMS, Entropy: n.entropy, Identity: identity, LeaseValid: true}
+	return conversation.Env{
+		NowMs: nowMS, Entropy: n.entropy, Identity: identity, LeaseValid: true, KeyPackageLifetimeMax: uint64(n.limits.KeyPackages / time.Second),
+	}
 }

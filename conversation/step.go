@@ -20,6 +20,8 @@ type Env struct {
 	// Certificates finds revocation lists in X.509 chains; nil: nobody looks for any.
 	Certificates Certificates
 	PSKs         mlsengine.PSKStore // external and foreign resumption keys; may be nil
+	// KeyPackageLifetimeMax is the longest lifetime, in seconds, of a key package that we add (RFC 9420 §7.2); 0: no bound.
+	KeyPackageLifetimeMax uint64
 	// LeaseValid says that this node still holds the conversation. What stores nothing (reads, encryption inside a block) needs it.
 	LeaseValid bool
 }
@@ -38,7 +40,7 @@ type Certificates interface {
 
 // engine is what the engine may know of the world.
 func (e Env) engine() mlsengine.Env {
-	return mlsengine.Env{Now: e.NowMs / 1000, Entropy: e.Entropy, Identity: e.Identity}
+	return mlsengine.Env{Now: e.NowMs / 1000, LifetimeMax: e.KeyPackageLifetimeMax, Entropy: e.Entropy, Identity: e.Identity}
 }
 
 // Step decides what an input means. It changes nothing: s is as it was,
