@@ -135,13 +135,20 @@ func chooseTree(gi *GroupInfo, beside *RatchetTree) (*RatchetTree, error) {
 	return beside, nil
 }
 
+// newPublicGroup keeps nothing that its arguments share memory with but the
+// tree: they come out of messages, which may be long.
 func newPublicGroup(s *suite.Suite, context GroupContext, tree *RatchetTree, tag []byte) *PublicGroup {
+	encoded := syntax.Encode(&context)
+	var own GroupContext
+	if err := syntax.DecodeOwned(encoded, &own); err != nil {
+		panic("mlsengine: an encoded context does not decode: " + err.Error())
+	}
 	return &PublicGroup{
 		suite:           s,
-		context:         context,
-		encoded:         syntax.Encode(&context),
+		context:         own,
+		encoded:         encoded,
 		tree:            tree,
-		confirmationTag: tag,
+		confirmationTag: bytes.Clone(tag),
 		interim:         interimTranscriptHash(s, context.ConfirmedTranscriptHash, tag),
 		senders:         &senderKeys{suite: s},
 	}

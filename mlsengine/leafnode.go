@@ -36,6 +36,31 @@ func (cap *Capabilities) Code(c *syntax.Coder) {
 	syntax.VectorFunc(c, &cap.Credentials, syntax.Uint16[CredentialType])
 }
 
+// equal reports whether two clients support the same, listed in the same order.
+func (cap *Capabilities) equal(other *Capabilities) bool {
+	return slices.Equal(cap.Versions, other.Versions) && slices.Equal(cap.CipherSuites, other.CipherSuites) &&
+		slices.Equal(cap.Extensions, other.Extensions) && slices.Equal(cap.Proposals, other.Proposals) &&
+		slices.Equal(cap.Credentials, other.Credentials)
+}
+
+// capabilityPool lets leaves share the memory of equal capabilities, which are
+// those of the few programs that the members use.
+type capabilityPool [4]Capabilities
+
+// share lets the capabilities take the memory of equal ones seen before.
+func (p *capabilityPool) share(capabilities *Capabilities) {
+	for i := range p {
+		if p[i].Versions == nil {
+			p[i] = *capabilities
+			return
+		}
+		if p[i].equal(capabilities) {
+			*capabilities = p[i]
+			return
+		}
+	}
+}
+
 func (cap *Capabilities) supportsCredential(t CredentialType) bool {
 	return slices.Contains(cap.Credentials, t)
 }

@@ -48,6 +48,24 @@ func (n node) misplaced(x treemath.NodeIndex) bool {
 	return n.leaf != nil && !x.IsLeaf() || n.parent != nil && x.IsLeaf()
 }
 
+// detached is a copy in memory of its own: a node stays in its tree long after
+// the message that brought it.
+func (n node) detached() node {
+	switch {
+	case n.leaf != nil:
+		leaf := new(LeafNode)
+		if err := syntax.DecodeOwned(syntax.Encode(n.leaf), leaf); err != nil {
+			panic("mlsengine: an encoded leaf does not decode: " + err.Error())
+		}
+		return node{leaf: leaf}
+	case n.parent != nil:
+		keys := slices.Concat(n.parent.EncryptionKey, n.parent.ParentHash)
+		end := len(n.parent.EncryptionKey)
+		return node{parent: &ParentNode{keys[:end:end], keys[end:], slices.Clone(n.parent.UnmergedLeaves)}}
+	}
+	return n
+}
+
 // encryptionKey returns the slot's HPKE key, nil when it is blank.
 func (n node) encryptionKey() suite.HPKEPublicKey {
 	switch {
@@ -296,7 +314,18 @@ func ParseRatchetTree(id CipherSuite, b []byte) (*RatchetTree, error) {
 type wireTree []node
 
 // Code walks the ratchet_tree vector of §12.4.3.3.
-func (w *wireTree) Code(c *syntax.Coder) { syntax.Vector(c, (*[]node)(w)) }
+func (w *wireTree) Code(c *syntax.Coder) {
+	syntax.Vector(c, (*[]node)(w))
+	if !c.Reading() {
+		return
+	}
+	var pool capabilityPool
+	for _, n := range *w {
+		if n.leaf != nil {
+			pool.share(&n.leaf.Capabilities)
+		}
+	}
+}
 
 // Code walks the optional<Node> of §12.4.3.3.
 func (n *node) Code(c *syntax.Coder) {

@@ -14,6 +14,7 @@ type treeDraft struct {
 	suite  *suite.Suite
 	owned  []bool // chunks that are not shared
 	hashes nodeHasher
+	pool   capabilityPool
 }
 
 // newDraft starts a blank tree.
@@ -89,8 +90,13 @@ func (d *treeDraft) count(leaf *LeafNode, by int) {
 	}
 }
 
-// set replaces the content of slot x and marks the hashes above it as stale.
+// set replaces the content of slot x by a copy and marks the hashes above it as
+// stale.
 func (d *treeDraft) set(x treemath.NodeIndex, n node) {
+	n = n.detached()
+	if n.leaf != nil {
+		d.pool.share(&n.leaf.Capabilities)
+	}
 	d.put(x, n)
 	for {
 		p, ok := d.size.Parent(x)

@@ -159,3 +159,22 @@ func TestSenderKeysAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestGroupsKeepNoMemoryOfMessages overwrites a commit that was put into effect:
+// a group that still used its memory would keep 100 KB for one leaf.
+func TestGroupsKeepNoMemoryOfMessages(t *testing.T) {
+	clients := newTestGroup(t, 1, "alice", "bob", "carol")
+	alice, bob := clients[0], clients[1]
+	newcomer := newTestClient(t, 1, "dave")
+	extensions := &GroupContextExtensions{Extensions: Extensions{extension(ExtensionTypeExternalSenders, &ExternalSenders{})}}
+	in := CommitIntent{Inline: []Proposal{&Add{KeyPackage: *newcomer.keyPackage(t)}, extensions}, ForcePath: true}
+	out := must(alice.group.Commit(in, alice.env))(t)
+	content := bob.open(t, out.Message)
+	next := bob.stage(t, content, nil).Next
+	before := next.public.Marshal()
+	clear(content.authenticated.Content.encoded)
+	clear(content.authenticated.ConfirmationTag)
+	if !bytes.Equal(next.public.Marshal(), before) {
+		t.Error("the group shares memory with the commit")
+	}
+}
