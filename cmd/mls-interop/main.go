@@ -18,8 +18,12 @@ import (
 
 const usage = `mls-interop lets MLS implementations play against each other.
 
-usage: mls-interop --listen HOST:PORT [--states N]     serve until SIGTERM
+usage: mls-interop --listen HOST:PORT [flags]          serve until SIGTERM
        mls-interop run [flags]                         random scripts, until one goes wrong
+
+serving
+  --states N          how many states, pending joins and signers are held: 131072
+  --grease            values without a meaning in what is made, which others must ignore
 
 run
   --clients LIST      host:port,host:port of the servers, any mix; default: a server of our own
@@ -75,15 +79,17 @@ func noArguments(f *flag.FlagSet) error {
 func serve(ctx context.Context, args []string, stdout io.Writer) error {
 	f := flags("mls-interop")
 	address := f.String("listen", "127.0.0.1:0", "")
-	states := f.Int("states", interop.DefaultStatesMax, "")
+	c := interop.Config{}
+	f.IntVar(&c.StatesMax, "states", interop.DefaultStatesMax, "")
+	f.BoolVar((*bool)(&c.GREASE), "grease", false, "")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	if err := noArguments(f); err != nil {
 		return err
 	}
-	if *states < 1 {
-		return fmt.Errorf("--states %d leaves no room for any", *states)
+	if c.StatesMax < 1 {
+		return fmt.Errorf("--states %d leaves no room for any", c.StatesMax)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *address)
 	if err != nil {
@@ -92,5 +98,5 @@ func serve(ctx context.Context, args []string, stdout io.Writer) error {
 	if _, err := fmt.Fprintln(stdout, "mls-interop ready:", listener.Addr()); err != nil {
 		return err
 	}
-	return interop.NewServer(*states).Serve(ctx, listener)
+	return interop.NewServer(c).Serve(ctx, listener)
 }

@@ -74,7 +74,7 @@ func own(ctx context.Context) (address string, stop func(), err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = interop.NewServer(interop.DefaultStatesMax).Serve(serving, listener) // a failed one answers no calls
+		_ = interop.NewServer(interop.Config{StatesMax: interop.DefaultStatesMax}).Serve(serving, listener) // a failed one answers no calls
 	}()
 	return listener.Addr().String(), func() { cancel(); <-ended }, nil
 }

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -78,7 +79,7 @@ func (s *Server) HandleCommit(_ context.Context, r *mlsclient.HandleCommitReques
 // follow stages somebody else's commit. What an error leaves behind is only that the messages were read. An encrypted commit can be
 // read once, so the key that opens it is used up in the successor alone.
 func (st *state) follow(r *mlsclient.HandleCommitRequest) (*mlsengine.Staged, error) {
-	proposals, err := st.read(r.GetProposal())
+	proposals, err := st.read(st.present(r.GetProposal()))
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +107,14 @@ func (st *state) follow(r *mlsclient.HandleCommitRequest) (*mlsengine.Staged, er
 		return nil, status.Error(codes.FailedPrecondition, "the commit removes this member")
 	}
 	return staged, nil
+}
+
+// present leaves out proposals of other epochs, which a caller may hand in again: no commit can refer to them.
+func (st *state) present(proposals [][]byte) [][]byte {
+	return slices.DeleteFunc(slices.Clone(proposals), func(b []byte) bool {
+		m, err := mlsengine.ParseMessage(b)
+		return err == nil && m.Epoch() != st.group.Epoch()
+	})
 }
 
 // advance takes the outcome of a commit as the member's newest state.

@@ -32,11 +32,18 @@ const (
 // Server plays clients. Its methods may be called by any number of goroutines.
 type Server struct {
 	mlsclient.UnimplementedMLSClientServer
-	table *table
+	table  *table
+	grease mlsengine.GREASE
 }
 
-// NewServer makes a server that holds at most so many states, pending joins and signers.
-func NewServer(statesMax int) *Server { return &Server{table: newTable(statesMax)} }
+// Config says how a server plays.
+type Config struct {
+	StatesMax int              // how many states, pending joins and signers it holds
+	GREASE    mlsengine.GREASE // whether what its clients make holds values that others must ignore
+}
+
+// NewServer makes a server.
+func NewServer(c Config) *Server { return &Server{table: newTable(c.StatesMax), grease: c.GREASE} }
 
 // GRPC makes the gRPC server that serves s.
 func (s *Server) GRPC() *grpc.Server {
@@ -111,7 +118,7 @@ func (randomness) Draw(_ string, n int) []byte {
 }
 
 func (s *Server) env(identity *mlsengine.SigningIdentity) mlsengine.Env {
-	return mlsengine.Env{Now: uint64(time.Now().Unix()), Entropy: randomness{}, Identity: identity}
+	return mlsengine.Env{Now: uint64(time.Now().Unix()), Entropy: randomness{}, Identity: identity, GREASE: s.grease}
 }
 
 func validity() mlsengine.Lifetime {

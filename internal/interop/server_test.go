@@ -31,7 +31,9 @@ type asked struct {
 	request []byte
 }
 
-func newCaller(t testing.TB) *caller { return &caller{t: t, server: NewServer(10_000)} }
+func newCaller(t testing.TB) *caller {
+	return &caller{t: t, server: NewServer(Config{StatesMax: 10_000})}
+}
 
 // invoke hands a serialized request to a method by its name.
 func (s *Server) invoke(method string, request []byte) (any, error) {
@@ -141,6 +143,13 @@ func TestACommitIsPendingUntilItIsHandled(t *testing.T) {
 	}
 	_, err = try[*mlsclient.HandleCommitResponse](c, "HandlePendingCommit", &mlsclient.HandlePendingCommitRequest{StateId: mine.GetStateId()})
 	wantCode(t, "nothing pending", err, codes.FailedPrecondition)
+	// With the next commit the old proposal may come once more; what is not of any epoch may not.
+	out = do[*mlsclient.CommitResponse](c, "Commit", &mlsclient.CommitRequest{StateId: mine.GetStateId()})
+	handle.StateId, handle.Commit = followed.GetStateId(), out.GetCommit()
+	do[*mlsclient.HandleCommitResponse](c, "HandleCommit", handle)
+	handle.Proposal = [][]byte{own.GetProposal()[1:]}
+	_, err = try[*mlsclient.HandleCommitResponse](c, "HandleCommit", handle)
+	wantCode(t, "a proposal that does not parse", err, codes.InvalidArgument)
 }
 
 func TestEarlierEpochsStayReadable(t *testing.T) {
@@ -223,7 +232,7 @@ func TestEveryCallRefusesWhatItIsNotFor(t *testing.T) {
 }
 
 func TestAFullTableSaysSo(t *testing.T) {
-	c := &caller{t: t, server: NewServer(3)}
+	c := &caller{t: t, server: NewServer(Config{StatesMax: 3})}
 	alice := c.create("alice")
 	c.keyPackage("bob")
 	c.keyPackage("carol")

@@ -13,15 +13,16 @@ import (
 
 	"parley/internal/interop"
 	"parley/internal/interop/mlsclient"
+	"parley/mlsengine"
 )
 
 // server runs one of our own over loopback for the time of a test.
 func server(t *testing.T) *Client {
 	t.Helper()
-	return serverWith(t, interop.DefaultStatesMax)
+	return serverWith(t, interop.Config{StatesMax: interop.DefaultStatesMax})
 }
 
-func serverWith(t *testing.T, statesMax int) *Client {
+func serverWith(t *testing.T, c interop.Config) *Client {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -29,7 +30,7 @@ func serverWith(t *testing.T, statesMax int) *Client {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- interop.NewServer(statesMax).Serve(ctx, listener) }()
+	go func() { ended <- interop.NewServer(c).Serve(ctx, listener) }()
 	client, err := Dial(ctx, listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +47,8 @@ func serverWith(t *testing.T, statesMax int) *Client {
 
 // TestRandomScriptsAgainstOurselves plays a few scripts with every cipher suite, and checks that they use the whole interface.
 func TestRandomScriptsAgainstOurselves(t *testing.T) {
-	o := Options{Clients: []*Client{server(t), server(t)}, Scripts: 2, Steps: 8, ActorsMax: 6}
+	greasy := serverWith(t, interop.Config{StatesMax: interop.DefaultStatesMax, GREASE: mlsengine.WithGREASE})
+	o := Options{Clients: []*Client{server(t), greasy}, Scripts: 2, Steps: 8, ActorsMax: 6}
 	if os.Getenv("PARLEY_SOAK") != "" {
 		o.Scripts, o.Steps, o.ActorsMax = 50, 40, 24
 	}
@@ -74,7 +76,7 @@ func TestRandomScriptsAgainstOurselves(t *testing.T) {
 
 // TestAFailureCanBeRead plays against a server without room.
 func TestAFailureCanBeRead(t *testing.T) {
-	o := Options{Clients: []*Client{serverWith(t, 6)}, Seed: 42, Scripts: 1, Steps: 10, ActorsMax: 6}
+	o := Options{Clients: []*Client{serverWith(t, interop.Config{StatesMax: 6})}, Seed: 42, Scripts: 1, Steps: 10, ActorsMax: 6}
 	err := Run(context.Background(), o)
 	var failure *Failure
 	if !errors.As(err, &failure) || failure.Seed != 42 || len(failure.Script) == 0 {
