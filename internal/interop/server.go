@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -145,14 +146,11 @@ func capabilities() mlsengine.Capabilities {
 
 // suiteOf reads a cipher suite of a request.
 func suiteOf(number uint32) (*suite.Suite, error) {
-	if number > math.MaxUint16 {
-		return nil, status.Errorf(codes.InvalidArgument, "cipher suite %d", number)
+	id := suite.ID(number)
+	if number > math.MaxUint16 || !slices.Contains(suites(), id) {
+		return nil, status.Errorf(codes.InvalidArgument, "cipher suite %d is not supported", number)
 	}
-	s, err := suite.Get(suite.ID(number))
-	if err != nil {
-		return nil, prefixed(err, "cipher suite %d", number)
-	}
-	return s, nil
+	return suite.Get(id)
 }
 
 // newIdentity makes a signature key under a basic credential.
