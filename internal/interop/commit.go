@@ -76,8 +76,8 @@ func (s *Server) HandleCommit(_ context.Context, r *mlsclient.HandleCommitReques
 	})
 }
 
-// follow stages somebody else's commit. What an error leaves behind is only that the messages were read. An encrypted commit can be
-// read once, so the key that opens it is used up in the successor alone.
+// follow stages somebody else's commit. What an error leaves behind is only that proposals were read: the key that opens the commit is
+// used up in a successor that is not taken, so that the commit can come again.
 func (st *state) follow(r *mlsclient.HandleCommitRequest) (*mlsengine.Staged, error) {
 	proposals, err := st.read(st.present(r.GetProposal()))
 	if err != nil {
@@ -86,16 +86,13 @@ func (st *state) follow(r *mlsclient.HandleCommitRequest) (*mlsengine.Staged, er
 	for _, known := range st.proposals {
 		proposals = append(proposals, known)
 	}
-	message, err := mlsengine.ParseMessage(r.GetCommit())
+	message, err := parseContent(r.GetCommit(), mlsengine.ContentTypeCommit)
 	if err != nil {
 		return nil, err
 	}
 	content, _, err := st.group.Open(message, limits())
 	if err != nil {
 		return nil, err
-	}
-	if content.Commit() == nil {
-		return nil, status.Error(codes.InvalidArgument, "the message is not a commit")
 	}
 	staged, err := st.group.StageCommit(mlsengine.CommitInput{
 		Commit: content, Proposals: proposals, OwnUpdates: st.updates, PSKs: st.of.psks(),

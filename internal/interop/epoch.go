@@ -81,16 +81,13 @@ func (s *Server) Protect(_ context.Context, r *mlsclient.ProtectRequest) (*mlscl
 // Unprotect decrypts application data of the state's epoch or of another one that its member was in.
 func (s *Server) Unprotect(_ context.Context, r *mlsclient.UnprotectRequest) (*mlsclient.UnprotectResponse, error) {
 	return onState(s, r.GetStateId(), func(st *state) (*mlsclient.UnprotectResponse, error) {
-		message, err := mlsengine.ParseMessage(r.GetCiphertext())
+		message, err := parseContent(r.GetCiphertext(), mlsengine.ContentTypeApplication)
 		if err != nil {
 			return nil, err
 		}
 		at, found := st.of.at(message.GroupID(), message.Epoch())
 		if !found {
 			return nil, status.Errorf(codes.FailedPrecondition, "the message is of epoch %d, which the state does not know", message.Epoch())
-		}
-		if message.ContentType() != mlsengine.ContentTypeApplication {
-			return nil, status.Error(codes.InvalidArgument, "the message is not application data")
 		}
 		content, next, err := at.group.Open(message, limits())
 		if err != nil {

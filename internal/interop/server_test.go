@@ -134,7 +134,7 @@ func TestACommitIsPendingUntilItIsHandled(t *testing.T) {
 	// A proposal that bob has read comes again with a commit that failed, and with the one that does not.
 	handle := &mlsclient.HandleCommitRequest{StateId: bob, Proposal: [][]byte{own.GetProposal()}, Commit: own.GetProposal()}
 	_, err := try[*mlsclient.HandleCommitResponse](c, "HandleCommit", handle)
-	wantCode(t, "a proposal as a commit", err, codes.FailedPrecondition)
+	wantCode(t, "a proposal as a commit", err, codes.InvalidArgument)
 	handle.Commit = out.GetCommit()
 	followed := do[*mlsclient.HandleCommitResponse](c, "HandleCommit", handle)
 	mine := c.pending(alice)

@@ -69,7 +69,7 @@ func (m *member) enter(g *mlsengine.Group) (*state, error) {
 	if n := len(m.line) - epochsWhole - 1; n >= 0 {
 		old := m.line[n]
 		old.group = old.group.Retire()
-		old.proposals, old.updates, old.pending = nil, nil, nil
+		old.proposals, old.updates, old.pending = make(map[string]*mlsengine.Content), mlsengine.OwnUpdates{}, nil
 	}
 	if len(m.line) > epochsKept {
 		m.server.table.drop(m.line[0].id)
@@ -168,9 +168,6 @@ func (st *state) read(messages [][]byte) ([]*mlsengine.Content, error) {
 			if c, err = st.open(m); err != nil {
 				return nil, prefixed(err, "proposal %d", i)
 			}
-			if c.Proposal() == nil {
-				return nil, status.Errorf(codes.InvalidArgument, "proposal %d is another content", i)
-			}
 			if err := st.know(m, c); err != nil {
 				return nil, err
 			}
@@ -180,9 +177,9 @@ func (st *state) read(messages [][]byte) ([]*mlsengine.Content, error) {
 	return contents, nil
 }
 
-// open authenticates a message of this epoch.
+// open authenticates a proposal of this epoch.
 func (st *state) open(message []byte) (*mlsengine.Content, error) {
-	m, err := mlsengine.ParseMessage(message)
+	m, err := parseContent(message, mlsengine.ContentTypeProposal)
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +189,19 @@ func (st *state) open(message []byte) (*mlsengine.Content, error) {
 	}
 	st.group = next
 	return c, nil
+}
+
+// parseContent reads a message of the group that claims to hold a certain content. What holds another one is not opened: that would use
+// up its key.
+func parseContent(message []byte, want mlsengine.ContentType) (*mlsengine.Message, error) {
+	m, err := mlsengine.ParseMessage(message)
+	if err != nil {
+		return nil, err
+	}
+	if got := m.ContentType(); got != want {
+		return nil, status.Errorf(codes.InvalidArgument, "the message has content type %d, want %d", got, want)
+	}
+	return m, nil
 }
 
 // at finds the member's state in an epoch.

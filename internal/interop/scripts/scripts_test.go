@@ -50,7 +50,7 @@ func TestRandomScriptsAgainstOurselves(t *testing.T) {
 	greasy := serverWith(t, interop.Config{StatesMax: interop.DefaultStatesMax, GREASE: mlsengine.WithGREASE})
 	o := Options{Clients: []*Client{server(t), greasy}, Scripts: 2, Steps: 8, ActorsMax: 6}
 	if os.Getenv("PARLEY_SOAK") != "" {
-		o.Scripts, o.Steps, o.ActorsMax = 50, 40, 24
+		o.Scripts, o.Steps, o.ActorsMax = 5, 30, 16
 	}
 	used := make(map[string]struct{})
 	for o.Suite = 1; o.Suite <= 7; o.Suite++ {
