@@ -260,13 +260,15 @@ type Status struct {
 	Lifecycle     string // active, wiped, evicted, ...
 	Epoch         uint64
 	CipherSuite   mlsengine.CipherSuite
-	Members       []Member // in leaf order
-	Pending       int      // proposals of the epoch that are not committed
-	Staged        bool     // an own commit waits for the delivery service
-	Position      uint64   // followed in the group's order
-	Version       uint64   // of the log
-	Digest        string   // of the public state: what replay prints too
-	Authenticator []byte   // of the epoch
+	Members       []Member       // in leaf order
+	Pending       int            // proposals of the epoch that are not committed
+	Staged        bool           // an own commit waits for the delivery service
+	Position      uint64         // followed in the group's order
+	Version       uint64         // of the log
+	Digest        string         // of the public state: what replay prints too
+	Authenticator []byte         // of the epoch
+	Parent        ConversationID // that this one was marked as a child of; empty: none
+	NextDue       time.Time      // when the conversation does something by itself: an expiry, a checkpoint, a commit; zero: nothing is due
 	Time          time.Time
 }
 
@@ -279,7 +281,7 @@ func (c *Conversation) Status(ctx context.Context) (Status, error) {
 	return Status{
 		Exists: s.Exists(), Lifecycle: s.Lifecycle.String(), Epoch: uint64(s.Epoch()), CipherSuite: s.Config.CipherSuite, Members: s.Roster(),
 		Pending: len(s.PendingProposals()), Staged: s.Staged != nil, Position: s.Position, Version: s.Version, Digest: s.Digest().String(),
-		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs),
+		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, NextDue: timeOf(s.NextDue(true)),
 	}, nil
 }
 

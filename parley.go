@@ -466,7 +466,12 @@ func lengths(arguments [][]byte) (out [][]byte) {
 }
 
 // timeOf turns Unix milliseconds into a time.
-func timeOf(ms uint64) time.Time { return time.UnixMilli(int64(ms)) }
+func timeOf(ms uint64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
+}
 
 // Shares lists all shares of a deployment of so many.
 func Shares(count uint32) []uint32 {
