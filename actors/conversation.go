@@ -201,7 +201,7 @@ func (a *conversationActor) holds(w work) bool {
 		return false
 	}
 	switch w.Conversation.(type) {
-	case conversation.Received, conversation.ExportSecret:
+	case conversation.Received, conversation.ExportSecret, conversation.AbandonJoin:
 		return false
 	}
 	_, command := w.Conversation.(conversation.Command)
