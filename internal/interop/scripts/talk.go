@@ -87,6 +87,12 @@ func (m *said) deliver(ctx context.Context, to *actor) error {
 	if !bytes.Equal(r.GetPlaintext(), m.data) || !bytes.Equal(r.GetAuthenticatedData(), m.aad) {
 		return fmt.Errorf("%s read something else than %s said in epoch %d", to, m.by, m.epoch)
 	}
+	if !to.world.chance(10) {
+		return nil
+	}
+	if _, err := call(ctx, to, mlsclient.MLSClientClient.Unprotect, &mlsclient.UnprotectRequest{StateId: to.state, Ciphertext: m.ciphertext}); err == nil {
+		return fmt.Errorf("%s read what %s said in epoch %d twice: the key was not deleted", to, m.by, m.epoch)
+	}
 	return nil
 }
 
