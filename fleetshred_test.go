@@ -246,3 +246,25 @@ func TestADeadNodeHoldsARotationUpForOneLease(t *testing.T) {
 	ok(t, f.one.Insist(t.Context(), tea.UpdateKeys))
 	agree(t, tea, bob.Conversation("tea"))
 }
+
+// TestNodesWithDifferentKeysDoNotMeet starts a second node with a key directory of its own on a log that is still empty, where no ring
+// tells that it is the wrong one.
+func TestNodesWithDifferentKeysDoNotMeet(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, parley.Hooks{})
+	defer closeNode(t, f.one)
+	defer closeNode(t, f.two)
+	o := f.options
+	o.Name, o.KeyDir = "stranger", filepath.Join(t.TempDir(), "keys")
+	stranger, err := parley.Open(t.Context(), o)
+	if err == nil {
+		closeNode(t, stranger)
+	}
+	if !errors.Is(err, events.ErrKeyMissing) || parley.AdviceOf(err) != parley.GiveUp {
+		t.Errorf("it is let in: %v", err)
+	}
+	leases, err := f.nodes(t).List(t.Context())
+	if err != nil || len(leases) != 2 {
+		t.Errorf("the leases: %v, %v", leases, err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -19,6 +20,10 @@ const (
 	leaseLook = time.Second
 	// leaseCall bounds one try to move on, and the end of a lease.
 	leaseCall = 5 * time.Second
+	// compareTries is how often a key that another node names is looked for again.
+	compareTries = 5
+	// proofPlace is what the proof in a lease is bound to.
+	proofPlace = "parley node lease"
 )
 
 // presence is a node's lease: as long as it is renewed the node counts as alive, and it names the shred key that the node writes under.
@@ -31,6 +36,7 @@ type presence struct {
 	name     string
 	instance string // tells this life of the node from every other
 	version  string // in the lease
+	proof    []byte // that the node has the key of that version
 	stop     func()
 }
 
@@ -54,11 +60,15 @@ func (n *Node) startPresence(ctx context.Context) (*presence, error) {
 	p := &presence{
 		nodes: n.nodes, guard: events.GuardRings(n.store.Rings(), n.vault), vault: n.vault, logger: n.options.Logger, name: n.options.Name, instance: instance,
 	}
-	if p.version, err = p.guard.Advance(ctx); err != nil {
+	if err := p.advance(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.renew(ctx); err != nil {
 		return nil, err
+	}
+	// Of two nodes that start at once each has its lease in place before it looks, so at least one of them sees the other.
+	if err := p.compare(ctx); err != nil {
+		return nil, errors.Join(err, p.nodes.Remove(context.WithoutCancel(ctx), instance))
 	}
 	renewing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
@@ -83,7 +93,7 @@ func newInstance() (string, error) {
 }
 
 func (p *presence) renew(ctx context.Context) error {
-	return p.nodes.Renew(ctx, p.instance, jetlog.NodeLease{Node: p.name, Version: p.version})
+	return p.nodes.Renew(ctx, p.instance, jetlog.NodeLease{Node: p.name, Version: p.version, Proof: p.proof})
 }
 
 // keep renews the lease until ctx ends. A node that cannot say that it has moved on to a new shred key stays alive under the old one, and
@@ -122,10 +132,44 @@ func (p *presence) advance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaseCall)
 	defer cancel()
 	version, err := p.guard.Advance(ctx)
+	if err != nil {
+		return err
+	}
+	proof, err := p.vault.Wrap(ctx, version, []byte(proofPlace), []byte(p.instance))
 	if err == nil {
-		p.version = version
+		p.version, p.proof = version, proof
 	}
 	return err
+}
+
+// compare refuses a node whose keys are not those of the nodes that live: each would write rings that the others cannot read. A key that a
+// lease names is destroyed only when the lease has moved on, so one that is missing is looked for again.
+func (p *presence) compare(ctx context.Context) error {
+	look := time.NewTicker(shredLook)
+	defer look.Stop()
+	for try := 0; ; try++ {
+		leases, err := p.nodes.List(ctx)
+		if err != nil {
+			return err
+		}
+		var strange error
+		for _, l := range leases {
+			if len(l.Proof) == 0 {
+				continue
+			}
+			if _, err := p.vault.Unwrap(ctx, l.Version, []byte(proofPlace), l.Proof); err != nil {
+				strange = fmt.Errorf("%w: node %s has other keys, and the nodes of a deployment share them: %w", events.ErrKeyMissing, l.Node, err)
+			}
+		}
+		if strange == nil || try == compareTries {
+			return strange
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return errors.Join(strange, context.Cause(ctx))
+		}
+	}
 }
 
 // end gives the lease up; one that cannot be given up ends by itself.

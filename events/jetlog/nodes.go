@@ -27,6 +27,7 @@ const (
 type NodeLease struct {
 	Node    string `json:"node"`    // its name, for people
 	Version string `json:"version"` // of the shred key: it writes rings under no older one, and nothing older of its own may still arrive
+	Proof   []byte `json:"proof"`   // something wrapped under that key: whoever has the same keys can open it
 }
 
 // Nodes are the leases of a deployment's nodes: one message each on the stream NS_NODES, which the server forgets unless it is renewed.
