@@ -4,7 +4,7 @@ HAVE_CC := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE := $(if $(HAVE_CC),-race,)
 FUZZTIME ?= 10s
 
-.PHONY: demo test sim fmt vet lint nats vectors interop bench fuzz soak gen schemas
+.PHONY: demo test sim mutants fmt vet lint nats vectors interop bench fuzz soak gen schemas
 
 # demo is the main job: three bots, two node processes, two kills, recovery by replay. Nothing is left behind.
 demo:
@@ -21,6 +21,10 @@ SEEDS ?= 10000
 sim:
 	$(GO) vet -tags parley_sim ./internal/sim ./mlsengine/...
 	PARLEY_SIM_SEEDS=$(SEEDS) $(GO) test -tags parley_sim -count 1 -timeout 15m ./internal/sim
+
+# mutants breaks rules on purpose, one at a time, and fails where no test notices. MUTANTS names some of them, or a set.
+mutants:
+	$(GO) run ./tools/mutants $(MUTANTS)
 
 fmt:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt needed:"; echo "$$out"; exit 1; fi

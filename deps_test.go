@@ -41,6 +41,7 @@ internal/audit/audittest : conversation events events/jetlog events/v1 internal/
 internal/sim            :
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections
 cmd/node                : * internal/audit internal/natsd events
+tools/mutants           :
 cmd/vectors             : *
 internal/interop/mlsclient :
 internal/interop        : internal/interop/mlsclient internal/secret mlsengine mlsengine/suite

@@ -128,7 +128,11 @@ func structRuleCases() map[Rule]ruleCase {
 			s, key := mustSuite(t, 1), confirmationKey{secret.New(make([]byte, 32))}
 			tag := key.tag(s, []byte("transcript"))
 			tag[31] ^= 1
-			return key.verify(s, []byte("transcript"), tag)
+			wantRule(t, InvalidConfirmationTag, key.verify(s, []byte("transcript"), tag))
+			spoil := func(a *authenticatedContent) { a.ConfirmationTag = flipped(a.ConfirmationTag) }
+			wantRule(t, InvalidConfirmationTag, (&rogueCommit{afterSign: spoil}).refused(t, newTestGroup(t, 1, "alice", "bob")))
+			welcome := rogueWelcome{spoil: func(_ *newcomer, gi *GroupInfo) { gi.ConfirmationTag = flipped(gi.ConfirmationTag) }}
+			return welcome.join(t, newTestGroup(t, 1, "alice", "bob")[0], newTestClient(t, 1, "dave"))
 		},
 	}
 }
