@@ -34,6 +34,9 @@ func ClientOf(c mlsengine.Credential) ids.ClientID {
 	return ids.ClientID("x509:" + hex.EncodeToString(sum[:]))
 }
 
+// Identify is ClientOf as the engine asks for it.
+func Identify(c mlsengine.Credential) string { return string(ClientOf(c)) }
+
 func clientOfURI(uri string) (ids.ClientID, bool) {
 	if escaped, ok := strings.CutPrefix(uri, clientScheme); ok {
 		id, err := url.PathUnescape(escaped)

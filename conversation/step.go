@@ -40,7 +40,7 @@ type Certificates interface {
 
 // engine is what the engine may know of the world.
 func (e Env) engine() mlsengine.Env {
-	return mlsengine.Env{Now: e.NowMs / 1000, LifetimeMax: e.KeyPackageLifetimeMax, Entropy: e.Entropy, Identity: e.Identity}
+	return mlsengine.Env{Now: e.NowMs / 1000, LifetimeMax: e.KeyPackageLifetimeMax, Entropy: e.Entropy, Identity: e.Identity, Identify: Identify}
 }
 
 // Step decides what an input means. It changes nothing: s is as it was,

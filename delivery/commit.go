@@ -72,7 +72,7 @@ func (c *candidate) judge(m *mlsengine.Message) *Error {
 		// It refers to a proposal that only members can read: its outcome is judged as that of an encrypted commit is.
 		return c.judgeSealed()
 	}
-	staged, err := c.s.public.StageCommit(content, proposals, mlsengine.Env{Now: c.env.NowMs / 1000})
+	staged, err := c.s.public.StageCommit(content, proposals, mlsengine.Env{Now: c.env.NowMs / 1000, Identify: conversation.Identify})
 	if err != nil {
 		return ruleBroken(err)
 	}

@@ -29,6 +29,10 @@ type Env struct {
 	CustomProposals CustomProposals
 	// Components are the application's, for AppDataUpdate and AppEphemeral.
 	Components Components
+	// Identify says whether who joins by external commit is whom it removes
+	// (§12.2). Without it, Basic credentials must have one identity, and others
+	// be of one type: whether they stand for one client is left unchecked.
+	Identify Identifier
 	// GREASE asks for values without a meaning in what is made; off by default.
 	GREASE GREASE
 }

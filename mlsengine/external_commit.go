@@ -22,12 +22,12 @@ type Resync struct {
 	leaf   LeafIndex
 }
 
-// ResyncFound replaces the leaf that presents the joiner's credential. Where
-// several do, it is the one with the joiner's signature key.
+// ResyncFound replaces the leaf that presents the joiner's credential, or one
+// that Env.Identify takes for the same client's. Where several do, it is the one with the joiner's signature key.
 func ResyncFound() Resync { return Resync{wanted: true} }
 
-// ResyncLeaf replaces the leaf at i. A Basic credential must present the
-// joiner's identity; of others the application knows that it is the same client.
+// ResyncLeaf replaces the leaf at i, which must be the same client's: see
+// Env.Identify.
 func ResyncLeaf(i LeafIndex) Resync { return Resync{wanted: true, named: true, leaf: i} }
 
 // ExternalCommitParams says how a client that is no member joins.
@@ -118,7 +118,7 @@ func (x *externalCommit) propose(public *PublicGroup) error {
 	}
 	proposals := []Proposal{&ExternalInit{KEMOutput: kem}}
 	if x.params.Resync.wanted {
-		old, err := public.oldLeaf(x.params.Resync, x.identity)
+		old, err := public.oldLeaf(x.params.Resync, x.identity, x.env.Identify)
 		if err != nil {
 			return err
 		}
@@ -133,16 +133,25 @@ func (x *externalCommit) propose(public *PublicGroup) error {
 	return nil
 }
 
+// sameClient reports whether two credentials stand for one client, as far as it
+// can be told.
+func (f Identifier) sameClient(a, b Credential) bool {
+	if f != nil {
+		return f(a) == f(b)
+	}
+	return a.Type() == b.Type() && bytes.Equal(a.Identity(), b.Identity())
+}
+
 // oldLeaf finds the leaf that a resync replaces. Whether it may is the
 // proposal list's to check.
-func (g *PublicGroup) oldLeaf(r Resync, joiner *SigningIdentity) (LeafIndex, error) {
+func (g *PublicGroup) oldLeaf(r Resync, joiner *SigningIdentity, identify Identifier) (LeafIndex, error) {
 	if r.named {
 		return r.leaf, nil
 	}
 	var found []LeafIndex
 	for i, leaf := range g.tree.Members {
 		switch {
-		case !leaf.Credential.Equal(joiner.Credential):
+		case identify.of(leaf.Credential) != identify.of(joiner.Credential):
 		case bytes.Equal(leaf.SignatureKey, joiner.Public):
 			return i, nil
 		default:
@@ -340,8 +349,8 @@ func (l *proposalList) onlyExternalTypes() error {
 }
 
 // oneRemoveOfOldSelf checks that the joiner removes at most one member, and
-// that this is an older appearance of itself (§12.2). What makes two X.509
-// credentials the same client is for the application to say.
+// that this is an older appearance of itself (§12.2). What makes two
+// credentials one client is for the application to say.
 func (l *proposalList) oneRemoveOfOldSelf() error {
 	if n := l.count(ProposalTypeRemove); n > 1 {
 		return broken(ExternalCommitRemoves, "%d remove proposals", n)
@@ -351,8 +360,7 @@ func (l *proposalList) oneRemoveOfOldSelf() error {
 		if bytes.Equal(old.EncryptionKey, joiner.EncryptionKey) {
 			return broken(LeafKeyUnchanged, "the joiner keeps the encryption key of leaf %d", p.Removed)
 		}
-		if old.Credential.Type() != joiner.Credential.Type() ||
-			old.Credential.Type() == CredentialTypeBasic && !bytes.Equal(old.Credential.Identity(), joiner.Credential.Identity()) {
+		if !l.identify.sameClient(old.Credential, joiner.Credential) {
 			return broken(ExternalCommitIdentity, "leaf %d is another client", p.Removed)
 		}
 		return nil

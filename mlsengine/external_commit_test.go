@@ -1,8 +1,16 @@
 package mlsengine
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"math/big"
+	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"parley/internal/secret"
 	"parley/mlsengine/suite"
@@ -207,5 +215,36 @@ func TestExternalCommitIsResumedOnlyByItsOwnSecrets(t *testing.T) {
 		if !errors.Is(err, ErrStoredState) {
 			t.Errorf("secrets %s: %v", name, err)
 		}
+	}
+}
+
+// TestWhoMayReplaceACertificate: certificates of one client differ, and those of two are of one type.
+func TestWhoMayReplaceACertificate(t *testing.T) {
+	named := func(name string, serial byte) *testClient {
+		c := newTestClient(t, 1, fmt.Sprint(name, serial))
+		key := ed25519.NewKeyFromSeed(c.identity.Key.Raw().Expose())
+		template := x509.Certificate{
+			SerialNumber: big.NewInt(int64(serial)), NotAfter: time.Unix(testNow, 0), URIs: []*url.URL{{Scheme: "name", Opaque: name}},
+		}
+		der := must(x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key))(t)
+		c.identity.Credential = X509Credential([][]byte{der})
+		c.env.Identify = func(k Credential) string { return strings.Join(k.URIs(), " ") }
+		return c
+	}
+	alice, bob := named("alice", 1), named("bob", 1)
+	alice.create(t, "group", nil)
+	out := must(alice.group.Commit(CommitIntent{Inline: []Proposal{&Add{KeyPackage: *bob.keyPackage(t)}}, TreeInWelcome: WithTree}, alice.env))(t)
+	alice.group = out.Staged.Next
+	bob.join(t, out.Welcome, nil)
+	p := joinParams(t, alice)
+	p.Resync = ResyncLeaf(0)
+	_, err := ExternalCommit(p, named("bob", 2).env)
+	wantRule(t, ExternalCommitIdentity, err)
+	join := externalJoin{groupInfo: p.GroupInfo, beforeSign: func(m *Commit) { m.Proposals = append(m.Proposals, byValue(&Remove{Removed: 1})...) }}
+	wantRule(t, ExternalCommitIdentity, refusedBy(t, alice, join.create(t, named("mallory", 1)), nil))
+	p.Resync = ResyncFound()
+	again := named("bob", 2)
+	if effects := follow(t, []*testClient{alice}, again, must(ExternalCommit(p, again.env))(t)); len(effects.Removed) != 1 || effects.Removed[0].Index != 1 {
+		t.Errorf("%+v", effects)
 	}
 }

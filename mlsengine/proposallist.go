@@ -24,6 +24,7 @@ type proposalList struct {
 	founding   bool        // of the first commit of a group that continues another
 	custom     CustomProposals
 	components Components
+	identify   Identifier
 	all        []committed
 }
 

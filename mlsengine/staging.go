@@ -82,7 +82,7 @@ func (g *PublicGroup) stage(list *proposalList, env Env) (*staging, error) {
 	if g.context.Epoch == epochMax {
 		return nil, broken(GroupEnded, "epoch %d is the last one", g.context.Epoch)
 	}
-	list.custom, list.components = env.CustomProposals, env.Components
+	list.custom, list.components, list.identify = env.CustomProposals, env.Components, env.Identify
 	if err := list.validate(); err != nil {
 		return nil, err
 	}

@@ -277,7 +277,7 @@ func stage(group *mlsengine.PublicGroup, content *mlsengine.Content, known map[s
 		}
 		proposals = append(proposals, p)
 	}
-	staged, err := group.StageCommit(content, proposals, mlsengine.Env{})
+	staged, err := group.StageCommit(content, proposals, mlsengine.Env{Identify: conversation.Identify})
 	if err != nil {
 		return nil, flawed(CheckCommit, "%v", err)
 	}
