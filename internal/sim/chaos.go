@@ -46,6 +46,11 @@ func (w *world) chaos() {
 	}
 	if !m.state.Exists() && !w.chance(20) {
 		m.join()
+		if m.alive() && !m.state.Exists() && w.chance(8) {
+			m.joinExternally()
+		} else if m.alive() && m.state.Joining != nil {
+			m.work()
+		}
 		return
 	}
 	switch n := w.rng.IntN(20); {
@@ -143,7 +148,11 @@ func (m *member) command() {
 		in = conversation.Checkpoint{Reason: "age", Force: w.chance(2)}
 	case 11:
 		in = conversation.Acknowledge{Through: m.state.Spool.Next - 1}
-	case 12, 13:
+	case 12:
+		if w.chance(6) {
+			m.joinExternally() // comes back into the group it is in
+		}
+	case 13:
 		in = conversation.Tick{MayCommit: w.chance(2)}
 	}
 	if in != nil {
@@ -171,6 +180,7 @@ func (w *world) settle() {
 		w.log.arrive()
 	}
 	w.exhaust()
+	w.comeBack()
 	w.talk()
 	w.exhaust()
 	if w.broken == nil {
@@ -218,9 +228,35 @@ func (w *world) talk() {
 	}
 }
 
+// comeBack lets those whose leaf stands in the group and who are no members join from outside: they gave up a join that had been accepted,
+// or could not follow a forged commit.
+func (w *world) comeBack() {
+	roster := w.roster()
+	for _, c := range w.clients {
+		if m := c.serving(); w.broken == nil && m != nil && m.state.Lifecycle != conversation.Active && roster[c.id] {
+			m.joinExternally()
+			w.exhaust()
+		}
+	}
+}
+
+// roster is who is in the group, as its active members see it.
+func (w *world) roster() map[ids.ClientID]bool {
+	roster := map[ids.ClientID]bool{}
+	for _, c := range w.clients {
+		m := c.serving()
+		if m == nil || m.state.Lifecycle != conversation.Active || uint64(m.state.Epoch()) != w.order.epoch {
+			continue
+		}
+		for _, id := range m.state.ClientIDs() {
+			roster[id] = true
+		}
+	}
+	return roster
+}
+
 // conclude checks that everybody is where the order is, and heard the last words.
 func (w *world) conclude() {
-	roster := map[ids.ClientID]bool{}
 	for _, c := range w.clients {
 		m := c.serving()
 		if m == nil || m.state.Lifecycle != conversation.Active {
@@ -230,10 +266,8 @@ func (w *world) conclude() {
 		if uint64(m.state.Epoch()) != w.order.epoch && !(w.malice && w.foreign()) {
 			w.fail(lawLive, "%s is in epoch %d, the group in %d", c.id, m.state.Epoch(), w.order.epoch)
 		}
-		for _, id := range m.state.ClientIDs() {
-			roster[id] = true
-		}
 	}
+	roster := w.roster()
 	for _, c := range w.clients {
 		m := c.serving()
 		active := m != nil && m.state.Lifecycle == conversation.Active

@@ -412,7 +412,10 @@ func (m *member) follow(most int) {
 func (m *member) join() {
 	c, w := m.client, m.client.world
 	w.order.entries(0, 0)
-	for len(c.inbox) > 0 && !m.state.Exists() && m.alive() {
+	if m.state.Joining != nil && len(c.inbox) > 0 && len(m.tasks) == 0 {
+		m.step(conversation.AbandonJoin{CommandMeta: c.meta()}) // the Welcome is the surer way
+	}
+	for len(c.inbox) > 0 && m.state.Joining == nil && !m.state.Exists() && m.alive() {
 		in := c.inbox[0]
 		i := slices.IndexFunc(c.packages, func(kp keyPackage) bool { return m.joinWith(in, kp) })
 		if i >= 0 {
@@ -422,6 +425,19 @@ func (m *member) join() {
 			c.inbox = c.inbox[1:]
 		}
 	}
+}
+
+// joinExternally joins by the newest GroupInfo that is known, or by one that is a little old.
+func (m *member) joinExternally() {
+	w := m.client.world
+	if w.chance(3) {
+		w.order.entries(0, 0)
+	}
+	if len(w.order.info) == 0 {
+		return
+	}
+	w.tally[tallyExternal]++
+	m.step(conversation.JoinExternally{CommandMeta: m.client.meta(), Config: w.config, GroupInfo: w.order.info})
 }
 
 // joinWith tries one key package. It reports whether the join is durable.

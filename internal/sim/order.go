@@ -21,6 +21,7 @@ type order struct {
 	audit   *events.Audit
 	known   []conversation.Entry
 	epoch   uint64 // that the known entries lead to
+	info    []byte // newest GroupInfo
 }
 
 // sequencer is one life of the order's only writer.
@@ -134,6 +135,9 @@ func (o *order) read(b *eventsv1.OrderEntry) {
 		EncryptedMessage: b.GetEncryptedMessage(), Sender: ids.ClientID(b.GetSender()), Generation: b.GetGeneration(), TimeMs: b.GetTimeMs(),
 	}
 	o.known = append(o.known, e)
+	if info := b.GetGroupInfo(); len(info) > 0 {
+		o.info = info
+	}
 	o.world.fanOut(len(o.known) - 1)
 	if e.Number != uint64(len(o.known)) {
 		o.world.fail(lawCommits, "entry %d stands at place %d", e.Number, len(o.known))

@@ -21,11 +21,11 @@ const seeds = 10_000
 func sizeOf(seed uint64) Size {
 	switch {
 	case seed%20 != 0:
-		return Size{Members: 2 + int(seed%5), Steps: 200}
+		return Size{Members: 2 + int(seed%5), Steps: 150}
 	case os.Getenv("PARLEY_SOAK") != "":
 		return Size{Members: 7 + int(seed/20%58), Steps: 600}
 	}
-	return Size{Members: 7 + int(seed/20%6), Steps: 300}
+	return Size{Members: 7 + int(seed/20%6), Steps: 250}
 }
 
 // TestSeeds plays games and checks the laws of the package. Encryptions are recorded by process, so each core plays in a process of its

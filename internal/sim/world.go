@@ -99,13 +99,14 @@ const (
 	tallyEncrypted   = "encryptions recorded"
 	tallyForged      = "forged commits"
 	tallyForgedIn    = "forged commits accepted"
+	tallyExternal    = "external joins tried"
 	tallyUnreachable = "members that could not follow a forged commit"
 )
 
 // tallies lists what every long run must have seen.
 var tallies = []string{
 	tallyCrash, tallyFenced, tallyUnknown, tallyLate, tallyLost, tallyCommits, tallyRivals, tallyRead, tallyEncrypted, tallyForged, tallyForgedIn,
-	tallyUnreachable,
+	tallyUnreachable, tallyExternal,
 }
 
 // Play plays one game. Without a violation every law held.
