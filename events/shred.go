@@ -33,7 +33,9 @@ const (
 )
 
 // Run does the rotation. It may be repeated after an error or a crash at any
-// point: no version is destroyed while a ring is found under it.
+// point: no version is destroyed while a ring is found under it, and none that
+// is later than this rotation's. Only one rotation may run at a time; whoever
+// loses the right to it ends ctx.
 func (s Shred) Run(ctx context.Context) (ShredReport, error) {
 	report := ShredReport{}
 	if !s.Vault.Erases() {
