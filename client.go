@@ -51,11 +51,33 @@ func (n *Node) Bare(id ClientID) *Client { return &Client{node: n, id: id} }
 // ID is the client's id.
 func (c *Client) ID() ClientID { return c.id }
 
+// ClientStatus is a client as it is committed.
+type ClientStatus struct {
+	// Lost is empty, ClientRolledBack or ClientSecretsLost: the client's own log came back shorter than it was, or its keys are gone. Nothing
+	// can be done with the client any more but what its conversations can do by themselves; a new client has to be added to them.
+	Lost          Code
+	Credentials   int
+	KeyPackages   int // whose private keys are here
+	Conversations int
+	Version       uint64 // of the log
+}
+
+// Status reads the client's committed state.
+func (c *Client) Status(ctx context.Context) (ClientStatus, error) {
+	s, err := c.node.actors.ClientState(ctx, c.id)
+	return ClientStatus{
+		Lost: s.Lost, Credentials: len(s.Credentials), KeyPackages: len(s.KeyPackages), Conversations: len(s.Conversations), Version: s.Version,
+	}, wrap("status", err)
+}
+
 // prepare gives the client what it needs to be added to conversations.
 func (c *Client) prepare(ctx context.Context) error {
 	state, err := c.node.actors.ClientState(ctx, c.id)
 	if err != nil {
 		return err
+	}
+	if loss := state.Loss(); loss != nil {
+		return loss
 	}
 	suite := c.node.options.Config.CipherSuite
 	if _, _, ok := state.Identity("", suite); !ok {
@@ -186,6 +208,9 @@ func (c *Client) generate(ctx context.Context, name string, count int, lastResor
 	state, err := c.node.actors.ClientState(ctx, c.id)
 	if err != nil {
 		return nil, err
+	}
+	if loss := state.Loss(); loss != nil {
+		return nil, loss
 	}
 	_, credential, ok := state.Identity("", c.node.options.Config.CipherSuite)
 	if !ok {

@@ -34,6 +34,8 @@ const (
 	DuplicateMessage          = conversation.DuplicateMessage
 	OrphanWelcome             = conversation.OrphanWelcome
 	NothingToCommit           = conversation.NothingToCommit
+	ClientRolledBack          = conversation.ClientRolledBack
+	ClientSecretsLost         = conversation.ClientSecretsLost
 )
 
 // UnknownIdentity is what an AuthenticationService answers for who it does not know.

@@ -10,7 +10,7 @@ import (
 	"parley/conversation"
 )
 
-// Event is a message, or a change of the membership, of one of a client's conversations. It comes again, under the same ID, until it
+// Event is a message, or a change of the membership, of one of a client's conversations, or the loss of the client. It comes again, under the same ID, until it
 // is acknowledged.
 type Event struct {
 	Conversation *Conversation
@@ -20,6 +20,9 @@ type Event struct {
 	Position     uint64 // in the group's order
 	Message      *Message
 	Membership   *Membership
+	// Lost says that the client itself has lost the end of its log or its keys (see ClientStatus), and nothing else is set. It stands at the
+	// beginning of every stream of such a client; what its conversations still receive follows.
+	Lost Code
 
 	stream   *actors.Stream
 	delivery actors.Delivery
@@ -65,6 +68,9 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 			return
 		}
 		defer stream.Close()
+		if status, err := c.Status(ctx); err == nil && status.Lost != "" && !yield(Event{ID: string(status.Lost), Lost: status.Lost}, nil) {
+			return
+		}
 		for {
 			found, err := stream.Next(ctx)
 			if err != nil {

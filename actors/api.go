@@ -100,6 +100,9 @@ func (n *Node) chooseCredential(ctx context.Context, client ids.ClientID, config
 	if err != nil {
 		return err
 	}
+	if loss := state.Loss(); loss != nil {
+		return loss
+	}
 	_, ref, ok := state.Identity(config.Credential, config.CipherSuite)
 	if !ok {
 		return &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: conversation.GiveUp, Detail: config.Credential}
@@ -126,6 +129,9 @@ func (n *Node) Join(ctx context.Context, r JoinRequest) (ids.ConversationID, con
 	state, err := n.ClientState(ctx, r.Client)
 	if err != nil {
 		return "", conversation.Reply{}, err
+	}
+	if loss := state.Loss(); loss != nil {
+		return "", conversation.Reply{}, loss
 	}
 	kp, secrets, no := state.KeyPackageFor(r.Welcome)
 	if no != nil {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -32,14 +33,19 @@ func (a *clientActor) recovering(c actor.Context) {
 		return
 	}
 	a.self = c.Self()
-	if err := a.recover(); err != nil {
-		a.fail(c, err)
+	if err := a.recover(c); err != nil {
+		if !errors.Is(err, errGone) {
+			a.fail(c, err)
+		}
 		return
+	}
+	if loss := a.state.Loss(); loss != nil {
+		a.node.logger.Error("the client can do nothing any more", "log", a.log.String(), "err", loss)
 	}
 	a.receive = a.active
 }
 
-func (a *clientActor) recover() error {
+func (a *clientActor) recover(c actor.Context) error {
 	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Recover)
 	defer cancel()
 	release, err := a.node.recoveryPermit(ctx)
@@ -47,13 +53,35 @@ func (a *clientActor) recover() error {
 		return err
 	}
 	defer release()
-	if err := a.openJournal(ctx, false); err != nil {
+	if err = a.openJournal(ctx, false); errors.Is(err, events.ErrSecretsLost) {
+		err = a.openJournal(ctx, true)
+	}
+	if err != nil {
 		return err
 	}
 	if err := a.replay(ctx, events.Head{}); err != nil {
 		return err
 	}
-	return a.journal.CheckAnchor(ctx)
+	err = a.journal.CheckAnchor(ctx)
+	switch {
+	case errors.Is(err, events.ErrSecretsLost):
+		return a.mark(c, conversation.MarkClientLost{Code: conversation.ClientSecretsLost, Reason: "the key ring was gone"})
+	case errors.Is(err, events.ErrRolledBack):
+		return a.mark(c, conversation.MarkClientLost{
+			Code: conversation.ClientRolledBack, AnchorVersion: a.journal.Anchor().Version, FoundVersion: a.journal.Head().Version,
+			Reason: "the log ends before its anchor",
+		})
+	}
+	return err
+}
+
+// mark records a loss by a fenced append, as for a conversation.
+func (a *clientActor) mark(c actor.Context, in conversation.MarkClientLost) error {
+	_, err := a.absorb(c, work{Client: in})
+	if err == nil && a.gone != nil {
+		err = errGone
+	}
+	return err
 }
 
 func (a *clientActor) active(c actor.Context) {

@@ -252,6 +252,8 @@ func inputName(w work) string {
 		return "list_conversation"
 	case conversation.ExpireKeyPackages:
 		return "expire_key_packages"
+	case conversation.MarkClientLost:
+		return "recover"
 	}
 	return "input"
 }

@@ -31,6 +31,7 @@ type ClientPublic struct {
 	PSKs          [][]byte           // ids of external pre-shared keys
 	Conversations []ids.ConversationID
 	Commands      []RememberedCommand
+	Lost          Code // empty, ClientRolledBack or ClientSecretsLost
 }
 
 // ClientCredential is a credential and the public half of its key.

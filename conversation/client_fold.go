@@ -75,8 +75,10 @@ func (s *ClientState) fold(e events.Event) error {
 		p.remember(body)
 		s.Commands = p.Commands
 	case *v1.SecretsLost:
-		s.secrets = clientSecrets{}
-	case *v1.LogRolledBack, *v1.TransactionTorn, *v1.Moved, *v1.Claimed:
+		s.secrets, s.Lost = clientSecrets{}, ClientSecretsLost
+	case *v1.LogRolledBack:
+		s.Lost = ClientRolledBack
+	case *v1.TransactionTorn, *v1.Moved, *v1.Claimed:
 		// Facts for auditors and for the log itself.
 	default:
 		return brokenf("a client's log holds no %T that this build can fold", e.Body)
@@ -181,6 +183,7 @@ func (p *ClientPublic) Code(c *syntax.Coder) {
 	syntax.VectorFunc(c, &p.PSKs, syntax.Opaque[[]byte])
 	syntax.VectorFunc(c, &p.Conversations, codeString[ids.ConversationID])
 	syntax.Vector(c, &p.Commands)
+	codeString(c, &p.Lost)
 }
 
 // Code walks a credential.

@@ -59,7 +59,12 @@ func (w *clientWork) run(in ClientInput) error {
 	if known, err := w.recall(in); known || err != nil {
 		return err
 	}
+	if err := w.living(in); err != nil {
+		return err
+	}
 	switch in := in.(type) {
+	case MarkClientLost:
+		return w.markLost(in)
 	case AddCredential:
 		return w.addCredential(in)
 	case RemoveCredential:

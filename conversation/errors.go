@@ -21,6 +21,8 @@ const (
 	ConversationUnreachable   Code = "ConversationUnreachable"
 	ConversationRolledBack    Code = "ConversationRolledBack"
 	SecretsMissing            Code = "SecretsMissing"
+	ClientRolledBack          Code = "ClientRolledBack"
+	ClientSecretsLost         Code = "ClientSecretsLost"
 	GroupEnded                Code = "GroupEnded" // reinitialized or restarted under another id
 
 	// About a command.
