@@ -3,7 +3,6 @@ package parley
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"strconv"
 
 	"parley/actors"
@@ -18,12 +17,6 @@ type Client struct {
 	node *Node
 	id   ClientID
 }
-
-// keyPackagesKept is how many key packages a client keeps published, beside one of last resort.
-const (
-	keyPackagesKept = 8
-	keyPackagesLow  = 4
-)
 
 // Client takes a client of this node. A new one gets a basic credential under its id, and publishes key packages so that others can
 // add it.
@@ -153,73 +146,6 @@ func (c *Client) register(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// keepKeyPackages publishes key packages where few are left.
-func (c *Client) keepKeyPackages(ctx context.Context) error {
-	suite := c.node.options.Config.CipherSuite
-	left, err := c.node.delivery.CountKeyPackages(ctx, c.id, uint16(suite))
-	if err != nil || left > keyPackagesLow {
-		return err
-	}
-	return c.PublishKeyPackages(ctx, keyPackagesKept)
-}
-
-// PublishKeyPackages makes key packages and publishes them, one of last resort among them: others add the client with these.
-func (c *Client) PublishKeyPackages(ctx context.Context, count int) error {
-	if c.node.delivery == nil {
-		return wrap("publish key packages", errors.New("this node has no delivery service"))
-	}
-	var all []delivery.Publication
-	for _, batch := range []struct {
-		name       string
-		count      int
-		lastResort bool
-	}{{"publish_key_packages", count, false}, {"publish_last_resort", 1, true}} {
-		one := ctx
-		if id := settingsOf(ctx).command; id != "" {
-			one = WithCommandID(ctx, id+CommandID("/"+batch.name)) // each is a command of its own
-		}
-		made, err := c.generate(one, batch.name, batch.count, batch.lastResort)
-		if err != nil {
-			return wrap("publish key packages", err)
-		}
-		for _, kp := range made {
-			all = append(all, delivery.Publication{KeyPackage: kp.KeyPackage, LastResort: kp.LastResort})
-		}
-	}
-	return wrap("publish key packages", c.node.delivery.PublishKeyPackages(ctx, c.id, all))
-}
-
-// GenerateKeyPackages makes key packages without publishing them.
-func (c *Client) GenerateKeyPackages(ctx context.Context, count int) ([][]byte, error) {
-	made, err := c.generate(ctx, "generate_key_packages", count, false)
-	if err != nil {
-		return nil, wrap("generate key packages", err)
-	}
-	out := make([][]byte, len(made))
-	for i := range made {
-		out[i] = made[i].KeyPackage
-	}
-	return out, nil
-}
-
-func (c *Client) generate(ctx context.Context, name string, count int, lastResort bool) ([]conversation.ClientKeyPackage, error) {
-	state, err := c.node.actors.ClientState(ctx, c.id)
-	if err != nil {
-		return nil, err
-	}
-	if loss := state.Loss(); loss != nil {
-		return nil, loss
-	}
-	_, credential, ok := state.Identity("", c.node.options.Config.CipherSuite)
-	if !ok {
-		return nil, &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: GiveUp}
-	}
-	reply, err := c.node.actors.Client(ctx, c.id, conversation.GenerateKeyPackages{
-		CommandMeta: c.meta(ctx, name, strconv.AppendInt(nil, int64(count), 10)), Credential: credential, Count: count, LastResort: lastResort,
-	})
-	return reply.KeyPackages, err
 }
 
 // KeyPackageImport is a key package made elsewhere, with its private keys as raw bytes.

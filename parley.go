@@ -134,6 +134,8 @@ type Options struct {
 	Limits            Limits
 	Logger            *slog.Logger
 	ManualKeyPackages bool // clients publish no key packages by themselves
+	// TendInterval is how often the node looks for clients whose published key packages run out; 0: ten minutes.
+	TendInterval time.Duration
 }
 
 // How long orders of groups keep what was sent.
@@ -160,6 +162,7 @@ type Node struct {
 	delivery  *delivery.Service // nil when isolated
 	actors    *actors.Node
 	unshred   func() // ends the rotation of shred keys
+	untend    func() // ends the care for key packages
 
 	mu      sync.Mutex
 	clients map[ClientID]bool // their credential is registered
@@ -224,6 +227,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Config.CipherSuite == 0 {
 		o.Config = DefaultConfig()
+	}
+	if o.TendInterval == 0 {
+		o.TendInterval = tendEvery
 	}
 	if o.Clock == nil {
 		o.Clock = actors.SystemClock{}
@@ -313,7 +319,11 @@ func (n *Node) start(ctx context.Context) (err error) {
 	} else if auth := n.isolatedAuth(); auth != nil {
 		config.Auth = func() actors.Verdicts { return delivery.NewVerdicts(auth, n.options.Clock.Now) }
 	}
-	n.actors, err = actors.New(config)
+	tender := newTender(n)
+	config.Joined = tender.joined
+	if n.actors, err = actors.New(config); err == nil {
+		n.untend = tender.start()
+	}
 	return err
 }
 
@@ -397,6 +407,9 @@ func (n *Node) closeAll(ctx context.Context) error {
 	var all []error
 	if n.unshred != nil {
 		n.unshred()
+	}
+	if n.untend != nil {
+		n.untend()
 	}
 	if n.actors != nil {
 		all = append(all, n.actors.Close(ctx))

@@ -93,16 +93,6 @@ func joined(d actors.Delivery) bool {
 	return d.Membership != nil && d.Membership.Kind == conversation.MembershipJoined
 }
 
-// replenish publishes key packages anew after some were used.
-func (c *Client) replenish(ctx context.Context) {
-	if c.node.delivery == nil || c.node.options.ManualKeyPackages {
-		return
-	}
-	if err := c.keepKeyPackages(ctx); err != nil {
-		c.node.options.Logger.Warn("key packages not published", "client", c.id.String(), "err", err)
-	}
-}
-
 func (c *Client) event(stream *actors.Stream, d actors.Delivery) Event {
 	e := Event{
 		Conversation: c.Conversation(d.Conversation), ID: fmt.Sprintf("%s/%d/%d", d.Conversation, d.Version, d.Index), Time: timeOf(d.TimeMs),

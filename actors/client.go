@@ -42,6 +42,9 @@ func (a *clientActor) recovering(c actor.Context) {
 	if loss := a.state.Loss(); loss != nil {
 		a.node.logger.Error("the client can do nothing any more", "log", a.log.String(), "err", loss)
 	}
+	if a.state.Created {
+		a.node.members.addClient(a.state.Client)
+	}
 	a.receive = a.active
 }
 
@@ -137,6 +140,9 @@ func (a *clientActor) recheck(finished[conversation.ClientState]) bool { return 
 
 // landed answers the callers, and tells the client's conversations when keys they use have changed.
 func (a *clientActor) landed(_ actor.Context, done []finished[conversation.ClientState]) {
+	if a.state.Created {
+		a.node.members.addClient(a.state.Client)
+	}
 	changed := false
 	for _, d := range done {
 		changed = changed || changesKeys(d.events)

@@ -76,7 +76,7 @@ func (g *aggregate[S]) stopped(c actor.Context, err error) func(actor.Context) {
 		case mail:
 			m.refuse(err)
 		case *passivate:
-			g.entry.rest.Store(corrupt || errors.Is(err, events.ErrKeyMissing))
+			g.entry.rest.Store(corrupt || errors.Is(err, events.ErrKeyMissing) || errors.Is(err, errNoDelivery))
 			g.leave(c, errBounced)
 		}
 	}

@@ -37,6 +37,7 @@ type Config struct {
 	Limits       Limits
 	Hooks        events.Hooks
 	Logger       *slog.Logger
+	Joined       func(ids.ClientID) // called after a client has used up a key package; must not block; may be nil
 	// JoinConfig is what conversations get that are joined by a Welcome from the inbox; zero: the default.
 	JoinConfig conversation.Config
 }
@@ -65,6 +66,7 @@ type Node struct {
 	alarms       *alarms
 	inboxes      inboxes
 	joinConfig   conversation.Config // of conversations joined by a Welcome from the inbox
+	joined       func(ids.ClientID)
 
 	recovery      chan struct{} // permits to replay
 	groupRecovery chan struct{} // and to open an order
@@ -107,6 +109,7 @@ func New(c Config) (*Node, error) {
 	if n.joinConfig.CipherSuite == 0 {
 		n.joinConfig = conversation.DefaultConfig()
 	}
+	n.joined = c.Joined
 	n.runtime = newRuntime(n.logger)
 	n.directory = &directory{
 		limit: n.limits.Actors, groups: n.limits.Groups, runtime: n.runtime, clock: n.clock, idle: n.limits.Idle, owns: n.owns, produce: n.produce,
@@ -121,8 +124,8 @@ func New(c Config) (*Node, error) {
 	if n.delivery != nil {
 		n.holdShares(ctx)
 		n.work.Go(func() { n.watchOrders(ctx) })
-		n.work.Go(func() { n.patrol(ctx) })
 	}
+	n.work.Go(func() { n.patrol(ctx) })
 	return n, nil
 }
 
@@ -149,10 +152,13 @@ func (n *Node) owns(id Identity) bool {
 // placed follows a change of what this node owns: what it lost is passivated, what it gained is visited.
 func (n *Node) placed(ctx context.Context) {
 	n.runtime.system.Root.Send(n.directory.director, &evict{})
-	if n.delivery != nil && ctx.Err() == nil {
-		n.holdShares(ctx)
-		n.work.Go(func() { n.patrol(ctx) })
+	if ctx.Err() != nil {
+		return
 	}
+	if n.delivery != nil {
+		n.holdShares(ctx)
+	}
+	n.work.Go(func() { n.patrol(ctx) })
 }
 
 // holdShares makes the delivery service serve the groups of the shares that are owned here, and no others.

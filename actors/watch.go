@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,9 +19,31 @@ import (
 type members struct {
 	mu      sync.Mutex
 	byGroup map[ids.ConversationID][]ids.ClientID
+	clients map[ids.ClientID]bool
 }
 
-func newMembers() *members { return &members{byGroup: map[ids.ConversationID][]ids.ClientID{}} }
+func newMembers() *members {
+	return &members{byGroup: map[ids.ConversationID][]ids.ClientID{}, clients: map[ids.ClientID]bool{}}
+}
+
+func (m *members) addClient(client ids.ClientID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clients[client] = true
+}
+
+// Clients lists the clients with a log of their own that live here, as far as this node has come across them.
+func (n *Node) Clients() (here []ids.ClientID) {
+	n.members.mu.Lock()
+	all := slices.Collect(maps.Keys(n.members.clients))
+	n.members.mu.Unlock()
+	for _, client := range all {
+		if n.owns(ClientIdentity(client)) {
+			here = append(here, client)
+		}
+	}
+	return here
+}
 
 func (m *members) add(client ids.ClientID, group ids.ConversationID) {
 	m.mu.Lock()
@@ -85,8 +108,8 @@ func (n *Node) wakeInbox(client ids.ClientID) {
 	}
 	n.inboxes.mu.Lock()
 	defer n.inboxes.mu.Unlock()
-	if again, running := n.inboxes.running[client]; running {
-		n.inboxes.running[client] = again || true
+	if _, running := n.inboxes.running[client]; running {
+		n.inboxes.running[client] = true
 		return
 	}
 	n.inboxes.running[client] = false
@@ -171,13 +194,16 @@ func (n *Node) acceptWelcome(ctx context.Context, client ids.ClientID, notice de
 	if err != nil {
 		return err
 	}
-	_, _, err = n.Join(ctx, JoinRequest{
+	_, reply, err := n.Join(ctx, JoinRequest{
 		Client: client, Conversation: notice.Group, Welcome: entry.Welcome, Position: notice.Number, Config: n.joinConfig,
 		Meta: n.ownMeta(),
 	})
 	if refused, ok := errors.AsType[*conversation.CommandError](err); ok && refused.Advice != conversation.Retry {
 		n.logger.Warn("welcome not accepted", "client", client.String(), "group", notice.Group.String(), "err", err)
 		return nil
+	}
+	if err == nil && !reply.Repeated && n.joined != nil {
+		n.joined(client)
 	}
 	return err
 }
@@ -193,18 +219,19 @@ func (n *Node) patrol(ctx context.Context) {
 		n.logger.Warn("index of conversations not read; traffic and callers wake them", "err", err)
 		return
 	}
-	clients := map[ids.ClientID]bool{}
 	for _, id := range logs {
 		switch {
 		case id.Kind != events.KindMember:
 		case id.Conversation == "":
-			clients[id.Client] = true
+			n.members.addClient(id.Client)
 		default:
 			n.members.add(id.Client, id.Conversation)
 		}
 	}
-	for client := range clients {
-		n.wakeInbox(client)
+	if n.delivery != nil {
+		for _, client := range n.Clients() {
+			n.wakeInbox(client)
+		}
 	}
 	var visits sync.WaitGroup
 	permits := make(chan struct{}, patrolsAtOnce)

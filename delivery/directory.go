@@ -380,9 +380,14 @@ func (s *Service) ClaimKeyPackage(ctx context.Context, c Claim) (Claimed, error)
 
 // CountKeyPackages returns how many unclaimed, unexpired key packages a client has, those of last resort not counted.
 func (s *Service) CountKeyPackages(ctx context.Context, c ids.ClientID, suite uint16) (int, error) {
+	return s.CountKeyPackagesFor(ctx, c, suite, 0)
+}
+
+// CountKeyPackagesFor counts only those that are good for so much longer.
+func (s *Service) CountKeyPackagesFor(ctx context.Context, c ids.ClientID, suite uint16, span time.Duration) (int, error) {
 	n := 0
 	err := s.directories.with(ctx, c, events.Cause{}, func(d *directoryState) ([]events.Event, error) {
-		n = d.count(suite, s.nowMs())
+		n = d.count(suite, s.nowMs()+uint64(max(span, 0).Milliseconds()))
 		return nil, nil
 	})
 	return n, err

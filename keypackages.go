@@ -1,0 +1,200 @@
+package parley
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"parley/conversation"
+	"parley/delivery"
+)
+
+const (
+	keyPackagesKept = 8 // how many key packages a client keeps published, beside one of last resort
+	keyPackagesLow  = 4 // so few are too few
+
+	keyPackageMargin = 7 * 24 * time.Hour // what does not last so long counts as used up
+	tendEvery        = 10 * time.Minute   // how often a node looks for clients to look after
+	looksApart       = 36                 // so many intervals lie between two looks at one that nothing was heard of
+)
+
+// tender keeps the key packages of the clients that live on a node published, whether or not anybody uses the clients: it looks after each
+// now and then, and at once after one was used up.
+type tender struct {
+	node *Node
+	mu   sync.Mutex
+	thin map[ClientID]bool // have used some
+	wake chan struct{}
+	next map[ClientID]time.Time // owned by run
+}
+
+func newTender(n *Node) *tender {
+	return &tender{node: n, thin: map[ClientID]bool{}, wake: make(chan struct{}, 1), next: map[ClientID]time.Time{}}
+}
+
+// joined notes that a client has used up a key package.
+func (t *tender) joined(id ClientID) {
+	t.mu.Lock()
+	t.thin[id] = true
+	t.mu.Unlock()
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// start runs the tender until stop is called, on a node whose clients publish key packages by themselves.
+func (t *tender) start() (stop func()) {
+	if t.node.delivery == nil || t.node.options.ManualKeyPackages {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() { t.run(ctx) })
+	return func() {
+		cancel()
+		work.Wait()
+	}
+}
+
+// run looks after the clients until ctx ends.
+func (t *tender) run(ctx context.Context) {
+	for {
+		t.tend(ctx)
+		due := make(chan struct{})
+		timer := t.node.options.Clock.AfterFunc(t.node.options.TendInterval, func() { close(due) })
+		select {
+		case <-due:
+		case <-t.wake:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+func (t *tender) tend(ctx context.Context) {
+	t.mu.Lock()
+	thin := t.thin
+	t.thin = map[ClientID]bool{}
+	t.mu.Unlock()
+	now, here := t.node.options.Clock.Now(), map[ClientID]bool{}
+	for _, id := range t.node.actors.Clients() {
+		here[id] = true
+		if next, known := t.next[id]; ctx.Err() != nil || known && now.Before(next) && !thin[id] {
+			continue
+		}
+		if err := t.node.Bare(id).tend(ctx); err != nil && ctx.Err() == nil {
+			t.node.options.Logger.Warn("key packages not looked after", "client", id.String(), "err", err)
+			continue // at the next look
+		}
+		t.next[id] = now.Add(looksApart * t.node.options.TendInterval)
+	}
+	for id := range t.next {
+		if !here[id] {
+			delete(t.next, id)
+		}
+	}
+}
+
+// tend drops a client's key packages that are over and publishes new ones where few are left. A client that has never published any is left
+// alone.
+func (c *Client) tend(ctx context.Context) error {
+	state, err := c.node.actors.ClientState(ctx, c.id)
+	if err != nil || state.Loss() != nil {
+		return err
+	}
+	publishes, over := false, false
+	for _, kp := range state.KeyPackages {
+		publishes = publishes || kp.LastResort
+		over = over || kp.NotAfter < uint64(c.node.options.Clock.Now().Unix())
+	}
+	if !publishes {
+		return nil
+	}
+	if err := c.keepKeyPackages(ctx); err != nil || !over {
+		return err
+	}
+	_, err = c.node.actors.Client(ctx, c.id, conversation.ExpireKeyPackages{})
+	return err
+}
+
+// replenish publishes key packages anew after some were used.
+func (c *Client) replenish(ctx context.Context) {
+	if c.node.delivery == nil || c.node.options.ManualKeyPackages {
+		return
+	}
+	if err := c.keepKeyPackages(ctx); err != nil {
+		c.node.options.Logger.Warn("key packages not published", "client", c.id.String(), "err", err)
+	}
+}
+
+// keepKeyPackages publishes key packages where few are left that are good for a while.
+func (c *Client) keepKeyPackages(ctx context.Context) error {
+	suite := c.node.options.Config.CipherSuite
+	left, err := c.node.delivery.CountKeyPackagesFor(ctx, c.id, uint16(suite), keyPackageMargin)
+	if err != nil || left > keyPackagesLow {
+		return err
+	}
+	return c.PublishKeyPackages(ctx, keyPackagesKept)
+}
+
+// PublishKeyPackages makes key packages and publishes them, one of last resort among them: others add the client with these.
+func (c *Client) PublishKeyPackages(ctx context.Context, count int) error {
+	if c.node.delivery == nil {
+		return wrap("publish key packages", errors.New("this node has no delivery service"))
+	}
+	var all []delivery.Publication
+	for _, batch := range []struct {
+		name       string
+		count      int
+		lastResort bool
+	}{{"publish_key_packages", count, false}, {"publish_last_resort", 1, true}} {
+		one := ctx
+		if id := settingsOf(ctx).command; id != "" {
+			one = WithCommandID(ctx, id+CommandID("/"+batch.name)) // each is a command of its own
+		}
+		made, err := c.generate(one, batch.name, batch.count, batch.lastResort)
+		if err != nil {
+			return wrap("publish key packages", err)
+		}
+		for _, kp := range made {
+			all = append(all, delivery.Publication{KeyPackage: kp.KeyPackage, LastResort: kp.LastResort})
+		}
+	}
+	return wrap("publish key packages", c.node.delivery.PublishKeyPackages(ctx, c.id, all))
+}
+
+// GenerateKeyPackages makes key packages without publishing them.
+func (c *Client) GenerateKeyPackages(ctx context.Context, count int) ([][]byte, error) {
+	made, err := c.generate(ctx, "generate_key_packages", count, false)
+	if err != nil {
+		return nil, wrap("generate key packages", err)
+	}
+	out := make([][]byte, len(made))
+	for i := range made {
+		out[i] = made[i].KeyPackage
+	}
+	return out, nil
+}
+
+func (c *Client) generate(ctx context.Context, name string, count int, lastResort bool) ([]conversation.ClientKeyPackage, error) {
+	state, err := c.node.actors.ClientState(ctx, c.id)
+	if err != nil {
+		return nil, err
+	}
+	if loss := state.Loss(); loss != nil {
+		return nil, loss
+	}
+	_, credential, ok := state.Identity("", c.node.options.Config.CipherSuite)
+	if !ok {
+		return nil, &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: GiveUp}
+	}
+	reply, err := c.node.actors.Client(ctx, c.id, conversation.GenerateKeyPackages{
+		CommandMeta: c.meta(ctx, name, strconv.AppendInt(nil, int64(count), 10)), Credential: credential, Count: count, LastResort: lastResort,
+	})
+	return reply.KeyPackages, err
+}
