@@ -47,9 +47,16 @@ func (w *work) addMembers(in AddMembers) error {
 	}
 	adds.forcePath = true
 	var added []mlsengine.Credential
+	var doubt error // the first; the authentication service is asked about everybody before that is said
 	signers := make(map[string]ids.ClientID, len(in.KeyPackages))
 	for _, b := range in.KeyPackages {
 		kp, client, err := w.keyPackage(b)
+		if errors.Is(err, CredentialRefused) {
+			if doubt == nil {
+				doubt = err
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -63,6 +70,9 @@ func (w *work) addMembers(in AddMembers) error {
 		adds.inline = append(adds.inline, &mlsengine.Add{KeyPackage: *kp})
 		adds.clients = append(adds.clients, client)
 		added = append(added, kp.LeafNode.Credential)
+	}
+	if doubt != nil {
+		return doubt
 	}
 	if err := w.commit(adds); err != nil {
 		return err
@@ -256,13 +266,17 @@ func commitFault(err error) error {
 	return engineFault(CommitInvalid, err)
 }
 
+// rebuiltPauses bounds how much longer the pause before a commit becomes each
+// time that it was made anew: every race that is lost is one that somebody won.
+const rebuiltPauses = 3
+
 // bundle is what the transport gets of the staged commit.
 func (s State) bundle() SendBundle {
 	c := s.Staged
 	b := SendBundle{
 		Digest: c.Digest, Epoch: c.Epoch, Commit: c.Commit, Welcome: c.Welcome, GroupInfo: c.GroupInfo, AddedClients: c.AddClients,
 		Added: c.Added, Removed: c.Removed, Updated: c.Updated, ContextChanged: c.ContextChanged, Encrypted: c.Encrypted,
-		Generation: c.Generation, Attempt: c.Attempt + c.Rebuilt, Command: c.Command,
+		Generation: c.Generation, Attempt: c.Attempt + min(c.Rebuilt, rebuiltPauses), Command: c.Command,
 	}
 	for _, ref := range c.Refs {
 		if i := s.pendingIndex(ref); i >= 0 && s.Pending[i].Own && s.Pending[i].Position == 0 {

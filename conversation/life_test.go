@@ -294,6 +294,14 @@ type doubter map[ids.ClientID]bool
 
 func (d doubter) Authenticate(c ids.ClientID, _ mlsengine.Credential, _ []byte) bool { return d[c] }
 
+// askedAbout accepts nobody, and notes whom it was asked about.
+type askedAbout []ids.ClientID
+
+func (a *askedAbout) Authenticate(c ids.ClientID, _ mlsengine.Credential, _ []byte) bool {
+	*a = append(*a, c)
+	return false
+}
+
 func TestAuthenticationBindsWhatWeMakeAndIsReportedOtherwise(t *testing.T) {
 	w, ada, bob := pair(t, DefaultConfig())
 	eve := w.newMember("eve")
@@ -303,6 +311,13 @@ func TestAuthenticationBindsWhatWeMakeAndIsReportedOtherwise(t *testing.T) {
 	if err != nil || !errors.Is(tr.Reply.Err, CredentialRefused) {
 		t.Errorf("adding eve: %v %v", tr.Reply.Err, err)
 	}
+	asked := askedAbout{}
+	env.Auth = &asked
+	tr, err = Step(ada.state, AddMembers{KeyPackages: [][]byte{w.invite(eve), w.invite(eve)}}, env)
+	if err != nil || !errors.Is(tr.Reply.Err, CredentialRefused) || len(asked) != 2 {
+		t.Errorf("asked about %d of 2: %v %v", len(asked), tr.Reply.Err, err)
+	}
+	env.Auth = doubter{"ada": true, "bob": true}
 	w.commit(bob, AddMembers{CommandMeta: w.meta(bob), KeyPackages: [][]byte{w.invite(w.newMember("zoe"))}})
 	w.step(bob, AddMembers{CommandMeta: w.meta(bob), KeyPackages: [][]byte{w.invite(eve)}})
 	if tr, err = Step(ada.state, Entries{Entries: w.order[ada.state.Position:]}, env); err != nil {

@@ -154,7 +154,7 @@ type SendBundle struct {
 	Encrypted      bool
 	External       bool // it joins: the sender is no member yet, or comes back
 	Generation     uint32
-	Attempt        uint32
+	Attempt        uint32 // grows with every time that it is sent again or made anew: how long to wait before sending
 	Command        CommandRef
 }
 

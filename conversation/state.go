@@ -44,7 +44,7 @@ const (
 	MessageMax        = 16 << 20  // bytes of an incoming message
 	SendBlockSize     = 32        // generations reserved at once
 	RetriesMax        = 5         // times that an identical bundle is sent again
-	RebuildsMax       = 32        // times that a command's commit is made anew after another one won its epoch
+	RebuildsMax       = 64        // times that a command's commit is made anew after another one won its epoch
 	RenewalsMax       = 8         // times that an own proposal is made anew after a commit left it out
 	ShelvedMax        = 8         // discarded commits of an epoch that may still turn up
 	BufferMax         = 256       // messages that wait for what has to come before them
