@@ -477,3 +477,13 @@ func TestApplicationDataIsFramed(t *testing.T) {
 		t.Errorf("truncated: %v", err)
 	}
 }
+
+func FuzzAppData(f *testing.F) {
+	d := AppDataDictionary{{1, []byte("one")}, {counter, nil}}
+	fuzzCanonical(f, decoderOf[AppDataDictionary], d.Bytes(), []byte{0})
+}
+
+func FuzzApplicationFraming(f *testing.F) {
+	framing := ApplicationFraming{MediaType: MediaType{[]byte("text/plain"), []MediaParameter{{[]byte("charset"), []byte("UTF-8")}}}, Content: []byte("hi")}
+	fuzzCanonical(f, decoderOf[ApplicationFraming], framing.Bytes())
+}

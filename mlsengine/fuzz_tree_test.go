@@ -82,6 +82,7 @@ func (w *fuzzWorld) treeSeeds(t testing.TB) map[string][][]byte {
 	for _, p := range []Proposal{
 		&Add{KeyPackage: *newTestClient(t, 1, "frank").keyPackage(t)}, &Update{LeafNode: *member}, &Remove{Removed: 1}, externalPSK("key"),
 		&ReInit{GroupID: GroupID("next"), Version: 1, CipherSuite: 2}, &ExternalInit{KEMOutput: make([]byte, 32)}, &GroupContextExtensions{},
+		appUpdate(counter, 1), appRemove(plain), &AppEphemeral{plain, []byte("data")}, &SelfRemove{}, &CustomProposal{0xf000, []byte("body")},
 	} {
 		seeds["proposal"] = append(seeds["proposal"], MarshalProposal(p))
 	}

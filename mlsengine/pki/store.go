@@ -103,9 +103,8 @@ func (t *TrustStore) WithAnchor(der []byte) (*TrustStore, error) {
 	return t.with(func(next *TrustStore) { next.anchors = append(slices.Clip(next.anchors), c) }), nil
 }
 
-// WithoutAnchor is the store without a trust anchor, and without what only that
-// anchor vouched for when it was taken in: intermediates and lists are kept,
-// because nobody believes them on their own.
+// WithoutAnchor is the store without a trust anchor. Intermediates and lists for
+// which only that anchor vouched are kept: nobody believes them on their own.
 func (t *TrustStore) WithoutAnchor(f Fingerprint) *TrustStore {
 	return t.with(func(next *TrustStore) {
 		next.anchors = slices.DeleteFunc(slices.Clone(next.anchors), func(c *x509.Certificate) bool { return fingerprint(c) == f })
