@@ -137,14 +137,3 @@ func TestExtensionsAreFoundAndReplaced(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestPreSharedKeyIDsCompareByWhatTheyName(t *testing.T) {
-	external := PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("id"), Nonce: []byte("1")}
-	again := PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("id"), Nonce: []byte("2")}
-	resumption := PreSharedKeyID{Type: PSKTypeResumption, Usage: ResumptionPSKUsageApplication, Group: GroupID("g"), Epoch: 3}
-	later := resumption
-	later.Epoch = 4
-	if !external.sameKey(&again) || external.Equal(&again) || external.sameKey(&resumption) || resumption.sameKey(&later) || !resumption.Equal(&resumption) {
-		t.Error("ids compare wrongly")
-	}
-}

@@ -1,8 +1,6 @@
 package mlsengine
 
 import (
-	"bytes"
-
 	"parley/internal/secret"
 	"parley/internal/syntax"
 	"parley/mlsengine/suite"
@@ -61,22 +59,6 @@ func (p *PreSharedKeyID) Code(c *syntax.Coder) {
 		c.Fail("unknown type of pre-shared key")
 	}
 	syntax.Opaque(c, &p.Nonce)
-}
-
-// Equal reports whether two ids have one encoding, nonces included.
-func (p *PreSharedKeyID) Equal(other *PreSharedKeyID) bool {
-	return p.sameKey(other) && bytes.Equal(p.Nonce, other.Nonce)
-}
-
-// sameKey is Equal apart from the nonces.
-func (p *PreSharedKeyID) sameKey(other *PreSharedKeyID) bool {
-	if p.Type != other.Type {
-		return false
-	}
-	if p.Type != PSKTypeResumption {
-		return bytes.Equal(p.ID, other.ID) && p.Component == other.Component
-	}
-	return p.Usage == other.Usage && bytes.Equal(p.Group, other.Group) && p.Epoch == other.Epoch
 }
 
 // PSKStore finds pre-shared keys by their ids; the nonce does not matter. A

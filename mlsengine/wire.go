@@ -19,6 +19,3 @@ func ParseExternalSender(b []byte) (*ExternalSender, error) {
 	}
 	return &s, nil
 }
-
-// Bytes encodes the data of an external_senders extension (§12.1.8.1).
-func (s ExternalSenders) Bytes() []byte { return syntax.Encode(&s) }

@@ -12,7 +12,7 @@ func TestPartsTravelByThemselves(t *testing.T) {
 
 	sender := ExternalSender{SignatureKey: alice.identity.Public, Credential: alice.identity.Credential}
 	wantBytes(t, "external sender", must(ParseExternalSender(sender.Bytes()))(t).Bytes(), sender.Bytes())
-	extensions := Extensions{}.With(ExtensionTypeExternalSenders, ExternalSenders{sender, sender}.Bytes())
+	extensions := Extensions{}.WithExternalSenders(ExternalSenders{sender, sender})
 	if senders := must(extensions.ExternalSenders())(t); len(senders) != 2 {
 		t.Fatalf("%d external senders, want 2", len(senders))
 	}
