@@ -200,7 +200,7 @@ func (w *work) joinInput(in Join) (*mlsengine.Welcome, mlsengine.JoinInput, erro
 	if err != nil {
 		return nil, none, refuseRule(InvalidKeyPackage, err)
 	}
-	input := mlsengine.JoinInput{KeyPackage: kp, Secrets: in.Secrets, Identity: *w.env.Identity, PSKs: w.env.PSKs, Origin: in.Origin}
+	input := mlsengine.JoinInput{KeyPackage: kp, Secrets: in.Secrets, Identity: *w.env.Identity, PSKs: w.env.PSKs, Origin: in.Origin, Identify: Identify}
 	if len(in.Tree) == 0 {
 		return m.Welcome(), input, nil
 	}

@@ -29,9 +29,9 @@ type Env struct {
 	CustomProposals CustomProposals
 	// Components are the application's, for AppDataUpdate and AppEphemeral.
 	Components Components
-	// Identify says whether who joins by external commit is whom it removes
-	// (§12.2). Without it, Basic credentials must have one identity, and others
-	// be of one type: whether they stand for one client is left unchecked.
+	// Identify tells which credentials are one client's to the application: an
+	// external commit removes nobody else (§12.2), and a successor has the same
+	// clients (§11.2). All members of a group must come to the same answers.
 	Identify Identifier
 	// GREASE asks for values without a meaning in what is made; off by default.
 	GREASE GREASE

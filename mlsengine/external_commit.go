@@ -22,8 +22,8 @@ type Resync struct {
 	leaf   LeafIndex
 }
 
-// ResyncFound replaces the leaf that presents the joiner's credential, or one
-// that Env.Identify takes for the same client's. Where several do, it is the one with the joiner's signature key.
+// ResyncFound replaces the leaf of the joiner's client, see Env.Identify. Where
+// there are several, it is the one with the joiner's signature key.
 func ResyncFound() Resync { return Resync{wanted: true} }
 
 // ResyncLeaf replaces the leaf at i, which must be the same client's: see
@@ -133,15 +133,6 @@ func (x *externalCommit) propose(public *PublicGroup) error {
 	return nil
 }
 
-// sameClient reports whether two credentials stand for one client, as far as it
-// can be told.
-func (f Identifier) sameClient(a, b Credential) bool {
-	if f != nil {
-		return f(a) == f(b)
-	}
-	return a.Type() == b.Type() && bytes.Equal(a.Identity(), b.Identity())
-}
-
 // oldLeaf finds the leaf that a resync replaces. Whether it may is the
 // proposal list's to check.
 func (g *PublicGroup) oldLeaf(r Resync, joiner *SigningIdentity, identify Identifier) (LeafIndex, error) {
@@ -159,7 +150,7 @@ func (g *PublicGroup) oldLeaf(r Resync, joiner *SigningIdentity, identify Identi
 		}
 	}
 	if len(found) != 1 {
-		return 0, fmt.Errorf("%w: %d present the credential", ErrNoOldLeaf, len(found))
+		return 0, fmt.Errorf("%w: %d are the client's", ErrNoOldLeaf, len(found))
 	}
 	return found[0], nil
 }
@@ -360,7 +351,7 @@ func (l *proposalList) oneRemoveOfOldSelf() error {
 		if bytes.Equal(old.EncryptionKey, joiner.EncryptionKey) {
 			return broken(LeafKeyUnchanged, "the joiner keeps the encryption key of leaf %d", p.Removed)
 		}
-		if !l.identify.sameClient(old.Credential, joiner.Credential) {
+		if l.identify.of(old.Credential) != l.identify.of(joiner.Credential) {
 			return broken(ExternalCommitIdentity, "leaf %d is another client", p.Removed)
 		}
 		return nil

@@ -248,3 +248,28 @@ func TestWhoMayReplaceACertificate(t *testing.T) {
 		t.Errorf("%+v", effects)
 	}
 }
+
+// TestResyncIsOfOneClient: what is one client is the application's to say, for
+// the joiner and for everybody who follows.
+func TestResyncIsOfOneClient(t *testing.T) {
+	clients := newTestGroup(t, 1, "alice", "bob/old", "carol")
+	rest := []*testClient{clients[0], clients[2]}
+	p := joinParams(t, clients[0])
+	p.Resync = ResyncFound()
+	back := newTestClient(t, 1, "bob/new")
+	if _, err := ExternalCommit(p, back.env); !errors.Is(err, ErrNoOldLeaf) {
+		t.Errorf("credentials that nobody compares: %v", err)
+	}
+	back.env.Identify = func(k Credential) string {
+		name, _, _ := strings.Cut(string(k.Identity()), "/")
+		return name
+	}
+	out := must(ExternalCommit(p, back.env))(t)
+	wantRule(t, ExternalCommitIdentity, refusedBy(t, clients[0], out.Message, nil))
+	for _, c := range rest {
+		c.env.Identify = back.env.Identify
+	}
+	if effects := follow(t, rest, back, out); effects.Removed[0].Index != 1 {
+		t.Errorf("%+v", effects)
+	}
+}

@@ -15,7 +15,6 @@ type Founding struct {
 	ForcePath      bool
 	TreeInWelcome  TreeInclusion
 	TreeInInfo     TreeInclusion
-	Identify       Identifier // compares the members with those of the old group
 }
 
 // Identifier tells for whom a credential stands: two that get the same answer
@@ -56,7 +55,7 @@ func (g *Group) found(p GroupParams, usage ResumptionPSKUsage, f Founding, env E
 	// Nobody can get in before this commit, so that there is nothing to resume.
 	out.Secrets.Wipe()
 	out.Secrets = secret.Bytes{}
-	if err := checkOrigin(out.Staged.Public, []PreSharedKeyID{id}, g.public, f.Identify); err != nil {
+	if err := checkOrigin(out.Staged.Public, []PreSharedKeyID{id}, g.public, env.Identify); err != nil {
 		return nil, err
 	}
 	return out, nil

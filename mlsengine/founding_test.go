@@ -166,13 +166,14 @@ func TestIdentifierComparesMembers(t *testing.T) {
 	f := founding(heirs)
 	_, err := heirs[0].old.FoundSuccessor(f, heirs[0].env)
 	wantRule(t, ReInitMember, err)
-	f.Identify = func(k Credential) string {
+	identify := func(k Credential) string {
 		name, _, _ := strings.Cut(string(k.Identity()), "/")
 		return name
 	}
+	heirs[0].env.Identify = identify
 	out := must(heirs[0].old.FoundSuccessor(f, heirs[0].env))(t)
 	wantRule(t, ReInitMember, heirs[1].welcomed(t, out, nil))
-	check(t, heirs[1].welcomed(t, out, func(in *JoinInput) { in.Identify = f.Identify }))
+	check(t, heirs[1].welcomed(t, out, func(in *JoinInput) { in.Identify = identify }))
 }
 
 func TestBranchIsASubgroup(t *testing.T) {

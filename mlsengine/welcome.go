@@ -91,7 +91,7 @@ type JoinInput struct {
 	Tree       *RatchetTree // when the Welcome does not carry it
 	PSKs       PSKStore
 	Origin     *PublicGroup // the group this one reinitializes or branches from, in the epoch its PSK names
-	Identify   Identifier   // compares the members with Origin's
+	Identify   Identifier   // compares the members with Origin's, as Env.Identify
 }
 
 // ErrKeyPackageSecrets is returned where private keys do not belong to their
