@@ -120,10 +120,12 @@ func (b *committing) setPath(old *LeafNode) error {
 		return err
 	}
 	b.steps = st.draft.filteredDirectPath(st.committer)
-	keys, err := b.path.publicKeys(s, len(b.steps))
+	nodes, keys, last, err := derivePath(s, b.steps, b.path.first)
 	if err != nil {
 		return err
 	}
+	b.fresh = append(nodes, nodeKey{st.committer.Node(), private})
+	b.secret = commitSecret{last.Bytes}
 	above := st.draft.setPath(st.committer, b.steps, keys)
 	leaf := old.renewed(LeafNodeSourceCommit, public, b.identity).saying(b.in.NewContent, s.ID(), b.env)
 	leaf.ParentHash = above
@@ -143,12 +145,6 @@ func (b *committing) setPath(old *LeafNode) error {
 	st.notePath(signed)
 	st.draft.setLeaf(st.committer, signed)
 	b.commit.Path = &UpdatePath{LeafNode: *signed}
-	nodes, last, err := climb(s, b.steps, keys, b.path.first)
-	if err != nil {
-		return err
-	}
-	b.fresh = append(nodes, nodeKey{st.committer.Node(), private})
-	b.secret = commitSecret{last.Bytes}
 	return nil
 }
 
@@ -207,12 +203,15 @@ func (b *committing) welcome(next *Group, entered *enteredEpoch) ([]byte, error)
 		return nil, err
 	}
 	psks := b.st.list.pskIDs()
+	var secrets []pathSecret
+	if b.commit.Path != nil {
+		secrets = b.path.secrets(s, len(b.steps))
+	}
 	var newcomers []newcomer
 	err = eachProposal(b.st.list, func(p *Add, _ committed) error {
 		n := newcomer{keyPackage: &p.KeyPackage, secrets: groupSecrets{joiner: entered.joiner, psks: psks}}
 		if b.commit.Path != nil {
-			shared := b.path.secretFor(s, b.steps, b.st.added[len(newcomers)])
-			n.secrets.path = &shared
+			n.secrets.path = &secrets[sharedStep(b.steps, b.st.added[len(newcomers)])]
 		}
 		newcomers = append(newcomers, n)
 		return nil

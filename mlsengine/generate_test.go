@@ -161,7 +161,9 @@ func (k *treeKEMMaker) setPath(sender LeafIndex) {
 	d := k.tree.draft()
 	steps := d.filteredDirectPath(sender)
 	leaf := k.tree.leaf(sender).renewed(LeafNodeSourceCommit, public, k.identities[sender])
-	leaf.ParentHash = d.setPath(sender, steps, must(own.publicKeys(s, len(steps)))(k.t))
+	_, keys, _, err := derivePath(s, steps, own.first)
+	check(k.t, err)
+	leaf.ParentHash = d.setPath(sender, steps, keys)
 	d.setLeaf(sender, must(leaf.sign(k.identities[sender], GroupID(k.vector.GroupID), sender))(k.t))
 	k.tree = d.seal()
 	for i := range k.vector.LeavesPrivate {

@@ -38,7 +38,7 @@ func (r *rogueWelcome) join(t *testing.T, founder, joiner *testClient) error {
 	entered := must(g.enterNext(b.st, b.secret, founder.psks))(t)
 	next := g.successor(b.st, entered, b.fresh)
 	info := must(next.describe(nil, WithTree, &founder.identity))(t)
-	shared := b.path.secretFor(g.public.suite, b.steps, b.st.added[0])
+	shared := b.path.secrets(g.public.suite, len(b.steps))[sharedStep(b.steps, b.st.added[0])]
 	n := newcomer{keyPackage: k, secrets: groupSecrets{joiner: entered.joiner, path: &shared, psks: r.psks}}
 	if r.spoil != nil {
 		signature := info.Signature

@@ -242,24 +242,39 @@ func (r *pathReceiver) decrypt(step pathStep, n *UpdatePathNode) (pathSecret, er
 
 // climb derives the keys of the given steps from the path secret of the first
 // and checks them against the public keys. It returns the secret after the
-// last, in memory of its own, and wipes those between (§7.5).
+// last, in memory of its own (§7.5).
 func climb(s *suite.Suite, steps []pathStep, public []suite.HPKEPublicKey, first pathSecret) ([]nodeKey, pathSecret, error) {
-	keys := make([]nodeKey, 0, len(steps))
+	keys, derived, last, err := derivePath(s, steps, first)
+	if err != nil {
+		return nil, pathSecret{}, err
+	}
+	for i, step := range steps {
+		if !bytes.Equal(derived[i], public[i]) {
+			last.Wipe()
+			return nil, pathSecret{}, broken(PathKeyMismatch, "node %d", step.node)
+		}
+	}
+	return keys, last, nil
+}
+
+// derivePath derives the keys of the given steps from the path secret of the
+// first. It returns the secret after the last, in memory of its own, and wipes
+// those between (§7.5).
+func derivePath(s *suite.Suite, steps []pathStep, first pathSecret) ([]nodeKey, []suite.HPKEPublicKey, pathSecret, error) {
+	keys := make([]nodeKey, len(steps))
+	public := make([]suite.HPKEPublicKey, len(steps))
 	current := pathSecret{secret.Clone(first.Expose())}
 	for i, step := range steps {
 		private, derived, err := current.keyPair(s)
 		if err != nil {
-			return nil, pathSecret{}, broken(PathKeyMismatch, "node %d: %v", step.node, err)
+			return nil, nil, pathSecret{}, broken(PathKeyMismatch, "node %d: %v", step.node, err)
 		}
-		if !bytes.Equal(derived, public[i]) {
-			return nil, pathSecret{}, broken(PathKeyMismatch, "node %d", step.node)
-		}
-		keys = append(keys, nodeKey{step.node, private})
+		keys[i], public[i] = nodeKey{step.node, private}, derived
 		above := current.next(s)
 		current.Wipe()
 		current = above
 	}
-	return keys, current, nil
+	return keys, public, current, nil
 }
 
 // ownPath holds the secrets a committer draws for a path: everything in it
@@ -281,32 +296,25 @@ func (o ownPath) leafKey(s *suite.Suite) (suite.HPKEPrivateKey, suite.HPKEPublic
 	return o.leafSecret.keyPair(s)
 }
 
-// publicKeys derives the node keys of a path with n steps.
-func (o ownPath) publicKeys(s *suite.Suite, n int) ([]suite.HPKEPublicKey, error) {
-	keys := make([]suite.HPKEPublicKey, n)
-	current := o.first
-	for i := range keys {
-		_, public, err := current.keyPair(s)
-		if err != nil {
-			return nil, err
-		}
-		keys[i] = public
-		current = current.next(s)
+// secrets lists the path secrets of a path with n steps, and the one after it.
+func (o ownPath) secrets(s *suite.Suite, n int) []pathSecret {
+	secrets := make([]pathSecret, n+1)
+	secrets[0] = o.first
+	for i := range n {
+		secrets[i+1] = secrets[i].next(s)
 	}
-	return keys, nil
+	return secrets
 }
 
-// secretFor returns the path secret a member added at leaf receives in its
-// Welcome: that of the lowest node above both it and the committer (§12.4.3.1).
-func (o ownPath) secretFor(s *suite.Suite, steps []pathStep, leaf LeafIndex) pathSecret {
-	current := o.first
-	for _, step := range steps {
+// sharedStep is the lowest step of a path that is above the leaf too: its path
+// secret is what a member added there receives in its Welcome (§12.4.3.1).
+func sharedStep(steps []pathStep, leaf LeafIndex) int {
+	for i, step := range steps {
 		if covers(step.copath, leaf) {
-			break
+			return i
 		}
-		current = current.next(s)
 	}
-	return current
+	return len(steps)
 }
 
 // seal encrypts the path secrets to the members (§7.5). context is the encoded
@@ -316,16 +324,15 @@ func (o ownPath) seal(tree *RatchetTree, steps []pathStep, added []LeafIndex, co
 	nodes := make([]UpdatePathNode, len(steps))
 	var seals []pathSeal
 	var resolution []treemath.NodeIndex
-	current := o.first
+	secrets := o.secrets(s, len(steps))
 	for i, step := range steps {
 		nodes[i].EncryptionKey = tree.at(step.node).encryptionKey()
 		resolution = tree.resolution(resolution[:0], step.copath, added)
 		nodes[i].EncryptedPathSecret = make([]HPKECiphertext, len(resolution))
 		for n, x := range resolution {
 			entropy := env.draw("path_encryption", s.HPKEEntropySize())
-			seals = append(seals, pathSeal{&nodes[i].EncryptedPathSecret[n], tree.at(x).encryptionKey(), current, entropy})
+			seals = append(seals, pathSeal{&nodes[i].EncryptedPathSecret[n], tree.at(x).encryptionKey(), secrets[i], entropy})
 		}
-		current = current.next(s)
 	}
 	encryption := s.Encryption("UpdatePathNode", context)
 	return nodes, eachInParallel(len(seals), func(i int) (err error) {

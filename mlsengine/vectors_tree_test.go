@@ -196,7 +196,9 @@ func (v *treeKEMVector) makePath(t *testing.T, tree *RatchetTree, sender LeafInd
 	d := tree.draft()
 	steps := d.filteredDirectPath(sender)
 	leaf := tree.leaf(sender).renewed(LeafNodeSourceCommit, public, identity)
-	leaf.ParentHash = d.setPath(sender, steps, must(own.publicKeys(s, len(steps)))(t))
+	_, keys, _, err := derivePath(s, steps, own.first)
+	check(t, err)
+	leaf.ParentHash = d.setPath(sender, steps, keys)
 	signed := must(leaf.sign(identity, GroupID(v.GroupID), sender))(t)
 	d.setLeaf(sender, signed)
 	after := d.seal()
@@ -207,7 +209,7 @@ func (v *treeKEMVector) makePath(t *testing.T, tree *RatchetTree, sender LeafInd
 	}
 	for i := range v.LeavesPrivate {
 		if leaf := v.LeavesPrivate[i].Index; leaf != sender {
-			made.PathSecrets[leaf] = own.secretFor(s, steps, leaf).Expose()
+			made.PathSecrets[leaf] = own.secrets(s, len(steps))[sharedStep(steps, leaf)].Expose()
 		}
 	}
 	return made
