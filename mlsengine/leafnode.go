@@ -153,7 +153,7 @@ func (l *LeafNode) sign(signer Signer, groupID GroupID, index LeafIndex) (*LeafN
 // verifySignature checks the leaf's signature at its place in a group.
 func (l *LeafNode) verifySignature(v verifier, groupID GroupID, index LeafIndex) error {
 	tbs := leafNodeTBS{l, groupID, index}
-	if err := v.VerifyWithLabel(l.SignatureKey, "LeafNodeTBS", syntax.Encode(&tbs), l.Signature); err != nil {
+	if err := v.VerifyPartsWithLabel(l.SignatureKey, "LeafNodeTBS", l.Signature, syntax.Encode(&tbs)); err != nil {
 		return broken(LeafSignature, "leaf %d", index)
 	}
 	return nil

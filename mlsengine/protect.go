@@ -27,6 +27,17 @@ func (t *framedContentTBS) Code(c *syntax.Coder) {
 	}
 }
 
+// tbsAround is what stands before and after the content in the FramedContentTBS
+// struct.
+func (a *authenticatedContent) tbsAround(context []byte) (before, after []byte) {
+	before = binary.BigEndian.AppendUint16(make([]byte, 0, 4), uint16(VersionMLS10))
+	before = binary.BigEndian.AppendUint16(before, uint16(a.WireFormat))
+	if !a.Content.Sender.contextBound() {
+		return before, nil
+	}
+	return before, context
+}
+
 // tbsSize is a fair guess of how long a framedContentTBS is; it saves growing.
 func tbsSize(a *authenticatedContent, context []byte) int {
 	return 8 + a.Content.sizeHint() + len(context)
@@ -70,8 +81,8 @@ func (x *sealScratch) sign(signer Signer, a *authenticatedContent, context []byt
 // verifyContent checks the sender's signature on a content (§6.1) by the key
 // that its sender type asks for.
 func verifyContent(v verifier, a *authenticatedContent, key suite.SignaturePublicKey, context []byte) error {
-	tbs := syntax.Append(make([]byte, 0, tbsSize(a, context)), &framedContentTBS{a, context})
-	if err := v.VerifyWithLabel(key, "FramedContentTBS", tbs, a.Signature); err != nil {
+	head, context := a.tbsAround(context)
+	if err := v.VerifyPartsWithLabel(key, "FramedContentTBS", a.Signature, head, a.Content.bytes(), context); err != nil {
 		return broken(InvalidSignature, "%v", err)
 	}
 	return nil
@@ -111,11 +122,7 @@ func (f *framedContent) validateSender() error {
 // membershipTag authenticates a member's PublicMessage, over the
 // AuthenticatedContentTBM struct (§6.2).
 func (k membershipKey) membershipTag(s *suite.Suite, a *authenticatedContent, context []byte) []byte {
-	head := binary.BigEndian.AppendUint16(nil, uint16(VersionMLS10))
-	head = binary.BigEndian.AppendUint16(head, uint16(a.WireFormat))
-	if !a.Content.Sender.contextBound() {
-		context = nil
-	}
+	head, context := a.tbsAround(context)
 	return s.MAC(k.Expose(), head, a.Content.bytes(), context, syntax.Encode(frameAuth{a}))
 }
 

@@ -13,7 +13,7 @@ const senderKeysMax = 8
 
 // verifier checks signatures: a suite, or what remembers its keys.
 type verifier interface {
-	VerifyWithLabel(key suite.SignaturePublicKey, label string, content, signature []byte) error
+	VerifyPartsWithLabel(key suite.SignaturePublicKey, label string, signature []byte, content ...[]byte) error
 }
 
 // senderKeys remembers who signed last and keeps their keys prepared: a key
@@ -30,12 +30,13 @@ type senderKey struct {
 	prepared *suite.VerificationKey // nil after the first signature
 }
 
-// VerifyWithLabel checks a signature (§5.1.2) of somebody who may sign again.
-func (c *senderKeys) VerifyWithLabel(key suite.SignaturePublicKey, label string, content, signature []byte) error {
+// VerifyPartsWithLabel checks a signature (§5.1.2) of somebody who may sign
+// again.
+func (c *senderKeys) VerifyPartsWithLabel(key suite.SignaturePublicKey, label string, signature []byte, content ...[]byte) error {
 	if prepared := c.prepared(key); prepared != nil {
-		return prepared.VerifyWithLabel(label, content, signature)
+		return prepared.VerifyPartsWithLabel(label, signature, content...)
 	}
-	return c.suite.VerifyWithLabel(key, label, content, signature)
+	return c.suite.VerifyPartsWithLabel(key, label, signature, content...)
 }
 
 // prepared moves a key to the front. It is nil for a key that was not there.

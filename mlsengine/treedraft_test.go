@@ -144,8 +144,8 @@ func TestSenderKeysAreBounded(t *testing.T) {
 		for range 200 {
 			at := r.IntN(3 * len(senders) / 2)
 			one := senders[min(at, len(senders)-1)] // the last one speaks most
-			check(t, keys.VerifyWithLabel(one.public, "l", []byte("content"), one.signature))
-			if keys.VerifyWithLabel(one.public, "l", []byte("contents"), one.signature) == nil {
+			check(t, keys.VerifyPartsWithLabel(one.public, "l", one.signature, []byte("con"), []byte("tent")))
+			if keys.VerifyPartsWithLabel(one.public, "l", one.signature, []byte("contents")) == nil {
 				t.Fatal("another content verifies")
 			}
 			if n := len(keys.recent); n > senderKeysMax {
@@ -153,7 +153,7 @@ func TestSenderKeysAreBounded(t *testing.T) {
 			}
 		}
 		for range 3 {
-			if keys.VerifyWithLabel(make([]byte, 5), "l", nil, nil) == nil {
+			if keys.VerifyPartsWithLabel(make([]byte, 5), "l", nil) == nil {
 				t.Error("a malformed key verifies")
 			}
 		}

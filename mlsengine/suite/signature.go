@@ -180,15 +180,26 @@ func (s *Suite) ValidateSignaturePublicKey(pub SignaturePublicKey) error {
 const shortContentMax = 2048
 
 // signContent is the SignContent struct of §5.1.2.
-func signContent(label string, content []byte) []byte {
-	return appendSignContent(make([]byte, 0, len(labelPrefix)+len(label)+len(content)+8), label, content)
+func signContent(label string, content ...[]byte) []byte {
+	return appendSignContent(nil, label, content...)
 }
 
-func appendSignContent(b []byte, label string, content []byte) []byte {
+// appendSignContent writes it after b if there is room, and elsewhere if not.
+func appendSignContent(b []byte, label string, content ...[]byte) []byte {
+	n := 0
+	for _, part := range content {
+		n += len(part)
+	}
+	if size := len(labelPrefix) + len(label) + n + 8; size > cap(b)-len(b) {
+		b = make([]byte, 0, size)
+	}
 	b = syntax.AppendLength(b, len(labelPrefix)+len(label))
 	b = append(append(b, labelPrefix...), label...)
-	b = syntax.AppendLength(b, len(content))
-	return append(b, content...)
+	b = syntax.AppendLength(b, n)
+	for _, part := range content {
+		b = append(b, part...)
+	}
+	return b
 }
 
 // SignWithLabel signs (§5.1.2). It is deterministic: signing again, after a
@@ -239,13 +250,13 @@ func (s *Suite) PrepareVerification(pub SignaturePublicKey) *VerificationKey {
 	return k
 }
 
-// VerifyWithLabel is Suite.VerifyWithLabel with the prepared key.
-func (k *VerificationKey) VerifyWithLabel(label string, content, signature []byte) error {
+// VerifyPartsWithLabel is Suite.VerifyPartsWithLabel with the prepared key.
+func (k *VerificationKey) VerifyPartsWithLabel(label string, signature []byte, content ...[]byte) error {
 	if k.suite.signature != ed25519Signature {
-		return k.suite.VerifyWithLabel(k.key, label, content, signature)
+		return k.suite.VerifyPartsWithLabel(k.key, label, signature, content...)
 	}
 	var short [shortContentMax]byte
-	if !verifyExpanded(k.expanded, appendSignContent(short[:0], label, content), signature) {
+	if !verifyExpanded(k.expanded, appendSignContent(short[:0], label, content...), signature) {
 		return ErrSignature
 	}
 	return nil
@@ -253,14 +264,19 @@ func (k *VerificationKey) VerifyWithLabel(label string, content, signature []byt
 
 // VerifyWithLabel checks a signature (§5.1.2).
 func (s *Suite) VerifyWithLabel(pub SignaturePublicKey, label string, content, signature []byte) error {
+	return s.VerifyPartsWithLabel(pub, label, signature, content)
+}
+
+// VerifyPartsWithLabel is VerifyWithLabel for the concatenation of the parts.
+func (s *Suite) VerifyPartsWithLabel(pub SignaturePublicKey, label string, signature []byte, content ...[]byte) error {
 	if s.signature == ed25519Signature {
 		var short [shortContentMax]byte
-		if !verifyEd25519(pub, appendSignContent(short[:0], label, content), signature) {
+		if !verifyEd25519(pub, appendSignContent(short[:0], label, content...), signature) {
 			return ErrSignature
 		}
 		return nil
 	}
-	message := signContent(label, content)
+	message := signContent(label, content...)
 	valid := false
 	switch s.signature {
 	case ed25519Signature: // above
