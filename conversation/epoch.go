@@ -63,7 +63,7 @@ func (w *work) supersede(a advance) error {
 // leave records the commit that removed us. It leads to an epoch of which we
 // know the public facts and no secret; then everything we had is gone.
 func (w *work) leave(a advance) (*v1.EpochAdvanced, error) {
-	waiting := w.s.waiting()
+	waiting := w.s.committing()
 	if err := w.clearBuffer("removed from the group"); err != nil {
 		return nil, err
 	}

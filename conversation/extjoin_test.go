@@ -261,11 +261,17 @@ func TestRemovedWhileComingBack(t *testing.T) {
 	j := w.knocks(cara)
 	removal := w.committed(ada, RemoveMembers{CommandMeta: w.meta(ada), Clients: []ids.ClientID{"cara"}})
 	w.hear(bob, removal)
-	if o := w.hear(cara, removal); o.Active || cara.state.Lifecycle != Evicted || cara.state.Joining == nil {
-		t.Fatalf("outcome %+v, cara is %s", o, cara.state.Lifecycle)
+	r := w.step(cara, Received{Message: removal})
+	if len(r.Outcomes) != 1 || r.Outcomes[0].Active || cara.state.Lifecycle != Evicted || cara.state.Joining == nil {
+		t.Fatalf("outcomes %+v, cara is %s", r.Outcomes, cara.state.Lifecycle)
+	}
+	if len(r.Completed) != 1 || r.Completed[0].Command.Name != (Received{}).Name() {
+		t.Errorf("the join has ended: %+v", r.Completed)
 	}
 	w.restart(cara)
-	w.verdict(cara, j.Digest, TransportRetry)
+	if end := w.verdict(cara, j.Digest, TransportRetry); end == nil || !errors.Is(end.Err, CannotRetryJoin) {
+		t.Errorf("ended %+v", end)
+	}
 	w.knocks(cara)
 	w.letIn(cara)
 	if cara.state.Epoch() != mlsengine.Epoch(3) {

@@ -340,7 +340,7 @@ func (w *work) markRolledBack(in MarkRolledBack) error {
 	if w.s.Lifecycle != Active && (w.s.Lifecycle != RolledBack || in.Epoch <= w.s.Muted) {
 		return nil
 	}
-	waiting := w.s.waiting()
+	waiting := w.s.committing()
 	body := &v1.LogRolledBack{
 		AnchorVersion: in.AnchorVersion, FoundVersion: in.FoundVersion, Epoch: uint64(in.Epoch), Reason: bounded(in.Reason),
 	}
@@ -380,7 +380,7 @@ func (w *work) markBehind(in MarkBehind) error {
 	if w.s.Lifecycle != Active && w.s.Lifecycle != RolledBack || in.First <= w.s.Position+1 {
 		return nil
 	}
-	waiting := w.s.waiting()
+	waiting := w.s.committing()
 	if err := w.clearBuffer("the group's order was purged past us"); err != nil {
 		return err
 	}

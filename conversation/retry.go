@@ -38,13 +38,20 @@ func (p Public) CommitInFlight() bool { return p.waiting().Name != "" }
 
 // waiting is the command that waits; zero where none does.
 func (p Public) waiting() CommandRef {
+	if p.Joining != nil && !p.Joining.Failed {
+		return p.Joining.Command
+	}
+	return p.committing()
+}
+
+// committing is the command that waits for a commit of this membership, and
+// ends with it.
+func (p Public) committing() CommandRef {
 	switch {
 	case p.Superseded != nil:
 		return p.Superseded.Command
 	case p.Staged != nil && !p.Staged.Failed:
 		return p.Staged.Command
-	case p.Joining != nil && !p.Joining.Failed:
-		return p.Joining.Command
 	}
 	return CommandRef{}
 }

@@ -182,7 +182,7 @@ func (w *work) unreachable(in incoming, cause error) error {
 	if errors.As(cause, &rule) {
 		body.Rule = rule.Rule.Code()
 	}
-	waiting := w.s.waiting()
+	waiting := w.s.committing()
 	if err := w.clearBuffer("the group cannot be followed"); err != nil {
 		return err
 	}
