@@ -61,7 +61,7 @@ func groups() []mutant {
 		},
 		{
 			Name: "path-secret", Breaks: "a path secret derives the key that the path shows", File: "mlsengine/updatepath.go",
-			Old: `if !bytes.Equal(derived, public[i]) {`, New: `if len(derived) != len(public[i]) {`,
+			Old: `if !bytes.Equal(derived[i], public[i]) {`, New: `if len(derived[i]) != len(public[i]) {`,
 		},
 		{
 			Name: "path-required", Breaks: "a commit that removes changes the keys", File: "mlsengine/proposallist.go",
