@@ -141,12 +141,13 @@ func (n *Node) awaitNodes(ctx context.Context, version string) error {
 	defer cancel()
 	look := time.NewTicker(shredLook)
 	defer look.Stop()
+	var behind []string
 	for {
 		leases, err := n.nodes.List(ctx)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", strings.Join(behind, ", "), err)
 		}
-		var behind []string
+		behind = nil
 		for _, l := range leases {
 			if l.Version < version {
 				behind = append(behind, fmt.Sprintf("node %s writes under %s", l.Node, l.Version))
