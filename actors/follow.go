@@ -125,7 +125,7 @@ func (a *conversationActor) followOnce(c actor.Context) (more bool, err error) {
 	}
 	in := conversation.Entries{Entries: make([]conversation.Entry, len(found))}
 	for i := range found {
-		in.Entries[i] = entryOf(&found[i])
+		in.Entries[i] = found[i].ForMember()
 	}
 	a.heard(found)
 	before := a.current().Position
@@ -140,17 +140,6 @@ func (a *conversationActor) followOnce(c actor.Context) (more bool, err error) {
 	through := a.current().Position
 	whole := through >= found[len(found)-1].Number && len(found) < a.node.limits.EntriesPerRecord // and the order had no more
 	return through > before && !whole && a.follows(), nil
-}
-
-func entryOf(e *delivery.Entry) conversation.Entry {
-	out := conversation.Entry{
-		Number: e.Number, Kind: conversation.EntryKind(e.Kind), Message: e.Message, Proposals: e.Proposals, EncryptedMessage: e.EncryptedMessage,
-		Sender: e.Sender, Generation: e.Generation, TimeMs: e.TimeMs,
-	}
-	if e.Kind == delivery.KindRestarted {
-		out.Message = []byte(e.Successor)
-	}
-	return out
 }
 
 // lookAgain comes back in a while, later each time.

@@ -136,7 +136,8 @@ func (a *conversationActor) sendBundle() {
 		return
 	}
 	f.calling = true
-	bundle, digest := a.bundle(f.bundle), f.bundle.Digest
+	digest := f.bundle.Digest
+	bundle := delivery.BundleOf(a.conversation, a.origin("bundle/"+string(digest[:])), f.bundle)
 	hooks, log := a.node.hooks, a.log
 	a.beside(func(ctx context.Context) any {
 		out := &transportAnswered{digest: digest}
@@ -151,25 +152,6 @@ func (a *conversationActor) sendBundle() {
 		out.err = err
 		return out
 	})
-}
-
-func (a *conversationActor) bundle(b conversation.SendBundle) delivery.Bundle {
-	out := delivery.Bundle{
-		Group: a.conversation, Origin: a.origin("bundle/" + string(b.Digest[:])), Commit: b.Commit, Welcome: b.Welcome, GroupInfo: b.GroupInfo, Proposals: b.Proposals,
-		Generation: b.Generation,
-	}
-	list := func(kind delivery.ChangeKind, members []conversation.Member) {
-		for _, m := range members {
-			out.Changes = append(out.Changes, delivery.Change{Kind: kind, Leaf: uint32(m.Leaf), Client: m.Client})
-		}
-	}
-	list(delivery.ChangeAdded, b.Added)
-	list(delivery.ChangeRemoved, b.Removed)
-	list(delivery.ChangeUpdated, b.Updated)
-	if b.ContextChanged {
-		out.Changes = append(out.Changes, delivery.Change{Kind: delivery.ChangeContext})
-	}
-	return out
 }
 
 // origin says for whom something is sent. What is sent has been made durable before, and is the same whenever it is sent: it goes
@@ -193,7 +175,7 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 		f.timer = a.later(backoff(0), m) // the segment is being decided: in a moment
 		return
 	}
-	if m.err != nil && f.failures+1 < foreignTries || m.err != nil && a.state.Carrier() == conversation.TransportBuiltIn {
+	if m.err != nil && (f.failures+1 < foreignTries || a.state.Carrier() == conversation.TransportBuiltIn) {
 		// Nobody knows whether the bundle arrived. The order tells, or the same bundle again.
 		f.failures++
 		a.node.logger.Warn("outcome of a commit unknown; it is offered again", "log", a.log.String(), "err", m.err)

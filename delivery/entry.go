@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"parley/conversation"
 	"parley/internal/ids"
 )
 
@@ -35,6 +36,18 @@ type Entry struct {
 	Generation       uint32
 	TimeMs           uint64
 	Successor        GroupID // restarts
+}
+
+// ForMember is the entry as a member's own state takes it.
+func (e *Entry) ForMember() conversation.Entry {
+	out := conversation.Entry{
+		Number: e.Number, Kind: conversation.EntryKind(e.Kind), Message: e.Message, Proposals: e.Proposals, EncryptedMessage: e.EncryptedMessage,
+		Sender: e.Sender, Generation: e.Generation, TimeMs: e.TimeMs,
+	}
+	if e.Kind == KindRestarted {
+		out.Message = []byte(e.Successor)
+	}
+	return out
 }
 
 // Member names a member by leaf and identity.

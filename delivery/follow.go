@@ -73,7 +73,7 @@ func (rs *readers) grew(g GroupID, rec *events.Record) {
 	if r.head.Version == 0 || rec.Version != r.head.Version+1 || rec.Previous != r.head.Digest || rec.Incarnation != r.head.Incarnation {
 		return
 	}
-	entries := entriesOf(g, rec)
+	entries := EntriesOf(g, rec)
 	for i, e := range entries {
 		if e.Number != r.next+uint64(i) {
 			return
@@ -220,7 +220,7 @@ func (r *orderReader) reset() {
 func (r *orderReader) extend(ctx context.Context, from uint64, limit int) error {
 	head, err := r.walk(ctx, r.service.stores.Log, r.head, func(rec *events.Record) error {
 		r.head = rec.Head
-		for _, e := range entriesOf(r.group, rec) {
+		for _, e := range EntriesOf(r.group, rec) {
 			if e.Number != r.next {
 				return refuse(Damaged, "entry %d where %d belongs", e.Number, r.next)
 			}
@@ -281,7 +281,7 @@ func (r *orderReader) cold(ctx context.Context, from uint64, limit int) ([]Entry
 			first = firstNumber(rec)
 		}
 		last = max(last, lastNumber(rec))
-		for _, e := range entriesOf(r.group, rec) {
+		for _, e := range EntriesOf(r.group, rec) {
 			if e.Number >= from {
 				found = append(found, placed{entry: e, sequence: rec.Sequence})
 			}

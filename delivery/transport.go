@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 
+	"parley/conversation"
 	"parley/internal/ids"
 )
 
@@ -65,6 +66,25 @@ type Bundle struct {
 	Proposals        [][]byte // own proposals the commit refers to that are not yet in the order, in its order
 	Changes          []Change // what an encrypted commit does, so that its new tree can be judged; ignored for one in the open
 	Generation       uint32   // of an encrypted commit; see Message
+}
+
+// BundleOf is a member's own commit on its way to the group.
+func BundleOf(g GroupID, o Origin, b conversation.SendBundle) Bundle {
+	out := Bundle{
+		Group: g, Origin: o, Commit: b.Commit, Welcome: b.Welcome, GroupInfo: b.GroupInfo, Proposals: b.Proposals, Generation: b.Generation,
+	}
+	list := func(kind ChangeKind, members []conversation.Member) {
+		for _, m := range members {
+			out.Changes = append(out.Changes, Change{Kind: kind, Leaf: uint32(m.Leaf), Client: m.Client})
+		}
+	}
+	list(ChangeAdded, b.Added)
+	list(ChangeRemoved, b.Removed)
+	list(ChangeUpdated, b.Updated)
+	if b.ContextChanged {
+		out.Changes = append(out.Changes, Change{Kind: ChangeContext})
+	}
+	return out
 }
 
 // ChangeKind says what happened to a leaf or to the group's context.

@@ -34,7 +34,7 @@ func (r *orderReader) whoWon(ctx context.Context, epoch uint64) (Entry, bool, er
 	lag := r.service.config.Limits.PastEpochs
 	start, err := r.locate(ctx, func(rec *events.Record) side {
 		newest, known := uint64(0), false
-		for _, e := range entriesOf(r.group, rec) {
+		for _, e := range EntriesOf(r.group, rec) {
 			newest, known = max(newest, e.Epoch), true
 		}
 		if known && newest+lag < epoch {
@@ -48,7 +48,7 @@ func (r *orderReader) whoWon(ctx context.Context, epoch uint64) (Entry, bool, er
 	var found *Entry
 	passed := false
 	_, err = r.walk(ctx, leader{r.service.stores.Log}, start.head, func(rec *events.Record) error {
-		for _, e := range entriesOf(r.group, rec) {
+		for _, e := range EntriesOf(r.group, rec) {
 			switch {
 			case e.Kind == KindCommit && e.Epoch == epoch:
 				found = &e
@@ -111,8 +111,8 @@ func checkpointOf(rec *events.Record) ([]byte, bool) {
 	return nil, false
 }
 
-// entriesOf lists the entries of a record.
-func entriesOf(g GroupID, rec *events.Record) []Entry {
+// EntriesOf lists the entries of a record.
+func EntriesOf(g GroupID, rec *events.Record) []Entry {
 	out := make([]Entry, 0, len(rec.Events))
 	for _, ev := range rec.Events {
 		switch b := ev.Body.(type) {

@@ -62,29 +62,37 @@ func (g *Group) Commit(in CommitIntent, env Env) (*CommitOut, error) {
 
 // make makes the commit.
 func (b *committing) make() (*CommitOut, error) {
-	g := b.group
-	list, err := b.list()
+	if err := b.build(); err != nil {
+		return nil, err
+	}
+	content, entered, err := b.enter()
 	if err != nil {
 		return nil, err
 	}
+	defer entered.wipe()
+	return b.finish(content, entered)
+}
+
+// build puts the commit together: its proposals and its path.
+func (b *committing) build() error {
+	g := b.group
+	list, err := b.list()
+	if err != nil {
+		return err
+	}
 	if b.st, err = g.public.stage(list, b.env); err != nil {
-		return nil, err
+		return err
 	}
 	b.secret = zeroCommitSecret(g.public.suite)
 	if list.hasPath {
 		if err := b.setPath(b.st.draft.leaf(g.own)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := b.st.finishTree(); err != nil {
-		return nil, err
+	if err := b.st.finishTree(); err != nil || !list.hasPath {
+		return err
 	}
-	if list.hasPath {
-		if err := b.sealPath(); err != nil {
-			return nil, err
-		}
-	}
-	return b.finish()
+	return b.sealPath()
 }
 
 // list assembles the proposals: those by reference, then those by value. A key
@@ -158,20 +166,22 @@ func (b *committing) sealPath() error {
 	return nil
 }
 
-// finish signs the commit, enters the new epoch and makes the messages.
-func (b *committing) finish() (*CommitOut, error) {
+// enter signs the commit and enters the new epoch.
+func (b *committing) enter() (*authenticatedContent, *enteredEpoch, error) {
 	g := b.group
 	content, err := g.frame(framedContent{ContentType: ContentTypeCommit, Commit: b.commit}, b.in.Framing, b.env)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b.st.conclude(content)
 	entered, err := g.enterNext(b.st, b.secret, b.in.PSKs)
 	b.secret.Wipe()
-	if err != nil {
-		return nil, err
-	}
-	defer entered.wipe()
+	return content, entered, err
+}
+
+// finish makes the messages.
+func (b *committing) finish(content *authenticatedContent, entered *enteredEpoch) (*CommitOut, error) {
+	g := b.group
 	content.ConfirmationTag = entered.tag
 	next := g.successor(b.st, entered, b.fresh)
 	out := &CommitOut{Staged: b.st.staged(next, entered.tag)}

@@ -17,20 +17,7 @@ type Forgery struct {
 func (g *Group) ForgeCommit(in CommitIntent, f Forgery, env Env) (*CommitOut, error) {
 	b := &committing{group: g, in: in, env: env, identity: env.Identity, commit: new(Commit)}
 	b.in.ForcePath = true
-	list, err := b.list()
-	if err != nil {
-		return nil, err
-	}
-	if b.st, err = g.public.stage(list, env); err != nil {
-		return nil, err
-	}
-	if err := b.setPath(b.st.draft.leaf(g.own)); err != nil {
-		return nil, err
-	}
-	if err := b.st.finishTree(); err != nil {
-		return nil, err
-	}
-	if err := b.sealPath(); err != nil {
+	if err := b.build(); err != nil {
 		return nil, err
 	}
 	if err := b.misseal(f.Subtree - 1); err != nil {
@@ -39,7 +26,15 @@ func (g *Group) ForgeCommit(in CommitIntent, f Forgery, env Env) (*CommitOut, er
 	if f.Mutate != nil {
 		f.Mutate(b.commit)
 	}
-	return b.finishForged(f)
+	content, entered, err := b.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer entered.wipe()
+	if f.Tag {
+		entered.tag[0] ^= 1
+	}
+	return b.finish(content, entered)
 }
 
 // misseal exchanges the secrets of one node for those of another path.
@@ -54,35 +49,4 @@ func (b *committing) misseal(node int) error {
 	}
 	b.commit.Path.Nodes[node].EncryptedPathSecret = nodes[node].EncryptedPathSecret
 	return nil
-}
-
-func (b *committing) finishForged(f Forgery) (*CommitOut, error) {
-	g := b.group
-	content, err := g.frame(framedContent{ContentType: ContentTypeCommit, Commit: b.commit}, b.in.Framing, b.env)
-	if err != nil {
-		return nil, err
-	}
-	b.st.conclude(content)
-	entered, err := g.enterNext(b.st, b.secret, b.in.PSKs)
-	if err != nil {
-		return nil, err
-	}
-	defer entered.wipe()
-	if f.Tag {
-		entered.tag[0] ^= 1
-	}
-	content.ConfirmationTag = entered.tag
-	next := g.successor(b.st, entered, b.fresh)
-	out := &CommitOut{Staged: b.st.staged(next, entered.tag)}
-	message, err := g.protect(content, b.in.Framing, b.env)
-	if err != nil {
-		return nil, err
-	}
-	out.Message = message.Bytes()
-	info, err := next.GroupInfo(b.in.TreeInInfo, Env{Identity: b.identity})
-	if err != nil {
-		return nil, err
-	}
-	out.GroupInfo = groupInfoMessage(info).Bytes()
-	return out, nil
 }

@@ -321,21 +321,7 @@ func (m *member) send(sub delivery.Submission) (delivery.Outcome, bool) {
 // offer sends the own commit and brings the answer back, later.
 func (m *member) offer(e conversation.SendBundle) {
 	w := m.client.world
-	b := delivery.Bundle{
-		Group: m.group(), Origin: m.origin("bundle/" + string(e.Digest[:])), Commit: e.Commit, Welcome: e.Welcome, GroupInfo: e.GroupInfo,
-		Proposals: e.Proposals, Generation: e.Generation,
-	}
-	list := func(kind delivery.ChangeKind, members []conversation.Member) {
-		for _, x := range members {
-			b.Changes = append(b.Changes, delivery.Change{Kind: kind, Leaf: uint32(x.Leaf), Client: x.Client})
-		}
-	}
-	list(delivery.ChangeAdded, e.Added)
-	list(delivery.ChangeRemoved, e.Removed)
-	list(delivery.ChangeUpdated, e.Updated)
-	if e.ContextChanged {
-		b.Changes = append(b.Changes, delivery.Change{Kind: delivery.ChangeContext})
-	}
+	b := delivery.BundleOf(m.group(), m.origin("bundle/"+string(e.Digest[:])), e)
 	out, ok := m.send(&b)
 	if (!ok || out.Err != nil) && w.chance(5) {
 		m.tasks = append(m.tasks, func() {

@@ -9,8 +9,6 @@ import (
 	"parley/conversation"
 	"parley/delivery"
 	"parley/events"
-	eventsv1 "parley/events/v1"
-	"parley/internal/ids"
 )
 
 // order is the group's order and whoever believes to be its sequencer.
@@ -114,10 +112,8 @@ func (o *order) entries(after uint64, most int) []conversation.Entry {
 		o.audit = events.OpenAudit(w.store, events.OrderLog(w.group), events.Keys{}, events.AuditOptions{})
 	}
 	err := o.audit.Replay(context.Background(), o.audit.Head(), func(r *events.Record) error {
-		for _, e := range r.Events {
-			if b, ok := e.Body.(*eventsv1.OrderEntry); ok {
-				o.read(b)
-			}
+		for _, e := range delivery.EntriesOf(delivery.GroupID(w.group), r) {
+			o.read(e)
 		}
 		return nil
 	})
@@ -129,28 +125,24 @@ func (o *order) entries(after uint64, most int) []conversation.Entry {
 }
 
 // read takes an entry over, and checks that it is the next one and that no epoch ends twice.
-func (o *order) read(b *eventsv1.OrderEntry) {
-	e := conversation.Entry{
-		Number: b.GetNumber(), Kind: conversation.EntryKind(b.GetKind()), Message: b.GetMessage(), Proposals: b.GetProposalMessages(),
-		EncryptedMessage: b.GetEncryptedMessage(), Sender: ids.ClientID(b.GetSender()), Generation: b.GetGeneration(), TimeMs: b.GetTimeMs(),
-	}
-	o.known = append(o.known, e)
-	if info := b.GetGroupInfo(); len(info) > 0 {
-		o.info = info
+func (o *order) read(e delivery.Entry) {
+	o.known = append(o.known, e.ForMember())
+	if len(e.GroupInfo) > 0 {
+		o.info = e.GroupInfo
 	}
 	o.world.fanOut(len(o.known) - 1)
 	if e.Number != uint64(len(o.known)) {
 		o.world.fail(lawCommits, "entry %d stands at place %d", e.Number, len(o.known))
 	}
-	if e.Kind != conversation.EntryCommit {
+	if e.Kind != delivery.KindCommit {
 		return
 	}
-	if b.GetEpoch() != o.epoch {
-		o.world.fail(lawCommits, "a commit of epoch %d in epoch %d", b.GetEpoch(), o.epoch)
+	if e.Epoch != o.epoch {
+		o.world.fail(lawCommits, "a commit of epoch %d in epoch %d", e.Epoch, o.epoch)
 	}
-	o.epoch = b.GetEpoch() + 1
+	o.epoch = e.Epoch + 1
 	o.world.tally[tallyCommits]++
-	for _, m := range b.GetAdded() {
-		o.world.welcome(ids.ClientID(m.GetClient()), b.GetWelcome(), e.Number)
+	for _, m := range e.Added {
+		o.world.welcome(m.Client, e.Welcome, e.Number)
 	}
 }

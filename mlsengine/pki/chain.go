@@ -86,18 +86,6 @@ type Certificate struct {
 	NotAfter     uint64
 }
 
-// Describe reads the end entity's certificate of a chain.
-func Describe(chain [][]byte) (Certificate, error) {
-	if len(chain) == 0 {
-		return Certificate{}, fmt.Errorf("%w: an empty chain", ErrCertificate)
-	}
-	c, err := parseCertificate(chain[0])
-	if err != nil {
-		return Certificate{}, err
-	}
-	return describe(c), nil
-}
-
 func describe(c *x509.Certificate) Certificate {
 	out := Certificate{
 		Fingerprint: fingerprint(c), CommonName: c.Subject.CommonName, Serial: c.SerialNumber.String(),
