@@ -34,15 +34,10 @@ func (s *Server) ExternalJoin(_ context.Context, r *mlsclient.ExternalJoinReques
 	if err != nil {
 		return nil, err
 	}
-	of, err := suiteOf(uint32(group.public.CipherSuite()))
+	m, err := s.newMember(uint32(group.public.CipherSuite()), r.GetIdentity(), r.GetEncryptHandshake())
 	if err != nil {
 		return nil, err
 	}
-	identity, err := newIdentity(of, r.GetIdentity())
-	if err != nil {
-		return nil, err
-	}
-	m := &member{server: s, client: newClient(r.GetIdentity()), identity: identity, encrypt: r.GetEncryptHandshake()}
 	p := mlsengine.ExternalCommitParams{GroupInfo: group.info, Tree: group.tree, PSKStore: m.psks(), Capabilities: capabilities()}
 	if r.GetRemovePrior() {
 		old, err := leafOf(group.public, r.GetIdentity())

@@ -105,19 +105,27 @@ func parseGroupInfo(b []byte) (*mlsengine.GroupInfo, error) {
 	return gi, nil
 }
 
+// newMember is somebody with a new signature key of a suite, who is in no group yet.
+func (s *Server) newMember(id uint32, name []byte, encrypt bool) (*member, error) {
+	of, err := suiteOf(id)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := newIdentity(of, name)
+	if err != nil {
+		return nil, err
+	}
+	return &member{server: s, client: newClient(name), identity: identity, encrypt: encrypt}, nil
+}
+
 // CreateGroup makes a group of one.
 func (s *Server) CreateGroup(_ context.Context, r *mlsclient.CreateGroupRequest) (*mlsclient.CreateGroupResponse, error) {
-	of, err := suiteOf(r.GetCipherSuite())
+	m, err := s.newMember(r.GetCipherSuite(), r.GetIdentity(), r.GetEncryptHandshake())
 	if err != nil {
 		return nil, err
 	}
-	identity, err := newIdentity(of, r.GetIdentity())
-	if err != nil {
-		return nil, err
-	}
-	m := &member{server: s, client: newClient(r.GetIdentity()), identity: identity, encrypt: r.GetEncryptHandshake()}
 	g, err := mlsengine.NewGroup(mlsengine.GroupParams{
-		GroupID: r.GetGroupId(), Suite: of.ID(), Identity: identity, Capabilities: capabilities(), Lifetime: validity(),
+		GroupID: r.GetGroupId(), Suite: mlsengine.CipherSuite(r.GetCipherSuite()), Identity: m.identity, Capabilities: capabilities(), Lifetime: validity(),
 	}, m.env())
 	if err != nil {
 		return nil, err

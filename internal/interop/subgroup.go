@@ -140,16 +140,10 @@ func (s *Server) CreateBranch(_ context.Context, r *mlsclient.CreateBranchReques
 		return nil, err
 	}
 	return onState(s, r.GetStateId(), func(st *state) (*mlsclient.CreateSubgroupResponse, error) {
-		of, err := suiteOf(uint32(st.group.Public().CipherSuite()))
+		m, err := s.newMember(uint32(st.group.Public().CipherSuite()), []byte(st.of.client.identity), st.of.encrypt)
 		if err != nil {
 			return nil, err
 		}
-		name := []byte(st.of.client.identity)
-		identity, err := newIdentity(of, name)
-		if err != nil {
-			return nil, err
-		}
-		m := &member{server: s, client: newClient(name), identity: identity, encrypt: st.of.encrypt}
 		out, err := st.group.FoundBranch(mlsengine.Branch{GroupID: r.GetGroupId(), Extensions: list}, f, m.env())
 		if err != nil {
 			return nil, err
