@@ -50,13 +50,7 @@ func (t *tender) start() (stop func()) {
 	if t.node.delivery == nil || t.node.options.ManualKeyPackages {
 		return func() {}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var work sync.WaitGroup
-	work.Go(func() { t.run(ctx) })
-	return func() {
-		cancel()
-		work.Wait()
-	}
+	return inBackground(context.Background(), t.run)
 }
 
 // run looks after the clients until ctx ends.

@@ -70,16 +70,7 @@ func (n *Node) startPresence(ctx context.Context) (*presence, error) {
 	if err := p.compare(ctx); err != nil {
 		return nil, errors.Join(err, p.nodes.Remove(context.WithoutCancel(ctx), instance))
 	}
-	renewing, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.keep(renewing)
-	}()
-	p.stop = func() {
-		cancel()
-		<-done
-	}
+	p.stop = inBackground(context.WithoutCancel(ctx), p.keep)
 	return p, nil
 }
 

@@ -455,6 +455,20 @@ func lengths(arguments [][]byte) (out [][]byte) {
 }
 
 // timeOf turns Unix milliseconds into a time.
+// inBackground runs something beside the node, until stop is called; stop waits for its end.
+func inBackground(ctx context.Context, run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
 func timeOf(ms uint64) time.Time {
 	if ms == 0 {
 		return time.Time{}

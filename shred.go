@@ -175,10 +175,7 @@ func (n *Node) startShredding() (stop func()) {
 	if interval == 0 {
 		interval = DefaultShredInterval
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	return inBackground(context.Background(), func(ctx context.Context) {
 		round := time.NewTicker(min(max(interval/24, shredRoundMin), shredRound))
 		defer round.Stop()
 		for {
@@ -191,11 +188,7 @@ func (n *Node) startShredding() (stop func()) {
 				n.options.Logger.Warn("old shred keys not destroyed yet", "err", err)
 			}
 		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
+	})
 }
 
 func (n *Node) shredIfDue(ctx context.Context, keys *events.KeyDir, interval time.Duration) error {

@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"parley"
-	"parley/events"
 )
 
 // pair is a client with two conversations of its own.
@@ -23,6 +21,19 @@ func pair(t *testing.T, node *parley.Node) (ada *parley.Client, tea, cake *parle
 	cake, err = ada.Create(t.Context(), "cake")
 	ok(t, err)
 	return ada, tea, cake
+}
+
+// teaForTwo is a conversation of ada, to which she has added bob.
+func teaForTwo(t *testing.T, node *parley.Node) (tea *parley.Conversation, bob *parley.Client) {
+	t.Helper()
+	ada, err := node.Client(t.Context(), "ada")
+	ok(t, err)
+	bob, err = node.Client(t.Context(), "bob")
+	ok(t, err)
+	tea, err = ada.Create(t.Context(), "tea")
+	ok(t, err)
+	ok(t, tea.Add(t.Context(), "bob"))
+	return tea, bob
 }
 
 // pending is how many proposals wait in a conversation.
@@ -149,30 +160,24 @@ func TestTransactionEndsAtItsDeadline(t *testing.T) {
 	}
 }
 
-// TestCoordinatorThatDies kills the coordinator at each of its steps: what it leaves behind is everything or nothing.
-func TestCoordinatorThatDies(t *testing.T) {
+// atCoordinatorSteps runs a test for before and after each step of a coordinator.
+func atCoordinatorSteps(t *testing.T, test func(t *testing.T, step parley.Step, before bool)) {
 	for _, step := range []parley.Step{"actors.tx-collect", "actors.tx-decide", "actors.tx-spread"} {
 		for _, before := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s before=%v", step, before), func(t *testing.T) { killCoordinator(t, step, before) })
+			t.Run(fmt.Sprintf("%s before=%v", step, before), func(t *testing.T) { test(t, step, before) })
 		}
 	}
 }
 
+// TestCoordinatorThatDies kills the coordinator at each of its steps: what it leaves behind is everything or nothing.
+func TestCoordinatorThatDies(t *testing.T) {
+	atCoordinatorSteps(t, killCoordinator)
+}
+
 func killCoordinator(t *testing.T, step parley.Step, before bool) {
 	ctx := t.Context()
-	var armed atomic.Bool
-	died := errors.New("died")
-	die := func(_ context.Context, s parley.Step, _ events.LogID) error {
-		if s == step && armed.CompareAndSwap(true, false) {
-			return died
-		}
-		return nil
-	}
-	hooks := parley.Hooks{After: die}
-	if before {
-		hooks = parley.Hooks{Before: die}
-	}
-	node := openNode(t, parley.Options{Hooks: hooks})
+	death := &crasher{step: step, before: before}
+	node := openNode(t, parley.Options{Hooks: death.hooks()})
 	defer closeNode(t, node)
 	ada, tea, cake := pair(t, node)
 	tx, err := ada.Begin(ctx)
@@ -181,7 +186,7 @@ func killCoordinator(t *testing.T, step parley.Step, before bool) {
 		_, err = tx.Conversation(c.ID()).ProposeUpdate(ctx)
 		ok(t, err)
 	}
-	armed.Store(true)
+	death.armed.Store(true)
 	if err := tx.Finish(ctx); err == nil {
 		t.Fatal("a dead coordinator said that all was well")
 	}
@@ -291,27 +296,13 @@ func TestTransactionSends(t *testing.T) {
 // TestTransactionRunAgain loses the answer of a transaction's end, before and after it was durable, and runs the whole of it again under
 // the same command ids: all of it has happened once.
 func TestTransactionRunAgain(t *testing.T) {
-	for _, step := range []parley.Step{"actors.tx-collect", "actors.tx-decide", "actors.tx-spread"} {
-		for _, before := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s before=%v", step, before), func(t *testing.T) { runAgain(t, step, before) })
-		}
-	}
+	atCoordinatorSteps(t, runAgain)
 }
 
 func runAgain(t *testing.T, step parley.Step, before bool) {
 	ctx := t.Context()
-	var armed atomic.Bool
-	die := func(_ context.Context, s parley.Step, _ events.LogID) error {
-		if s == step && armed.CompareAndSwap(true, false) {
-			return errors.New("died")
-		}
-		return nil
-	}
-	hooks := parley.Hooks{After: die}
-	if before {
-		hooks = parley.Hooks{Before: die}
-	}
-	node := openNode(t, parley.Options{Hooks: hooks})
+	death := &crasher{step: step, before: before}
+	node := openNode(t, parley.Options{Hooks: death.hooks()})
 	defer closeNode(t, node)
 	ada, tea, cake := pair(t, node)
 	bob := takeBot(t, node, "bob")
@@ -331,7 +322,7 @@ func runAgain(t *testing.T, step parley.Step, before bool) {
 			}
 		}
 		if len(at) == 1 {
-			armed.Store(true)
+			death.armed.Store(true)
 		}
 		return nil
 	}
