@@ -192,7 +192,7 @@ func (b *committing) finish(content *authenticatedContent, entered *enteredEpoch
 	}
 	out.Message = message.Bytes()
 	out.Secrets = (&commitSecrets{b.path, content}).marshal()
-	info, err := next.GroupInfo(b.in.TreeInInfo, Env{Entropy: b.env.Entropy, Identity: b.identity, GREASE: b.env.GREASE})
+	info, err := next.GroupInfo(b.in.TreeInInfo, b.signing())
 	if err != nil {
 		return nil, err
 	}
@@ -205,10 +205,17 @@ func (b *committing) finish(content *authenticatedContent, entered *enteredEpoch
 	return out, nil
 }
 
+// signing is the environment with the identity of the new epoch.
+func (b *committing) signing() Env {
+	env := b.env
+	env.Identity = b.identity
+	return env
+}
+
 // welcome makes the Welcome for everybody the commit adds (§12.4.3.1).
 func (b *committing) welcome(next *Group, entered *enteredEpoch) ([]byte, error) {
 	s := next.public.suite
-	info, err := next.describe(b.env.greaseExtensions(nil), b.in.TreeInWelcome, b.identity)
+	info, err := next.describe(nil, b.in.TreeInWelcome, b.signing())
 	if err != nil {
 		return nil, err
 	}

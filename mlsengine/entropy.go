@@ -33,6 +33,10 @@ type Env struct {
 	// external commit removes nobody else (§12.2), and a successor has the same
 	// clients (§11.2). All members of a group must come to the same answers.
 	Identify Identifier
+	// GroupInfo are further extensions of every GroupInfo that is made, in
+	// Welcomes too, for those who join (§12.4.3). external_pub and ratchet_tree
+	// are not among them: TreeInclusion asks for the latter.
+	GroupInfo Extensions
 	// GREASE asks for values without a meaning in what is made; off by default.
 	GREASE GREASE
 }

@@ -157,11 +157,11 @@ func TestExternalCommitChecksWhatItJoins(t *testing.T) {
 	}))
 	wantRule(t, GroupInfoTree, join(func(p *ExternalCommitParams) { p.GroupInfo = must(alice.group.GroupInfo(WithoutTree, alice.env))(t) }))
 	wantRule(t, GroupInfoExternalPub, join(func(p *ExternalCommitParams) {
-		p.GroupInfo = must(alice.group.describe(nil, WithTree, &alice.identity))(t)
+		p.GroupInfo = must(alice.group.describe(nil, WithTree, alice.env))(t)
 	}))
 	wantRule(t, GroupInfoExternalPub, join(func(p *ExternalCommitParams) {
 		unusable := Extensions{extension(ExtensionTypeExternalPub, &externalPub{make([]byte, 32)})}
-		p.GroupInfo = must(alice.group.describe(unusable, WithTree, &alice.identity))(t)
+		p.GroupInfo = must(alice.group.describe(unusable, WithTree, alice.env))(t)
 	}))
 	wantRule(t, PSKUnknown, join(func(p *ExternalCommitParams) {
 		p.PSKs = []PreSharedKeyID{{Type: PSKTypeExternal, ID: []byte("unheard of")}}

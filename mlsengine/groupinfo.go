@@ -195,17 +195,21 @@ func (g *Group) GroupInfo(tree TreeInclusion, env Env) (*GroupInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	extensions := Extensions{extension(ExtensionTypeExternalPub, &externalPub{public})}
-	return g.describe(env.greaseExtensions(extensions), tree, env.Identity)
+	return g.describe(Extensions{extension(ExtensionTypeExternalPub, &externalPub{public})}, tree, env)
 }
 
-// describe makes a signed GroupInfo with these extensions and perhaps the tree.
-func (g *Group) describe(extensions Extensions, tree TreeInclusion, identity *SigningIdentity) (*GroupInfo, error) {
-	if err := g.checkIdentity(identity); err != nil {
+// describe makes a signed GroupInfo with these extensions, those of env and
+// perhaps the tree.
+func (g *Group) describe(extensions Extensions, tree TreeInclusion, env Env) (*GroupInfo, error) {
+	if err := g.checkIdentity(env.Identity); err != nil {
 		return nil, err
 	}
+	extensions = env.greaseExtensions(append(extensions, env.GroupInfo...))
 	if tree == WithTree {
 		extensions = append(extensions, Extension{Type: ExtensionTypeRatchetTree, Data: g.public.tree.Marshal()})
+	}
+	if err := extensions.validateUnique(); err != nil {
+		return nil, err
 	}
 	gi := &GroupInfo{
 		GroupContext:    g.public.context,
@@ -213,7 +217,7 @@ func (g *Group) describe(extensions Extensions, tree TreeInclusion, identity *Si
 		ConfirmationTag: g.public.confirmationTag,
 		Signer:          g.own,
 	}
-	if err := gi.sign(identity); err != nil {
+	if err := gi.sign(env.Identity); err != nil {
 		return nil, err
 	}
 	return gi, nil

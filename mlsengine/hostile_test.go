@@ -162,14 +162,14 @@ func listOf[T any](n int, one func(int) T) []T {
 func TestTreesOfAbsurdShape(t *testing.T) {
 	member := newTestGroup(t, 1, "alice")[0].group.public.tree.leaf(0)
 	leaf := append([]byte{1, 1}, syntax.Encode(member)...)
-	parent := append([]byte{1, 2}, syntax.Encode(&ParentNode{EncryptionKey: member.EncryptionKey})...)
+	parent := append([]byte{1, 2}, syntax.Encode(&parentNode{EncryptionKey: member.EncryptionKey})...)
 	vector := func(parts ...[]byte) []byte {
 		body := bytes.Join(parts, nil)
 		return append(syntax.AppendLength(nil, len(body)), body...)
 	}
 	blank := func(n int) []byte { return make([]byte, n) }
 	unmerged := func(n int) []byte {
-		p := ParentNode{EncryptionKey: member.EncryptionKey, UnmergedLeaves: make([]LeafIndex, n)}
+		p := parentNode{EncryptionKey: member.EncryptionKey, UnmergedLeaves: make([]LeafIndex, n)}
 		return append([]byte{1, 2}, syntax.Encode(&p)...)
 	}
 	for name, c := range map[string]struct {
@@ -262,7 +262,7 @@ func TestMalformedKeysOnEveryCurve(t *testing.T) {
 			r.beforeSign = func(b *committing) { b.commit.Path.Nodes[0].EncryptionKey = key }
 			wantRule(t, PathKey, refusedBy(t, bob, r.make(t, alice), nil))
 			tree := alice.group.public.tree.draft()
-			tree.set(1, node{parent: &ParentNode{EncryptionKey: key}})
+			tree.set(1, node{parent: &parentNode{EncryptionKey: key}})
 			wantRule(t, TreeParentKey, tree.seal().verifyParents())
 			if t.Failed() {
 				t.Fatalf("suite %d: %s", id, name)

@@ -1,6 +1,7 @@
 package mlsengine
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 )
@@ -77,4 +78,32 @@ func TestMessagesOfAnotherKindAreNoGroupInfoAndNoWelcome(t *testing.T) {
 	wantRule(t, MalformedMessage, err)
 	_, err = m.Welcome().OpenGroupInfo(in)
 	wantRule(t, MalformedMessage, err)
+}
+
+// TestGroupInfoSaysWhatTheApplicationAdds: in a Welcome and beside a commit, and never twice.
+func TestGroupInfoSaysWhatTheApplicationAdds(t *testing.T) {
+	alice, bob, dave := newTestClient(t, 1, "alice"), newTestClient(t, 1, "bob"), newTestClient(t, 1, "dave")
+	alice.create(t, "group", nil)
+	note := Extension{Type: 0xf0c1, Data: []byte("where the files are")}
+	alice.env.GroupInfo = Extensions{note}
+	add := &Add{KeyPackage: *bob.keyPackage(t)}
+	out := must(alice.group.Commit(CommitIntent{Inline: []Proposal{add}, TreeInWelcome: WithTree, TreeInInfo: WithTree}, alice.env))(t)
+	welcome := must(ParseMessage(out.Welcome))(t).Welcome()
+	beside := must(ParseMessage(out.GroupInfo))(t).GroupInfo()
+	inside := must(welcome.OpenGroupInfo(JoinInput{KeyPackage: bob.kp, Secrets: bob.secrets, Identity: bob.identity}))(t)
+	for _, gi := range []*GroupInfo{beside, inside} {
+		if got, _ := gi.Extensions.Find(note.Type); !bytes.Equal(got, note.Data) {
+			t.Errorf("the joiner reads %v", gi.Extensions)
+		}
+	}
+	alice.group = out.Staged.Next
+	bob.join(t, out.Welcome, nil)
+	joined := must(ExternalCommit(ExternalCommitParams{GroupInfo: beside}, dave.env))(t)
+	follow(t, []*testClient{alice, bob}, dave, joined)
+
+	for _, taken := range []ExtensionType{ExtensionTypeExternalPub, ExtensionTypeRatchetTree} {
+		alice.env.GroupInfo = Extensions{{Type: taken}}
+		_, err := alice.group.GroupInfo(WithTree, alice.env)
+		wantRule(t, DuplicateExtension, err)
+	}
 }

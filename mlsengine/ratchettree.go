@@ -11,16 +11,16 @@ import (
 // leavesMax bounds a tree. A tree that needs more is refused, not built.
 const leavesMax = 1 << 16
 
-// ParentNode holds the key of a subgroup (§7.1). A ParentNode that is part of
+// parentNode holds the key of a subgroup (§7.1). A parentNode that is part of
 // a tree must not be changed.
-type ParentNode struct {
+type parentNode struct {
 	EncryptionKey  suite.HPKEPublicKey
 	ParentHash     []byte
 	UnmergedLeaves []LeafIndex
 }
 
-// Code walks the ParentNode struct of §7.1.
-func (p *ParentNode) Code(c *syntax.Coder) {
+// Code walks the parentNode struct of §7.1.
+func (p *parentNode) Code(c *syntax.Coder) {
 	syntax.Opaque(c, &p.EncryptionKey)
 	syntax.Opaque(c, &p.ParentHash)
 	syntax.VectorFunc(c, &p.UnmergedLeaves, syntax.Uint32[LeafIndex])
@@ -37,7 +37,7 @@ const (
 // node is the content of one slot of a tree: nothing, a leaf or a parent.
 type node struct {
 	leaf   *LeafNode
-	parent *ParentNode
+	parent *parentNode
 }
 
 func (n node) blank() bool { return n.leaf == nil && n.parent == nil }
@@ -61,7 +61,7 @@ func (n node) detached() node {
 	case n.parent != nil:
 		keys := slices.Concat(n.parent.EncryptionKey, n.parent.ParentHash)
 		end := len(n.parent.EncryptionKey)
-		return node{parent: &ParentNode{keys[:end:end], keys[end:], slices.Clone(n.parent.UnmergedLeaves)}}
+		return node{parent: &parentNode{keys[:end:end], keys[end:], slices.Clone(n.parent.UnmergedLeaves)}}
 	}
 	return n
 }
@@ -89,7 +89,7 @@ const (
 // reachable from a RatchetTree is never written again.
 type chunk struct {
 	leaves  [chunkSize]*LeafNode
-	parents [chunkSize]*ParentNode
+	parents [chunkSize]*parentNode
 	// hashes are the tree hashes of the subtrees under the parents (§7.8), nil
 	// while a draft has not computed them. Those of leaves cost more to keep
 	// than to compute.

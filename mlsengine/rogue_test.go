@@ -235,7 +235,7 @@ func changeLeaf(t *testing.T, owner *testClient, d *treeDraft, change func(*Leaf
 }
 
 // changeParent replaces a parent by a changed copy.
-func changeParent(d *treeDraft, x treemath.NodeIndex, change func(*ParentNode)) {
+func changeParent(d *treeDraft, x treemath.NodeIndex, change func(*parentNode)) {
 	node := *d.at(x).parent
 	node.UnmergedLeaves = slices.Clone(node.UnmergedLeaves)
 	change(&node)

@@ -37,7 +37,7 @@ func (r *rogueWelcome) join(t *testing.T, founder, joiner *testClient) error {
 	b.st.conclude(a)
 	entered := must(g.enterNext(b.st, b.secret, founder.psks))(t)
 	next := g.successor(b.st, entered, b.fresh)
-	info := must(next.describe(nil, WithTree, &founder.identity))(t)
+	info := must(next.describe(nil, WithTree, founder.env))(t)
 	shared := b.path.secrets(g.public.suite, len(b.steps))[sharedStep(b.steps, b.st.added[0])]
 	n := newcomer{keyPackage: k, secrets: groupSecrets{joiner: entered.joiner, path: &shared, psks: r.psks}}
 	if r.spoil != nil {
@@ -140,7 +140,7 @@ func groupInfoRuleCases() map[Rule]ruleCase {
 		},
 		GroupInfoExternalPub: func(t *testing.T) error {
 			founder := newTestGroup(t, 1, "alice", "bob")[0]
-			_, err := must(founder.group.describe(nil, WithTree, &founder.identity))(t).externalPub()
+			_, err := must(founder.group.describe(nil, WithTree, founder.env))(t).externalPub()
 			return err
 		},
 	}

@@ -238,7 +238,7 @@ func treeRuleCases() map[Rule]ruleCase {
 			alice := newTestGroup(t, 1, "alice", "bob", "carol")[0]
 			gi := must(alice.group.GroupInfo(WithoutTree, alice.env))(t)
 			after := must(alice.group.Commit(CommitIntent{}, alice.env))(t).Staged.Next
-			wrong := must(after.describe(nil, WithTree, &alice.identity))(t)
+			wrong := must(after.describe(nil, WithTree, alice.env))(t)
 			wrong.GroupContext, wrong.ConfirmationTag = alice.group.public.context, alice.group.public.confirmationTag
 			check(t, wrong.sign(&alice.identity))
 			wantRule(t, TreeHashMismatch, alice.group.public.GroupInfoMatches(wrong))
@@ -247,17 +247,17 @@ func treeRuleCases() map[Rule]ruleCase {
 		},
 		TreeParentHash: func(t *testing.T) error {
 			wantRule(t, TreeParentHash, refusedTree(t, func(clients []*testClient, d *treeDraft) {
-				changeParent(d, 7, func(p *ParentNode) { p.ParentHash = []byte("not empty") })
+				changeParent(d, 7, func(p *parentNode) { p.ParentHash = []byte("not empty") })
 			}))
 			return refusedTree(t, func(clients []*testClient, d *treeDraft) {
 				_, public, err := d.suite.DeriveHPKEKeyPair(make([]byte, 32))
 				check(t, err)
-				changeParent(d, 3, func(p *ParentNode) { p.EncryptionKey = public })
+				changeParent(d, 3, func(p *parentNode) { p.EncryptionKey = public })
 			})
 		},
 		TreeParentKey: func(t *testing.T) error {
 			return refusedTree(t, func(_ []*testClient, d *treeDraft) {
-				changeParent(d, 3, func(p *ParentNode) { p.EncryptionKey = p.EncryptionKey[1:] })
+				changeParent(d, 3, func(p *parentNode) { p.EncryptionKey = p.EncryptionKey[1:] })
 			})
 		},
 	}
@@ -269,21 +269,21 @@ func treeNodeRuleCases() map[Rule]ruleCase {
 		TreeUnmergedLeaf: func(t *testing.T) error {
 			for _, unmerged := range [][]LeafIndex{{4}, {5}, {2, 2}, {3, 2}, {1 << 20}} {
 				wantRule(t, TreeUnmergedLeaf, refusedTree(t, func(_ []*testClient, d *treeDraft) {
-					changeParent(d, 3, func(p *ParentNode) { p.UnmergedLeaves = unmerged })
+					changeParent(d, 3, func(p *parentNode) { p.UnmergedLeaves = unmerged })
 				}))
 			}
 			return refusedTree(t, func(_ []*testClient, d *treeDraft) {
-				changeParent(d, 7, func(p *ParentNode) { p.UnmergedLeaves = []LeafIndex{2, 6} })
+				changeParent(d, 7, func(p *parentNode) { p.UnmergedLeaves = []LeafIndex{2, 6} })
 			})
 		},
 		TreeUnmergedGap: func(t *testing.T) error {
 			return refusedTree(t, func(_ []*testClient, d *treeDraft) {
-				changeParent(d, 3, func(p *ParentNode) { p.UnmergedLeaves = nil })
+				changeParent(d, 3, func(p *parentNode) { p.UnmergedLeaves = nil })
 			})
 		},
 		TreeDuplicateKey: func(t *testing.T) error {
 			wantRule(t, TreeDuplicateKey, refusedTree(t, func(_ []*testClient, d *treeDraft) {
-				changeParent(d, 3, func(p *ParentNode) { p.EncryptionKey = d.leaf(4).EncryptionKey })
+				changeParent(d, 3, func(p *parentNode) { p.EncryptionKey = d.leaf(4).EncryptionKey })
 			}))
 			clients := newTestGroup(t, 1, "alice", "bob", "carol")
 			k := spoiledKeyPackage(t, "dave", func(_ *testClient, k *KeyPackage) {

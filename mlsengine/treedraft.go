@@ -114,7 +114,7 @@ func (d *treeDraft) set(x treemath.NodeIndex, n node) {
 
 func (d *treeDraft) setLeaf(i LeafIndex, leaf *LeafNode) { d.set(i.Node(), node{leaf: leaf}) }
 
-func (d *treeDraft) setParent(x treemath.NodeIndex, p *ParentNode) { d.set(x, node{parent: p}) }
+func (d *treeDraft) setParent(x treemath.NodeIndex, p *parentNode) { d.set(x, node{parent: p}) }
 
 // blankPath blanks every node on the direct path of a leaf.
 func (d *treeDraft) blankPath(leaf LeafIndex) {
@@ -170,7 +170,7 @@ func (d *treeDraft) add(leaves ...*LeafNode) ([]LeafIndex, error) {
 }
 
 // withUnmerged returns a copy of p with more unmerged leaves, sorted.
-func (p *ParentNode) withUnmerged(leaves []LeafIndex) *ParentNode {
+func (p *parentNode) withUnmerged(leaves []LeafIndex) *parentNode {
 	changed := *p
 	changed.UnmergedLeaves = slices.Concat(p.UnmergedLeaves, leaves)
 	slices.Sort(changed.UnmergedLeaves)

@@ -13,7 +13,7 @@ type treeHashInput struct {
 	kind      nodeType
 	index     LeafIndex // of a leaf
 	leaf      *LeafNode
-	parent    *ParentNode
+	parent    *parentNode
 	leftHash  []byte // of a parent
 	rightHash []byte
 }
@@ -62,14 +62,14 @@ func (h *nodeHasher) leaf(index LeafIndex, leaf *LeafNode) []byte {
 }
 
 // parent is the tree hash of a parent, which may be blank (§7.8).
-func (h *nodeHasher) parent(p *ParentNode, left, right []byte) []byte {
+func (h *nodeHasher) parent(p *parentNode, left, right []byte) []byte {
 	h.tree = treeHashInput{kind: nodeTypeParent, parent: p, leftHash: left, rightHash: right}
 	return h.suite.Hash(h.scratch.Encode(&h.tree))
 }
 
 // parentHash is the parent hash of p with the given original tree hash of its
 // copath child (§7.9).
-func (h *nodeHasher) parentHash(p *ParentNode, siblingHash []byte) []byte {
+func (h *nodeHasher) parentHash(p *parentNode, siblingHash []byte) []byte {
 	h.parents = parentHashInput{p.EncryptionKey, p.ParentHash, siblingHash}
 	return h.suite.Hash(h.scratch.Encode(&h.parents))
 }

@@ -191,7 +191,7 @@ func (t *RatchetTree) vouched(h *nodeHasher, x, child, sibling treemath.NodeInde
 // updatedWith finds the only node D in the resolution of child that is not an
 // unmerged leaf of parent, provided the parent's other unmerged leaves under
 // child are exactly the rest of that resolution (§7.9.2).
-func (t *RatchetTree) updatedWith(parent *ParentNode, child treemath.NodeIndex) (treemath.NodeIndex, bool) {
+func (t *RatchetTree) updatedWith(parent *parentNode, child treemath.NodeIndex) (treemath.NodeIndex, bool) {
 	low, high := leafSpan(child)
 	from, _ := slices.BinarySearch(parent.UnmergedLeaves, low)
 	to, _ := slices.BinarySearch(parent.UnmergedLeaves, high)

@@ -114,7 +114,7 @@ func (d *treeDraft) setPath(leaf LeafIndex, steps []pathStep, keys []suite.HPKEP
 	d.blankPath(leaf)
 	above := []byte{}
 	for i := len(steps) - 1; i >= 0; i-- {
-		p := &ParentNode{EncryptionKey: keys[i], ParentHash: above}
+		p := &parentNode{EncryptionKey: keys[i], ParentHash: above}
 		d.setParent(steps[i].node, p)
 		above = d.hashes.parentHash(p, d.hash(steps[i].copath))
 	}
