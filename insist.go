@@ -2,7 +2,8 @@ package parley
 
 import (
 	"context"
-	"time"
+
+	"parley/delivery"
 )
 
 // Insist runs a command until it succeeds, fails for good, or ctx ends: an error that advises to retry is met with the same command
@@ -18,7 +19,7 @@ func (n *Node) Insist(ctx context.Context, command func(context.Context) error) 
 		}
 		n.options.Logger.Debug("asked again", "attempt", attempt, "err", err)
 		due := make(chan struct{})
-		timer := n.options.Clock.AfterFunc(pauseAfter(attempt), func() { close(due) })
+		timer := n.options.Clock.AfterFunc(delivery.PauseAfter(attempt+1), func() { close(due) })
 		select {
 		case <-due:
 		case <-ctx.Done():
@@ -26,13 +27,4 @@ func (n *Node) Insist(ctx context.Context, command func(context.Context) error) 
 			return err
 		}
 	}
-}
-
-// pauseAfter grows from 50 ms to 5 s.
-func pauseAfter(attempt int) time.Duration {
-	const first, most = 50 * time.Millisecond, 5 * time.Second
-	if attempt > 6 {
-		return most
-	}
-	return min(first<<attempt, most)
 }

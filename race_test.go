@@ -119,7 +119,7 @@ func TestAbortAndSilence(t *testing.T) {
 
 // TestEverybodyCommitsAtOnce: one commit an epoch wins, the others are made anew, and nobody's caller hears of it.
 func TestEverybodyCommitsAtOnce(t *testing.T) {
-	const bots = 12
+	const bots = 32
 	ctx := t.Context()
 	node := openNode(t, parley.Options{})
 	defer closeNode(t, node)

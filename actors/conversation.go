@@ -122,6 +122,9 @@ func (a *conversationActor) active(c actor.Context) {
 		a.messagesSent(c, m)
 	case *proposalSent:
 		a.proposalSent(m)
+	case *proposalDue:
+		a.proposed--
+		a.sendProposal(m.effect, m.failures)
 	case *ask[registration, struct{}]:
 		a.awaitRegistration(m)
 	case *groupRegistered:

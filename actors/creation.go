@@ -117,7 +117,7 @@ func (a *conversationActor) giveUpID(c actor.Context) {
 			ctx, cancel := context.WithTimeout(context.Background(), n.limits.Recover)
 			_, err := n.Wipe(ctx, client, id, conversation.Wipe{CommandMeta: n.ownMeta(), Reason: "the delivery service has another group of this id"})
 			cancel()
-			if err == nil || errors.Is(err, conversation.ConversationNotFound) || !n.rest(backoff(attempt)) {
+			if err == nil || errors.Is(err, conversation.ConversationNotFound) || !n.rest(delivery.PauseAfter(attempt)) {
 				break
 			}
 		}

@@ -146,16 +146,7 @@ func (a *conversationActor) followOnce(c actor.Context) (more bool, err error) {
 func (a *conversationActor) lookAgain() {
 	a.follow.stop()
 	a.follow.failed++
-	a.follow.timer = a.later(backoff(a.follow.failed), &followDue{})
-}
-
-// backoff grows from 20 ms to 5 s.
-func backoff(failures int) time.Duration {
-	const first, most = 20 * time.Millisecond, 5 * time.Second
-	if failures > 8 {
-		return most
-	}
-	return min(first<<failures, most)
+	a.follow.timer = a.later(delivery.PauseAfter(a.follow.failed), &followDue{})
 }
 
 // updateIfDue commits new own keys before so many generations are under way that others could no longer read us. It is the

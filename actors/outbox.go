@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -122,11 +123,24 @@ func (a *conversationActor) offer(b conversation.SendBundle) {
 	}
 	a.flight.bundle = b
 	a.flight.stop()
-	if b.Attempt == 0 {
+	switch {
+	case b.Attempt > 0:
+		a.flight.timer = a.later(delivery.PauseAfter(int(b.Attempt)), &bundleDue{})
+	case b.Rebuilt > 0:
+		a.flight.timer = a.later(a.turn(b), &bundleDue{})
+	default:
 		a.sendBundle()
-		return
 	}
-	a.flight.timer = a.later(backoff(int(b.Attempt)), &bundleDue{})
+}
+
+// turnSpan is in how long a time those have their turns who lost a race once.
+const turnSpan = 160 * time.Millisecond
+
+// turn is how long a commit waits that was made anew. Others have lost the same race: each goes at a moment of its own, drawn from names and
+// epoch, and who has lost more often goes sooner, so that everybody comes to it.
+func (a *conversationActor) turn(b conversation.SendBundle) time.Duration {
+	drawn := ids.DigestOf([]byte("parley turn"), []byte(a.client), []byte(a.conversation), binary.BigEndian.AppendUint64(nil, uint64(b.Epoch)))
+	return time.Duration(binary.BigEndian.Uint64(drawn[:8]) % uint64(turnSpan/time.Duration(b.Rebuilt)))
 }
 
 // sendBundle offers the bundle to the delivery service: the identical bytes every time.
@@ -172,14 +186,14 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 	}
 	if a.copy != nil && a.copy.sealed != nil {
 		f.calling = true
-		f.timer = a.later(backoff(0), m) // the segment is being decided: in a moment
+		f.timer = a.later(delivery.PauseAfter(0), m) // the segment is being decided: in a moment
 		return
 	}
 	if m.err != nil && (f.failures+1 < foreignTries || a.state.Carrier() == conversation.TransportBuiltIn) {
 		// Nobody knows whether the bundle arrived. The order tells, or the same bundle again.
 		f.failures++
 		a.node.logger.Warn("outcome of a commit unknown; it is offered again", "log", a.log.String(), "err", m.err)
-		f.timer = a.later(backoff(f.failures), &bundleDue{})
+		f.timer = a.later(delivery.PauseAfter(f.failures), &bundleDue{})
 		if delivery.CodeOf(m.err) == delivery.Damaged {
 			a.despair(fmt.Errorf("the order of group %s: %w", a.conversation, m.err))
 		}
@@ -212,7 +226,7 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 	if err != nil {
 		if !errors.Is(err, errGone) {
 			a.node.logger.Warn("answer of the transport", "log", a.log.String(), "err", err)
-			f.timer = a.later(backoff(1), &bundleDue{})
+			f.timer = a.later(delivery.PauseAfter(1), &bundleDue{})
 		}
 		return
 	}
@@ -289,7 +303,7 @@ func (a *conversationActor) registered(c actor.Context, m *groupRegistered) {
 	}
 	a.node.logger.Warn("group not registered yet", "log", a.log.String(), "err", m.err)
 	a.tellRegistered(nil) // it goes on without them
-	a.later(backoff(m.failures), &registerDue{m.effect, m.failures + 1})
+	a.later(delivery.PauseAfter(m.failures), &registerDue{m.effect, m.failures + 1})
 }
 
 // registerDue says that it is time to register again.
@@ -330,8 +344,16 @@ func (a *conversationActor) proposalSent(m *proposalSent) {
 	a.node.logger.Warn("proposal not sent", "log", a.log.String(), "err", m.err)
 	again := delivery.CodeOf(m.err) == delivery.Unavailable || delivery.CodeOf(m.err) == delivery.Unknown || delivery.CodeOf(m.err) == delivery.Busy
 	if again && m.failures < proposalTries && m.effect.Epoch == a.state.Epoch() {
-		a.sendProposal(m.effect, m.failures+1)
+		a.proposed++ // until the pause is over
+		a.later(delivery.PauseAfter(m.failures), &proposalDue{effect: m.effect, failures: m.failures + 1})
 	}
+}
+
+// proposalDue says that it is time to send a proposal again.
+type proposalDue struct {
+	note
+	effect   conversation.SendProposal
+	failures int
 }
 
 // outgoing is a message to publish, with its caller.
@@ -448,7 +470,7 @@ func (a *conversationActor) messagesSent(c actor.Context, m *messagesSent) {
 	}
 	a.outgoing = append(again, a.outgoing...)
 	a.sending = true // until the pause is over
-	a.later(backoff(again[0].tries), &messagesSent{})
+	a.later(delivery.PauseAfter(again[0].tries), &messagesSent{})
 }
 
 // askIfSent looks whether a refused send was carried out when it was asked for first: then it has its first outcome, whatever the

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"parley/conversation"
+	"parley/delivery"
 	"parley/internal/ids"
 )
 
@@ -27,7 +28,7 @@ func (n *Node) together(ctx context.Context, client ids.ClientID, runs []txRun) 
 // pause waits before another attempt, and reports false when there will be none: ctx or the node has ended.
 func (n *Node) pause(ctx context.Context, attempt int) bool {
 	due := make(chan struct{})
-	timer := n.clock.AfterFunc(backoff(attempt), func() { close(due) })
+	timer := n.clock.AfterFunc(delivery.PauseAfter(attempt), func() { close(due) })
 	defer timer.Stop()
 	select {
 	case <-due:

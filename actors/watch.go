@@ -130,7 +130,7 @@ func (n *Node) emptyInbox(client ids.ClientID) {
 		cancel()
 		if err != nil && !errors.Is(err, ErrDraining) && !errors.Is(err, ErrNotHere) {
 			n.logger.Warn("inbox not emptied", "client", client.String(), "err", err)
-			if _, corrupt := errors.AsType[*CorruptError](err); !corrupt && n.rest(backoff(failures)) {
+			if _, corrupt := errors.AsType[*CorruptError](err); !corrupt && n.rest(delivery.PauseAfter(failures)) {
 				failures++
 				continue
 			}

@@ -266,17 +266,13 @@ func commitFault(err error) error {
 	return engineFault(CommitInvalid, err)
 }
 
-// rebuiltPauses bounds how much longer the pause before a commit becomes each
-// time that it was made anew: every race that is lost is one that somebody won.
-const rebuiltPauses = 3
-
 // bundle is what the transport gets of the staged commit.
 func (s State) bundle() SendBundle {
 	c := s.Staged
 	b := SendBundle{
 		Digest: c.Digest, Epoch: c.Epoch, Commit: c.Commit, Welcome: c.Welcome, GroupInfo: c.GroupInfo, AddedClients: c.AddClients,
 		Added: c.Added, Removed: c.Removed, Updated: c.Updated, ContextChanged: c.ContextChanged, Encrypted: c.Encrypted,
-		Generation: c.Generation, Attempt: c.Attempt + min(c.Rebuilt, rebuiltPauses), Command: c.Command,
+		Generation: c.Generation, Attempt: c.Attempt, Rebuilt: c.Rebuilt, Command: c.Command,
 	}
 	for _, ref := range c.Refs {
 		if i := s.pendingIndex(ref); i >= 0 && s.Pending[i].Own && s.Pending[i].Position == 0 {

@@ -154,7 +154,8 @@ type SendBundle struct {
 	Encrypted      bool
 	External       bool // it joins: the sender is no member yet, or comes back
 	Generation     uint32
-	Attempt        uint32 // grows with every time that it is sent again or made anew: how long to wait before sending
+	Attempt        uint32 // how often the transport asked to try again with it
+	Rebuilt        uint32 // how often the command's commit lost its epoch and was made anew
 	Command        CommandRef
 }
 

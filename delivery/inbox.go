@@ -108,6 +108,9 @@ func (n *noticer) notify(ctx context.Context, g GroupID, entry *eventsv1.OrderEn
 	return nil
 }
 
+// watchDoublings keeps a watch that broke from being away for more than some two seconds longer than the server.
+const watchDoublings = 7
+
 // run watches the orders until ctx ends.
 func (n *noticer) run(ctx context.Context) {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
@@ -118,7 +121,7 @@ func (n *noticer) run(ctx context.Context) {
 		if n.service.config.Clock().Sub(began) > time.Minute {
 			attempt = 0
 		}
-		Backoff(ctx, min(attempt, 8))
+		Backoff(ctx, min(attempt, watchDoublings))
 	}
 }
 
@@ -198,7 +201,7 @@ func (s *Service) Watch(ctx context.Context, fn func(Wake)) error {
 			if heard.Load() {
 				attempt = 0
 			}
-			Backoff(ctx, min(attempt, 8))
+			Backoff(ctx, min(attempt, watchDoublings))
 		}
 	}
 	work.Add(1)

@@ -11,16 +11,22 @@ import (
 )
 
 const (
-	attemptsMax  = 6 // the first and five repetitions
-	backoffFirst = 20 * time.Millisecond
-	backoffMost  = 2 * time.Second
+	attemptsMax = 6 // the first and five repetitions
+	pauseFirst  = 20 * time.Millisecond
+	pauseMost   = 5 * time.Second
+	doublings   = 8 // that lead from the one to the other
 )
 
-// Backoff waits before a repetition: doubling, with half of it by chance so that many do not come back at once. False when ctx ended.
+// PauseAfter is how long to wait after so many failures in a row, the first being 0: doubling from 20 ms up to 5 s, with half of it by
+// chance so that many do not come back at once.
+func PauseAfter(failures int) time.Duration {
+	wait := min(pauseFirst<<min(max(failures, 0), doublings), pauseMost)
+	return wait/2 + rand.N(wait/2)
+}
+
+// Backoff waits before a repetition, as PauseAfter says. False when ctx ended.
 func Backoff(ctx context.Context, attempt int) bool {
-	wait := min(backoffFirst<<attempt, backoffMost)
-	wait = wait/2 + rand.N(wait/2)
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(PauseAfter(attempt))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
