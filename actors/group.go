@@ -250,6 +250,14 @@ type sequencers struct{ node *Node }
 
 // Submit implements delivery.Host.
 func (s sequencers) Submit(ctx context.Context, g delivery.GroupID, subs []delivery.Submission) ([]delivery.Outcome, error) {
+	if len(subs) > 0 {
+		at := place{group: g, client: delivery.SubmitterOf(subs[0])}
+		if !s.node.places.take(at) {
+			s.node.groups.refused.Add(1)
+			return nil, submitError(ErrBusy)
+		}
+		defer s.node.places.leave(at)
+	}
 	outcomes, err := request[submit, []delivery.Outcome](ctx, s.node, GroupIdentity(g), submit{subs})
 	if err != nil {
 		return nil, submitError(err)

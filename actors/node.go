@@ -49,6 +49,7 @@ type Node struct {
 	directory    *directory
 	intake       intake
 	groups       intake // of the sequencers: a conversation that waits for one has been admitted already
+	places       *places
 	stores       events.Stores
 	vault        events.KeyVault
 	delivery     *delivery.Service
@@ -100,6 +101,7 @@ func New(c Config) (*Node, error) {
 	}
 	n.intake = intake{perActor: int64(n.limits.WaitingPerActor), perNode: int64(n.limits.WaitingPerNode)}
 	n.groups = intake{perActor: int64(n.limits.WaitingPerGroup), perNode: int64(n.limits.WaitingPerNode)}
+	n.places = newPlaces(n.limits.WaitingPerGroup)
 	n.recovery = make(chan struct{}, n.limits.Recoveries)
 	n.groupRecovery = make(chan struct{}, n.limits.Recoveries)
 	n.batches = make(chan struct{}, batchesAtOnce)

@@ -212,8 +212,8 @@ func (s *SequencerState) decideProposal(p *Proposal, env Env) Decision {
 	if uint64(m.Epoch()) != s.Epoch() {
 		return answered(p, &Error{Code: WrongEpoch, Detail: "the proposal belongs to another epoch", Epoch: s.Epoch()})
 	}
-	if len(s.pending) >= s.limits.Pending {
-		return answered(p, refuse(Busy, "%d proposals wait for a commit", len(s.pending)))
+	if refused := s.roomFor(p.Origin.Client); refused != nil {
+		return answered(p, refused)
 	}
 	entry := s.entry(eventsv1.EntryKind_ENTRY_KIND_PROPOSAL, &p.Origin, env)
 	entry.Epoch, entry.Message, entry.Generation = s.Epoch(), p.Message, p.Generation
@@ -227,6 +227,23 @@ func (s *SequencerState) decideProposal(p *Proposal, env Env) Decision {
 		return answered(p, notMember(p.Origin.Client))
 	}
 	return Decision{Event: entry, Outcome: Outcome{Position: entry.Number}}
+}
+
+// roomFor refuses a proposal where too many wait for a commit, or too many of one submitter: nobody takes the room of all.
+func (s *SequencerState) roomFor(c ids.ClientID) *Error {
+	if len(s.pending) >= s.limits.Pending {
+		return refuse(Busy, "%d proposals wait for a commit", len(s.pending))
+	}
+	own := 0
+	for i := range s.pending {
+		if s.pending[i].sender == c {
+			own++
+		}
+	}
+	if own >= s.limits.PendingOfOne {
+		return refuse(Busy, "%d proposals of %s wait for a commit", own, c)
+	}
+	return nil
 }
 
 // verifyProposal checks a proposal's signature and who brings it: a member speaks for itself, and for outsiders it may carry theirs;

@@ -13,6 +13,7 @@ type Limits struct {
 	CachedBytes       int           // and their size together
 	FollowEntries     int           // entries one Follow returns at most
 	Pending           int           // proposals of the current epoch in one order
+	PendingOfOne      int           // of them by one submitter
 	Remembered        int           // command ids remembered per group
 	Senders           int           // clients whose last entry number is remembered per group
 	Winners           int           // newest epochs whose winning commit is remembered in the state
@@ -23,8 +24,10 @@ type Limits struct {
 	PastEpochs        uint64        // application messages of so many past epochs still enter the order
 	CommandWindow     time.Duration // how long command ids are remembered
 	ClockSkew         time.Duration // how far in the future a command may have been issued
-	RateMessages      int           // messages and proposals per member and second, sustained
+	RateMessages      int           // messages per member and second, sustained
 	RateBurst         int           // and at once
+	RateProposals     int           // proposals per member and minute, sustained
+	ProposalBurst     int           // and at once
 	RateCommits       int           // commits per member and minute
 	RemoteTimeout     time.Duration // one attempt at another node
 	CheckpointBytes   int           // an OrderCheckpoint is due after so many bytes of entries
@@ -42,9 +45,9 @@ func (l Limits) withDefaults() Limits {
 	}{
 		{&l.BundleBytes, 24 << 20}, {&l.MessageBytes, 320 << 10}, {&l.BatchMessages, 512}, {&l.BatchBytes, 384 << 10},
 		{&l.Readers, 16384}, {&l.CachedEntries, 1024}, {&l.CachedBytes, 2 << 20},
-		{&l.FollowEntries, 1024}, {&l.Pending, 1024}, {&l.Remembered, 1 << 17}, {&l.Senders, 1 << 16}, {&l.Winners, 64},
+		{&l.FollowEntries, 1024}, {&l.Pending, 1024}, {&l.PendingOfOne, 256}, {&l.Remembered, 1 << 17}, {&l.Senders, 1 << 16}, {&l.Winners, 64},
 		{&l.KeyPackages, 1024}, {&l.Claims, 1024}, {&l.SignatureKeys, 64}, {&l.RemoteParts, 64},
-		{&l.RateMessages, 2000}, {&l.RateBurst, 8000}, {&l.RateCommits, 600},
+		{&l.RateMessages, 2000}, {&l.RateBurst, 8000}, {&l.RateProposals, 120}, {&l.ProposalBurst, 512}, {&l.RateCommits, 600},
 		{&l.CheckpointBytes, 8 << 20}, {&l.CheckpointEntries, 1 << 16}, {&l.DirectoryRecords, 256}, {&l.Directories, 4096},
 	}
 	for _, f := range ints {

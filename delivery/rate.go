@@ -12,10 +12,10 @@ type limiter struct {
 	sweepMs uint64
 }
 
-// allowance are two token buckets, counted in thousandths.
+// allowance are three token buckets, counted in thousandths.
 type allowance struct {
-	messages, commits int64
-	atMs              uint64
+	messages, proposals, commits int64
+	atMs                         uint64
 }
 
 func newLimiter(l *Limits) *limiter {
@@ -25,7 +25,10 @@ func newLimiter(l *Limits) *limiter {
 // take spends one submission of a member; false when it has none left.
 func (l *limiter) take(sub Submission, nowMs uint64) bool {
 	l.sweep(nowMs)
-	full := allowance{messages: int64(l.limits.RateBurst) * 1000, commits: int64(l.limits.RateCommits) * 1000, atMs: nowMs}
+	full := allowance{
+		messages: int64(l.limits.RateBurst) * 1000, proposals: int64(l.limits.ProposalBurst) * 1000, commits: int64(l.limits.RateCommits) * 1000,
+		atMs: nowMs,
+	}
 	a := l.members[sub.origin().Client]
 	if a == nil {
 		a = &full
@@ -34,12 +37,16 @@ func (l *limiter) take(sub Submission, nowMs uint64) bool {
 	if nowMs > a.atMs {
 		passed := int64(min(nowMs-a.atMs, 1<<32))
 		a.messages = min(full.messages, a.messages+passed*int64(l.limits.RateMessages))
+		a.proposals = min(full.proposals, a.proposals+passed*int64(l.limits.RateProposals)/60)
 		a.commits = min(full.commits, a.commits+passed*int64(l.limits.RateCommits)/60)
 		a.atMs = nowMs
 	}
 	bucket := &a.messages
-	if _, ok := sub.(*Bundle); ok {
+	switch sub.(type) {
+	case *Bundle:
 		bucket = &a.commits
+	case *Proposal:
+		bucket = &a.proposals // nobody speaks while one is pending
 	}
 	if *bucket < 1000 {
 		return false

@@ -11,6 +11,9 @@ type Submission interface {
 	size() int
 }
 
+// SubmitterOf is on whose behalf something is submitted.
+func SubmitterOf(s Submission) ids.ClientID { return s.origin().Client }
+
 // Restart closes a group for good in favour of a successor: an operator's act. Members move by Welcome.
 type Restart struct {
 	Group     GroupID
