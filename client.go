@@ -189,7 +189,7 @@ func (c *Client) Create(ctx context.Context, id ConversationID, config ...Config
 	}
 	_, err := c.node.actors.Create(ctx, c.id, id, in)
 	if err != nil {
-		return nil, wrap("create", err)
+		return nil, c.Conversation(id).wrap("create", err)
 	}
 	return c.Conversation(id), nil
 }
@@ -212,7 +212,7 @@ func (c *Client) Join(ctx context.Context, in Invitation) (*Conversation, error)
 	}
 	id, _, err := c.node.actors.Join(ctx, r)
 	if err != nil {
-		return nil, wrap("join", err)
+		return nil, c.Conversation(id).wrap("join", err)
 	}
 	return c.Conversation(id), nil
 }
@@ -243,7 +243,7 @@ func (c *Client) JoinExternally(ctx context.Context, id ConversationID, in Exter
 		r.Config = *in.Config
 	}
 	if _, err := c.node.actors.JoinExternally(ctx, r); err != nil {
-		return nil, wrap("join externally", err)
+		return nil, c.Conversation(id).wrap("join externally", err)
 	}
 	return c.Conversation(id), nil
 }

@@ -2,6 +2,7 @@ package parley
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -23,14 +24,23 @@ func (c *Conversation) ID() ConversationID { return c.id }
 // Client is whose conversation it is.
 func (c *Conversation) Client() *Client { return c.client }
 
+// wrap says what failed, and where.
+func (c *Conversation) wrap(op string, err error) error {
+	err = wrap(op, err)
+	if e, ok := errors.AsType[*Error](err); ok && e.Conversation == "" {
+		e.Conversation = c.id
+	}
+	return err
+}
+
 // do runs an input, in the transaction where there is one.
 func (c *Conversation) do(ctx context.Context, op string, in conversation.Input) (conversation.Reply, error) {
 	if c.tx != nil {
 		reply, err := c.tx.inner.Conversation(ctx, c.id, in)
-		return reply, wrap(op, err)
+		return reply, c.wrap(op, err)
 	}
 	reply, err := c.client.node.actors.Conversation(ctx, c.client.id, c.id, in)
-	return reply, wrap(op, err)
+	return reply, c.wrap(op, err)
 }
 
 // Add commits the addition of clients, with key packages they have published, and everything that is pending with it. It returns when
@@ -38,7 +48,7 @@ func (c *Conversation) do(ctx context.Context, op string, in conversation.Input)
 func (c *Conversation) Add(ctx context.Context, clients ...ClientID) error {
 	packages, err := c.claim(ctx, clients)
 	if err != nil {
-		return wrap("add", err)
+		return c.wrap("add", err)
 	}
 	return c.AddKeyPackages(ctx, packages...)
 }
@@ -116,7 +126,7 @@ func (c *Conversation) propose(ctx context.Context, in conversation.Input) (Prop
 func (c *Conversation) ProposeAdd(ctx context.Context, client ClientID) (Proposal, error) {
 	packages, err := c.claim(ctx, []ClientID{client})
 	if err != nil {
-		return Proposal{}, wrap("propose", err)
+		return Proposal{}, c.wrap("propose", err)
 	}
 	return c.ProposeAddKeyPackage(ctx, packages[0])
 }
@@ -148,10 +158,10 @@ func (c *Conversation) Send(ctx context.Context, text []byte) (uint64, error) {
 	in := conversation.Encrypt{CommandMeta: c.client.meta(ctx, "send", text), Plaintext: text}
 	if c.tx != nil {
 		position, _, err := c.tx.inner.Send(ctx, c.id, in)
-		return position, wrap("send", err)
+		return position, c.wrap("send", err)
 	}
 	position, _, err := c.client.node.actors.Send(ctx, c.client.id, c.id, in)
-	return position, wrap("send", err)
+	return position, c.wrap("send", err)
 }
 
 // Encrypt makes a message for a foreign transport. It is not remembered: asked again it makes another one.
@@ -220,17 +230,17 @@ func (c *Conversation) AbandonJoin(ctx context.Context) error {
 // MarkAsChildOf names the conversation that this one belongs to. The client must be a member of it.
 func (c *Conversation) MarkAsChildOf(ctx context.Context, parent ConversationID) error {
 	in := conversation.MarkAsChild{CommandMeta: c.client.meta(ctx, "mark as child", []byte(parent)), Parent: parent}
-	return wrap("mark as child", c.client.node.actors.MarkAsChild(ctx, c.client.id, c.id, in))
+	return c.wrap("mark as child", c.client.node.actors.MarkAsChild(ctx, c.client.id, c.id, in))
 }
 
 // ExternalSender is the public key of the group's first external sender.
 func (c *Conversation) ExternalSender(ctx context.Context) ([]byte, error) {
 	s, err := c.state(ctx)
 	if err != nil {
-		return nil, wrap("external sender", err)
+		return nil, c.wrap("external sender", err)
 	}
 	key, err := s.ExternalSender()
-	return key, wrap("external sender", err)
+	return key, c.wrap("external sender", err)
 }
 
 // Wipe destroys the conversation here. Nobody else is told.
@@ -241,7 +251,7 @@ func (c *Conversation) Wipe(ctx context.Context) error {
 		return err
 	}
 	_, err := c.client.node.actors.Wipe(ctx, c.client.id, c.id, in)
-	return wrap("wipe", err)
+	return c.wrap("wipe", err)
 }
 
 func (c *Conversation) state(ctx context.Context) (conversation.State, error) {
@@ -253,6 +263,9 @@ func (c *Conversation) state(ctx context.Context) (conversation.State, error) {
 
 // Member is one client of a group.
 type Member = conversation.Member
+
+// Holdings count what a conversation keeps beside its epoch.
+type Holdings = conversation.Holdings
 
 // Status is a conversation as it is committed; in a transaction, as that sees it.
 type Status struct {
@@ -268,6 +281,7 @@ type Status struct {
 	Digest        string         // of the public state: what replay prints too
 	Authenticator []byte         // of the epoch
 	Parent        ConversationID // that this one was marked as a child of; empty: none
+	Holdings      Holdings       // what is kept beside the epoch
 	NextDue       time.Time      // when the conversation does something by itself: an expiry, a checkpoint, a commit; zero: nothing is due
 	Time          time.Time
 }
@@ -276,26 +290,26 @@ type Status struct {
 func (c *Conversation) Status(ctx context.Context) (Status, error) {
 	s, err := c.state(ctx)
 	if err != nil {
-		return Status{}, wrap("status", err)
+		return Status{}, c.wrap("status", err)
 	}
 	return Status{
 		Exists: s.Exists(), Lifecycle: s.Lifecycle.String(), Epoch: uint64(s.Epoch()), CipherSuite: s.Config.CipherSuite, Members: s.Roster(),
 		Pending: len(s.PendingProposals()), Staged: s.Staged != nil, Position: s.Position, Version: s.Version, Digest: s.Digest().String(),
-		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, NextDue: timeOf(s.NextDue(true)),
+		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, Holdings: s.Holdings(), NextDue: timeOf(s.NextDue(true)),
 	}, nil
 }
 
 // Exists reports whether we are a member.
 func (c *Conversation) Exists(ctx context.Context) (bool, error) {
 	s, err := c.state(ctx)
-	return s.Exists(), wrap("exists", err)
+	return s.Exists(), c.wrap("exists", err)
 }
 
 // ClientIDs lists the members' client ids in leaf order.
 func (c *Conversation) ClientIDs(ctx context.Context) ([]ClientID, error) {
 	s, err := c.state(ctx)
 	if err != nil {
-		return nil, wrap("client ids", err)
+		return nil, c.wrap("client ids", err)
 	}
 	return s.ClientIDs(), nil
 }

@@ -29,6 +29,7 @@ events/jetlog           : events internal/ids
 internal/natsd          :
 internal/natsd/cmd      : internal/natsd
 internal/scripttest     : internal/natsd
+internal/certtest       :
 conversation            : events events/v1 internal/ids internal/secret internal/syntax mlsengine mlsengine/suite
 delivery/v1             :
 delivery                : conversation delivery/v1 events events/jetlog events/v1 internal/ids internal/secret mlsengine mlsengine/pki
@@ -43,6 +44,7 @@ cmd/replay              : conversation events events/jetlog events/v1 internal/a
 cmd/node                : * internal/audit internal/natsd events
 tools/mutants           :
 cmd/vectors             : *
+checklist               :
 internal/interop/mlsclient :
 internal/interop        : internal/interop/mlsclient internal/secret mlsengine mlsengine/suite
 internal/interop/scripts : internal/interop/mlsclient

@@ -54,10 +54,11 @@ var (
 
 // Error is what every operation of this package fails with.
 type Error struct {
-	Op     string
-	Code   Code // empty where nothing was refused
-	Advice Advice
-	Err    error
+	Op           string
+	Conversation ConversationID // empty where it is about none
+	Code         Code           // empty where nothing was refused
+	Advice       Advice
+	Err          error
 }
 
 func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() + " (" + string(e.Advice) + ")" }

@@ -134,6 +134,9 @@ type Options struct {
 	Limits            Limits
 	Logger            *slog.Logger
 	ManualKeyPackages bool // clients publish no key packages by themselves
+	// ManualCommits is for applications with timers of their own: conversations do not commit what is pending when its delay is over, see
+	// Outcome.Delay, and do not rotate keys.
+	ManualCommits bool
 	// TendInterval is how often the node looks for clients whose published key packages run out; 0: ten minutes.
 	TendInterval time.Duration
 }
@@ -298,6 +301,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	config := actors.Config{
 		Name: n.options.Name, Stores: n.gathered.Stores(), Vault: n.vault, Foreign: n.options.Foreign, Placement: n.placement, Clock: n.options.Clock,
 		Limits: n.options.Limits, Hooks: n.options.Hooks, Logger: n.options.Logger, JoinConfig: n.options.Config,
+		ManualCommits: n.options.ManualCommits,
 	}
 	if n.options.Entropy != nil {
 		config.Entropy = n.options.Entropy

@@ -1,73 +1,21 @@
 package parley_test
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
-	"net/url"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"parley"
+	"parley/internal/certtest"
 	"parley/mlsengine/suite"
 )
 
-// certifier is an authority that certifies clients.
-type certifier struct {
-	key         ed25519.PrivateKey
-	certificate *x509.Certificate
-	issued      int64
-}
-
-const listPoint = "http://crl.example/list"
-
-func newCertifier(t *testing.T) *certifier {
+// certified is a certificate, and its key, that an authority gives out under a serial number of its own.
+func certified(t *testing.T, by *certtest.Authority, uri string, notAfter time.Time) parley.X509 {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	ok(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	ok(t, err)
-	certificate, err := x509.ParseCertificate(der)
-	ok(t, err)
-	return &certifier{key: key, certificate: certificate}
-}
-
-// certify makes a key and its certificate, under a serial number of its own.
-func (c *certifier) certify(t *testing.T, uri string, notAfter time.Time) parley.X509 {
-	t.Helper()
-	public, key, err := ed25519.GenerateKey(rand.Reader)
-	ok(t, err)
-	name, err := url.Parse(uri)
-	ok(t, err)
-	c.issued++
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(c.issued), NotBefore: time.Now().Add(-time.Hour), NotAfter: notAfter, URIs: []*url.URL{name},
-		KeyUsage: x509.KeyUsageDigitalSignature, CRLDistributionPoints: []string{listPoint},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, c.certificate, public, c.key)
-	ok(t, err)
-	return parley.X509{Chain: [][]byte{der}, Key: key.Seed()}
-}
-
-func (c *certifier) revoke(t *testing.T, serials ...int64) []byte {
-	t.Helper()
-	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
-	for _, s := range serials {
-		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
-			SerialNumber: big.NewInt(s), RevocationTime: time.Now(),
-		})
-	}
-	der, err := x509.CreateRevocationList(rand.Reader, template, c.certificate, c.key)
-	ok(t, err)
-	return der
+	certificate, key := by.Certify(t, certtest.Request{URI: uri, NotAfter: notAfter})
+	return parley.X509{Chain: [][]byte{certificate}, Key: key}
 }
 
 // takeCertified takes a bot whose only credential is a certificate.
@@ -79,8 +27,8 @@ func takeCertified(t *testing.T, node *parley.Node, id parley.ClientID, x parley
 
 func TestCertifiedAndPlainClientsTalk(t *testing.T) {
 	ctx := t.Context()
-	authority, soon := newCertifier(t), time.Now().Add(time.Hour)
-	store, err := (*parley.TrustStore)(nil).WithAnchor(authority.certificate.Raw)
+	authority, soon := certtest.New(t), time.Now().Add(time.Hour)
+	store, err := (*parley.TrustStore)(nil).WithAnchor(authority.Anchor())
 	ok(t, err)
 	var trust atomic.Pointer[parley.TrustStore]
 	trust.Store(store)
@@ -88,8 +36,8 @@ func TestCertifiedAndPlainClientsTalk(t *testing.T) {
 	options := parley.Options{Certificates: trust.Load}
 	node := d.node(t, options)
 	const bobby = "c7ab78f8-a141-4aec-afb9-b5b4410e0b14:b764c3887b32a6a7@example.com" // as deployed clients name themselves
-	ada := takeCertified(t, node, "ada", authority.certify(t, parley.ClientURI("ada"), soon))
-	bob := takeCertified(t, node, bobby, authority.certify(t, "wireapp://x6t4-KFBSuyvubW0QQ4LFA!b764c3887b32a6a7@example.com", soon))
+	ada := takeCertified(t, node, "ada", certified(t, authority, parley.ClientURI("ada"), soon))
+	bob := takeCertified(t, node, bobby, certified(t, authority, "wireapp://x6t4-KFBSuyvubW0QQ4LFA!b764c3887b32a6a7@example.com", soon))
 	cem := takeBot(t, node, "cem")
 
 	conv, err := ada.Create(ctx, "tea")
@@ -131,9 +79,9 @@ func TestCertifiedAndPlainClientsTalk(t *testing.T) {
 
 func TestWhomNoAuthorityVouchesForIsNotAdded(t *testing.T) {
 	ctx := t.Context()
-	authority, stranger := newCertifier(t), newCertifier(t)
+	authority, stranger := certtest.New(t), certtest.New(t)
 	soon := time.Now().Add(time.Hour)
-	store, err := (*parley.TrustStore)(nil).WithAnchor(authority.certificate.Raw)
+	store, err := (*parley.TrustStore)(nil).WithAnchor(authority.Anchor())
 	ok(t, err)
 	var trust atomic.Pointer[parley.TrustStore]
 	trust.Store(store)
@@ -151,25 +99,25 @@ func TestWhomNoAuthorityVouchesForIsNotAdded(t *testing.T) {
 		ok(t, err)
 		return made[0]
 	}
-	zoe := packageOf("zoe", stranger.certify(t, parley.ClientURI("zoe"), soon))
+	zoe := packageOf("zoe", certified(t, stranger, parley.ClientURI("zoe"), soon))
 	refusedAs(t, conv.AddKeyPackages(ctx, zoe), parley.CredentialRefused, parley.GiveUp)
-	late := packageOf("late", authority.certify(t, parley.ClientURI("late"), time.Now().Add(-time.Minute)))
+	late := packageOf("late", certified(t, authority, parley.ClientURI("late"), time.Now().Add(-time.Minute)))
 	refusedAs(t, conv.AddKeyPackages(ctx, late), parley.CredentialRefused, parley.GiveUp)
 
-	bob := authority.certify(t, parley.ClientURI("bob"), soon)
+	bob := certified(t, authority, parley.ClientURI("bob"), soon)
 	bobs := packageOf("bob", bob)
-	if points := store.DistributionPoints(bob.Chain); !slices.Equal(points, []string{listPoint}) {
+	if points := store.DistributionPoints(bob.Chain); !slices.Equal(points, []string{certtest.ListPoint}) {
 		t.Errorf("distribution points %v", points)
 	}
-	next, update, err := store.WithRevocationList(listPoint, authority.revoke(t, authority.issued), uint64(time.Now().Unix()))
+	next, update, err := store.WithRevocationList(certtest.ListPoint, authority.Revoke(t, authority.Newest()), uint64(time.Now().Unix()))
 	if err != nil || !update.Changed {
 		t.Fatalf("%+v, %v", update, err)
 	}
 	trust.Store(next)
 	refusedAs(t, conv.AddKeyPackages(ctx, bobs), parley.CredentialRefused, parley.GiveUp)
-	ok(t, conv.AddKeyPackages(ctx, packageOf("yan", authority.certify(t, parley.ClientURI("yan"), soon))))
+	ok(t, conv.AddKeyPackages(ctx, packageOf("yan", certified(t, authority, parley.ClientURI("yan"), soon))))
 
 	// A certificate that names somebody else is no credential of the client.
-	err = elsewhere.Bare("mallory").AddX509Credential(ctx, suite.X25519_AES128GCM_SHA256_Ed25519, authority.certify(t, parley.ClientURI("ada"), soon))
+	err = elsewhere.Bare("mallory").AddX509Credential(ctx, suite.X25519_AES128GCM_SHA256_Ed25519, certified(t, authority, parley.ClientURI("ada"), soon))
 	refusedAs(t, err, parley.CredentialRefused, parley.GiveUp)
 }

@@ -197,10 +197,10 @@ func (a *conversationActor) due() uint64 {
 	return a.state.NextDue(a.mayCommit())
 }
 
-// mayCommit reports whether the conversation may commit by itself: somebody carries the commit, none is under way, and everything that
+// mayCommit reports whether the conversation may commit by itself: nobody has kept that for himself, somebody carries the commit, none is under way, and everything that
 // the group's order has told us is taken in.
 func (a *conversationActor) mayCommit() bool {
-	return a.copy == nil && a.flight == nil && a.bundleSender() != nil && a.follow.failed == 0 && a.follow.through <= a.state.Position
+	return !a.node.manual && a.copy == nil && a.flight == nil && a.bundleSender() != nil && a.follow.failed == 0 && a.follow.through <= a.state.Position
 }
 
 // timeDue says that something is due: a checkpoint, an expiry, a commit of what is pending, new keys.

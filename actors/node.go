@@ -40,6 +40,8 @@ type Config struct {
 	Joined       func(ids.ClientID) // called after a client has used up a key package; must not block; may be nil
 	// JoinConfig is what conversations get that are joined by a Welcome from the inbox; zero: the default.
 	JoinConfig conversation.Config
+	// ManualCommits says that conversations commit nothing by themselves.
+	ManualCommits bool
 }
 
 // Node runs the actors of one process. It is safe for concurrent use.
@@ -67,6 +69,7 @@ type Node struct {
 	alarms       *alarms
 	inboxes      inboxes
 	joinConfig   conversation.Config // of conversations joined by a Welcome from the inbox
+	manual       bool                // conversations commit nothing by themselves
 	joined       func(ids.ClientID)
 
 	recovery      chan struct{} // permits to replay
@@ -107,7 +110,7 @@ func New(c Config) (*Node, error) {
 	n.batches = make(chan struct{}, batchesAtOnce)
 	n.hub, n.members, n.alarms = newHub(), newMembers(), newAlarms()
 	n.inboxes.running = map[ids.ClientID]bool{}
-	n.joinConfig = c.JoinConfig
+	n.joinConfig, n.manual = c.JoinConfig, c.ManualCommits
 	if n.joinConfig.CipherSuite == 0 {
 		n.joinConfig = conversation.DefaultConfig()
 	}
