@@ -149,7 +149,8 @@ func (a *conversationActor) active(c actor.Context) {
 
 func (a *conversationActor) step(s conversation.State, w work, nowMS uint64) (stepped[conversation.State], error) {
 	if w.Look {
-		return stepped[conversation.State]{next: s, result: result{Seen: s}}, nil
+		seen := s
+		return stepped[conversation.State]{next: s, result: result{Seen: &seen}}, nil
 	}
 	t, err := a.judged(s, w.Conversation, a.env(s, w.Conversation, nowMS))
 	return stepped[conversation.State]{

@@ -18,8 +18,9 @@ type mail interface {
 type ask[Q, R any] struct {
 	Query    Q
 	Deadline time.Time
-	reply    chan answer[R]
-	state    atomic.Int32 // pending, answered or left
+	reply    chan answer[R] // nil: nobody waits, or hear does
+	hear     func(R, error) // takes the answer in place of wait, on whichever goroutine gives it; it must not block
+	state    atomic.Int32   // pending, answered or left
 	release  func()
 }
 
@@ -36,7 +37,14 @@ type answer[R any] struct {
 }
 
 func newAsk[Q, R any](q Q, deadline time.Time) *ask[Q, R] {
-	return &ask[Q, R]{Query: q, Deadline: deadline, reply: make(chan answer[R], 1), release: func() {}}
+	a := newQuietAsk[Q, R](q, deadline)
+	a.reply = make(chan answer[R], 1)
+	return a
+}
+
+// newQuietAsk is a question for whose answer nobody waits.
+func newQuietAsk[Q, R any](q Q, deadline time.Time) *ask[Q, R] {
+	return &ask[Q, R]{Query: q, Deadline: deadline, release: func() {}}
 }
 
 // answer gives the outcome, and reports whether the caller was still there to hear it. Only the first counts: a panic handler may come
@@ -44,7 +52,11 @@ func newAsk[Q, R any](q Q, deadline time.Time) *ask[Q, R] {
 func (a *ask[Q, R]) answer(value R, err error) (heard bool) {
 	if a.state.CompareAndSwap(askPending, askAnswered) {
 		a.release()
-		a.reply <- answer[R]{value, err}
+		if a.hear != nil {
+			a.hear(value, err)
+		} else if a.reply != nil {
+			a.reply <- answer[R]{value, err}
+		}
 		return true
 	}
 	if a.state.CompareAndSwap(askLeft, askAnswered) {

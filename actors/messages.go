@@ -22,8 +22,8 @@ type work struct {
 type result struct {
 	Conversation conversation.Reply
 	Client       conversation.ClientReply
-	Position     uint64             // of a sent message in the group's order
-	Seen         conversation.State // for Look
+	Position     uint64              // of a sent message in the group's order
+	Seen         *conversation.State // for Look
 }
 
 // refusal is the domain's own no: the command changed nothing.

@@ -219,6 +219,23 @@ func request[Q, R any](ctx context.Context, n *Node, id Identity, q Q) (R, error
 	return none, fmt.Errorf("%w: %s keeps losing its log to another writer", ErrNotHere, id)
 }
 
+// inquire is request for those who cannot wait: hear gets the answer. It asks nobody, and reports false, where that would take more than
+// putting the question into a mailbox: then request has to be used, and also where the actor bounced the question.
+func inquire[Q, R any](n *Node, id Identity, m *ask[Q, R]) bool {
+	e, ok := n.directory.active(id)
+	if !ok || !n.owns(id) {
+		return false
+	}
+	release, err := n.intakeOf(id).admit(e)
+	if err != nil {
+		return false
+	}
+	m.release = release
+	e.used.Store(n.clock.Now().UnixNano())
+	n.runtime.system.Root.Send(e.pid, m)
+	return true
+}
+
 // intakeOf is the bound that a request to an identity counts against.
 func (n *Node) intakeOf(id Identity) *intake {
 	if id.Kind == KindGroup {
@@ -266,7 +283,7 @@ func (n *Node) close(ctx context.Context) error {
 	n.hub.close()
 	n.work.Wait()
 	err = errors.Join(err, n.runtime.system.Root.StopFuture(n.directory.director).Wait())
-	n.runtime.system.Shutdown()
+	n.runtime.shutdown()
 	return err
 }
 

@@ -104,7 +104,7 @@ func (g *aggregate[S]) txStep(c actor.Context, m *ask[txWork, txWorked]) {
 		m.refuse(ErrBusy)
 		return
 	}
-	caller := newAsk[work, result](m.Query.Work, m.Deadline)
+	caller := newQuietAsk[work, result](m.Query.Work, m.Deadline)
 	clean := !x.dirty()
 	t, err := g.stageFor(m.Query.Work, caller)
 	if err != nil {
@@ -144,6 +144,7 @@ func (x *txCopy[S]) sending(g *aggregate[S], caller *ask[work, result]) uint64 {
 	x.ticket++
 	settled := &txSettled{ID: x.ref.ID, Ticket: x.ticket}
 	self, runtime := g.self, g.node.runtime
+	caller.reply = make(chan answer[result], 1)
 	caller.release = func() { runtime.system.Root.Send(self, settled) }
 	x.sends[x.ticket] = &txSending{caller: caller}
 	return x.ticket

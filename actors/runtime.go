@@ -12,9 +12,10 @@ import (
 
 // runtime wraps the actor library: it is the only thing that knows which parts of it are safe.
 type runtime struct {
-	system *actor.ActorSystem
-	logger *slog.Logger
-	panics atomic.Uint64
+	system  *actor.ActorSystem
+	workers workers
+	logger  *slog.Logger
+	panics  atomic.Uint64
 }
 
 func newRuntime(logger *slog.Logger) *runtime {
@@ -37,10 +38,17 @@ func newRuntime(logger *slog.Logger) *runtime {
 	return r
 }
 
+// shutdown ends what is left when every actor is gone.
+func (r *runtime) shutdown() {
+	r.system.Shutdown()
+	r.workers.end()
+}
+
 // leaf returns the properties of an actor that has no children: guarded against panics, bouncing what it leaves unread,
 // and stopped, never restarted, when something escapes the guard.
 func (r *runtime) leaf(produce func() actor.Actor) *actor.Props {
 	return actor.PropsFromProducer(produce,
+		actor.WithDispatcher(&r.workers),
 		actor.WithMailbox(actor.UnboundedLockfree(&bouncer{})),
 		actor.WithReceiverMiddleware(r.guard))
 }

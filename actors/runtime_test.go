@@ -61,7 +61,7 @@ func newRig(t *testing.T, behave func(c actor.Context, e *entry, q *ask[question
 		if err := r.runtime.system.Root.StopFuture(r.director).Wait(); err != nil {
 			t.Error(err)
 		}
-		r.runtime.system.Shutdown()
+		r.runtime.shutdown()
 	})
 	return r
 }

@@ -123,7 +123,10 @@ func (t *Transaction) Send(ctx context.Context, id ids.ConversationID, in conver
 // others do from its first touch on.
 func (t *Transaction) ConversationState(ctx context.Context, id ids.ConversationID) (conversation.State, error) {
 	r, err := t.run(ctx, ConversationIdentity(t.client, id), work{Look: true})
-	return r.Seen, err
+	if err != nil {
+		return conversation.State{}, err
+	}
+	return *r.Seen, nil
 }
 
 // Client runs an input on the client's own log.

@@ -220,24 +220,45 @@ func (t *transactionActor) begin(run *ask[txRun, result]) {
 		member = &txMember{log: run.Query.Target.log()}
 		t.members[run.Query.Target] = member
 	}
-	work := txWork{Tx: t.ref, First: !member.touched, Work: run.Query.Work}
+	q := txWork{Tx: t.ref, First: !member.touched, Work: run.Query.Work}
+	if !q.First { // our lock is there, so the answer comes at once
+		work, self, root := newQuietAsk[txWork, txWorked](q, time.Now().Add(t.patience())), t.self, t.node.runtime.system.Root
+		work.hear = func(worked txWorked, err error) { root.Send(self, &txStepDone{run: run, worked: worked, err: err}) }
+		if inquire(t.node, run.Query.Target, work) {
+			return
+		}
+	}
+	t.insist(run, q)
+}
+
+// insist runs a command wherever the participant is in its life.
+func (t *transactionActor) insist(run *ask[txRun, result], q txWork) {
 	t.beside(func(ctx context.Context) any {
-		worked, err := request[txWork, txWorked](ctx, t.node, run.Query.Target, work)
+		worked, err := request[txWork, txWorked](ctx, t.node, run.Query.Target, q)
 		return &txStepDone{run: run, worked: worked, err: err}
 	})
 }
 
+// patience is how long the coordinator waits for somebody: as long as its transaction can last.
+func (t *transactionActor) patience() time.Duration {
+	return max(t.ref.Deadline.Sub(t.node.clock.Now())+t.node.limits.TransactionGrace, time.Second)
+}
+
 // beside runs f in its own goroutine, within the transaction's time, and sends what it returns to the coordinator.
 func (t *transactionActor) beside(f func(context.Context) any) {
-	self, grace := t.self, t.ref.Deadline.Sub(t.node.clock.Now())+t.node.limits.TransactionGrace
+	self, patience := t.self, t.patience()
 	t.node.work.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), max(grace, time.Second))
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		t.node.runtime.system.Root.Send(self, f(ctx))
 	})
 }
 
 func (t *transactionActor) stepDone(m *txStepDone) {
+	if errors.Is(m.err, errBounced) { // not done: its successor is asked
+		t.insist(m.run, txWork{Tx: t.ref, Work: m.run.Query.Work})
+		return
+	}
 	t.running = nil
 	if m.err != nil {
 		m.run.refuse(m.err)
