@@ -176,7 +176,8 @@ type Outcome = conversation.Outcome
 // Received is what Decrypt got out of a message.
 type Received struct {
 	Outcome
-	Message *Message // of an application message
+	Message *Message       // of an application message
+	History *HistoryShared // of a message that held a history secret
 	// BufferedMessages had waited for this one and were taken with it: messages of the epoch that a commit led to, or a commit that
 	// refers to the proposal just taken.
 	BufferedMessages []Received
@@ -198,8 +199,12 @@ func (c *Conversation) Decrypt(ctx context.Context, message []byte) (Received, e
 	for _, outcome := range reply.Outcomes {
 		got := Received{Outcome: outcome}
 		for i := range reply.Messages {
-			if outcome.Number == reply.Messages[i].Number {
-				got.Message = messageOf(&reply.Messages[i])
+			switch m := &reply.Messages[i]; {
+			case outcome.Number != m.Number:
+			case m.History != "":
+				got.History = sharedHistory(m)
+			default:
+				got.Message = messageOf(m)
 			}
 		}
 		all = append(all, got)
@@ -280,6 +285,7 @@ type Status struct {
 	Version       uint64         // of the log
 	Digest        string         // of the public state: what replay prints too
 	Authenticator []byte         // of the epoch
+	History       bool           // what is said can be read by readers of history, see EnableHistorySharing
 	Parent        ConversationID // that this one was marked as a child of; empty: none
 	Holdings      Holdings       // what is kept beside the epoch
 	NextDue       time.Time      // when the conversation does something by itself: an expiry, a checkpoint, a commit; zero: nothing is due
@@ -296,6 +302,7 @@ func (c *Conversation) Status(ctx context.Context) (Status, error) {
 		Exists: s.Exists(), Lifecycle: s.Lifecycle.String(), Epoch: uint64(s.Epoch()), CipherSuite: s.Config.CipherSuite, Members: s.Roster(),
 		Pending: len(s.PendingProposals()), Staged: s.Staged != nil, Position: s.Position, Version: s.Version, Digest: s.Digest().String(),
 		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, Holdings: s.Holdings(), NextDue: timeOf(s.NextDue(true)),
+		History: s.HistorySharing(),
 	}, nil
 }
 

@@ -34,6 +34,8 @@ const (
 	DuplicateMessage          = conversation.DuplicateMessage
 	OrphanWelcome             = conversation.OrphanWelcome
 	NothingToCommit           = conversation.NothingToCommit
+	HistoryClientCannotWrite  = conversation.HistoryClientCannotWrite
+	InvalidHistorySecret      = conversation.InvalidHistorySecret
 	ClientRolledBack          = conversation.ClientRolledBack
 	ClientSecretsLost         = conversation.ClientSecretsLost
 )

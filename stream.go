@@ -20,6 +20,7 @@ type Event struct {
 	Position     uint64 // in the group's order
 	Message      *Message
 	Membership   *Membership
+	History      *HistoryShared // the conversation is shared with readers of history from here on
 	// Lost says that the client itself has lost the end of its log or its keys (see ClientStatus), and nothing else is set. It stands at the
 	// beginning of every stream of such a client; what its conversations still receive follows.
 	Lost Code
@@ -98,9 +99,12 @@ func (c *Client) event(stream *actors.Stream, d actors.Delivery) Event {
 		Conversation: c.Conversation(d.Conversation), ID: fmt.Sprintf("%s/%d/%d", d.Conversation, d.Version, d.Index), Time: timeOf(d.TimeMs),
 		Membership: d.Membership, stream: stream, delivery: d,
 	}
-	if d.Message != nil {
+	switch {
+	case d.Message != nil && d.Message.History != "":
+		e.History, e.Epoch, e.Position = sharedHistory(d.Message), uint64(d.Message.Epoch), d.Message.Position
+	case d.Message != nil:
 		e.Message, e.Epoch, e.Position = messageOf(d.Message), uint64(d.Message.Epoch), d.Message.Position
-	} else {
+	default:
 		e.Epoch, e.Position = uint64(d.Membership.Epoch), d.Membership.Position
 	}
 	return e

@@ -120,6 +120,7 @@ type JoinRequest struct {
 	Position     uint64             // of the commit that added us, where there is an order
 	Config       conversation.Config
 	Origin       *mlsengine.PublicGroup
+	Encrypted    []byte // what came with that commit for the members of its epoch, where there is an order
 	Meta         conversation.CommandMeta
 }
 
@@ -139,7 +140,7 @@ func (n *Node) Join(ctx context.Context, r JoinRequest) (ids.ConversationID, con
 	}
 	in := conversation.Join{
 		CommandMeta: r.Meta, Config: r.Config, Welcome: r.Welcome, KeyPackage: kp.KeyPackage, Secrets: secrets, Tree: r.Tree, Position: r.Position,
-		Origin: r.Origin,
+		Origin: r.Origin, EncryptedMessage: r.Encrypted,
 	}
 	in.Config.CipherSuite, in.Config.Credential = kp.CipherSuite, kp.Credential
 	id := r.Conversation

@@ -103,8 +103,8 @@ func (n *Node) activate(id Identity) {
 
 // wakeInbox accepts the Welcomes that wait for a client of this node.
 func (n *Node) wakeInbox(client ids.ClientID) {
-	if !n.owns(ClientIdentity(client)) {
-		return
+	if conversation.HistoryClient(client) || !n.owns(ClientIdentity(client)) {
+		return // whoever has a reader's secret looks for its Welcome himself
 	}
 	n.inboxes.mu.Lock()
 	defer n.inboxes.mu.Unlock()
@@ -195,8 +195,8 @@ func (n *Node) acceptWelcome(ctx context.Context, client ids.ClientID, notice de
 		return err
 	}
 	_, reply, err := n.Join(ctx, JoinRequest{
-		Client: client, Conversation: notice.Group, Welcome: entry.Welcome, Position: notice.Number, Config: n.joinConfig,
-		Meta: n.ownMeta(),
+		Client: client, Conversation: notice.Group, Welcome: entry.Welcome, Position: notice.Number, Encrypted: entry.EncryptedMessage,
+		Config: n.joinConfig, Meta: n.ownMeta(),
 	})
 	if refused, ok := errors.AsType[*conversation.CommandError](err); ok && refused.Advice != conversation.Retry {
 		n.logger.Warn("welcome not accepted", "client", client.String(), "group", notice.Group.String(), "err", err)

@@ -128,6 +128,16 @@ func (w *work) entry(e Entry) error {
 	return nil
 }
 
+// behindCommit takes the message of the new epoch that came with a commit.
+func (w *work) behindCommit(message []byte, commit incoming) error {
+	if len(message) == 0 || !w.listening() {
+		return nil
+	}
+	return w.take(incoming{
+		bytes: message, position: commit.position, ordered: true, sender: commit.sender, content: mlsengine.ContentTypeApplication,
+	})
+}
+
 func (w *work) commitEntry(e Entry, in incoming) error {
 	for _, p := range e.Proposals {
 		if err := w.take(incoming{bytes: p, position: e.Number, ordered: true, sender: e.Sender, content: mlsengine.ContentTypeProposal}); err != nil {
@@ -138,8 +148,5 @@ func (w *work) commitEntry(e Entry, in incoming) error {
 	if err := w.take(in); err != nil {
 		return err
 	}
-	if len(e.EncryptedMessage) == 0 || w.s.Lifecycle != Active {
-		return nil
-	}
-	return w.take(incoming{bytes: e.EncryptedMessage, position: e.Number, ordered: true, sender: e.Sender, content: mlsengine.ContentTypeApplication})
+	return w.behindCommit(e.EncryptedMessage, in)
 }

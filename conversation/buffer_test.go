@@ -50,7 +50,7 @@ func (w *world) accept(m *member) Reply {
 	w.info = staged.GroupInfo
 	r := w.step(m, TransportAnswered{Bundle: staged.Digest, Outcome: TransportSuccess})
 	for _, c := range staged.AddClients {
-		w.welcome(c, staged.Welcome, 0)
+		w.welcome(c, SendBundle{Welcome: staged.Welcome}, 0)
 	}
 	return r
 }

@@ -184,6 +184,9 @@ func (w *clientWork) addCredential(in AddCredential) error {
 
 // learnCredential records a credential with its key, unless it is known.
 func (w *clientWork) learnCredential(id mlsengine.CipherSuite, credential mlsengine.Credential, key secret.Bytes) (string, error) {
+	if HistoryClient(w.s.Client) || HistoryClient(ClientOf(credential)) {
+		return "", refuse(HistoryClientCannotWrite, GiveUp, "a credential under the name of a reader of history")
+	}
 	primitives, err := suite.Get(id)
 	if err != nil {
 		return "", refuse(InvalidConfiguration, GiveUp, "cipher suite %d is not supported", id)

@@ -94,6 +94,9 @@ func (w *work) keyPackage(b []byte) (*mlsengine.KeyPackage, ids.ClientID, error)
 		return nil, "", refuse(InvalidKeyPackage, GiveUp, "cipher suite %d, the group has %d", kp.CipherSuite, w.s.Group.CipherSuite())
 	}
 	client := ClientOf(kp.LeafNode.Credential)
+	if HistoryClient(client) {
+		return nil, "", refuse(HistoryClientCannotWrite, GiveUp, "client %s has the name of a reader, who comes by enabling history sharing", client)
+	}
 	if !w.authentic(client, kp.LeafNode.Credential, kp.LeafNode.SignatureKey) {
 		e := refuse(CredentialRefused, GiveUp, "client %s", client)
 		e.Clients = []string{string(client)}
@@ -157,6 +160,11 @@ func (w *work) commit(in intent) error {
 	if err != nil {
 		return err
 	}
+	share, err := w.sharing(in, refs, inline)
+	if err != nil {
+		return err
+	}
+	refs, inline = share.refs, share.inline
 	private, block, from, err := w.framing(mlsengine.ContentTypeCommit)
 	if err != nil {
 		return err
@@ -169,16 +177,25 @@ func (w *work) commit(in intent) error {
 	if err != nil {
 		return commitFault(err)
 	}
-	body := stagedBody(in, out, w.s.Epoch())
-	body.Command = in.command.toProto()
+	secrets := stagedSecrets{resume: out.Secrets}
+	body := &v1.CommitStaged{}
+	if share.history != nil {
+		body.NextReserved = historyGenerations
+		if body.EncryptedMessage, secrets.history, err = w.sealHistory(share.history, out.Staged.Next); err != nil {
+			return err
+		}
+	}
+	describeCommit(body, in, out)
+	body.Epoch, body.Command = uint64(w.s.Epoch()), in.command.toProto()
 	for _, r := range refs {
 		body.ProposalRefs = append(body.ProposalRefs, r.ProposalRef())
 	}
 	if block != nil {
 		body.Encrypted, body.ReservedFrom, body.ReservedCount = true, from, 1
 	}
-	w.s.Private = private.withStaged(out.Secrets)
-	e := event{body: body, secrets: []events.Secret{{Class: events.ClassConsumption, Plain: out.Secrets}}}
+	sealed := secrets.encode()
+	w.s.Private = private.withStaged(sealed)
+	e := event{body: body, secrets: []events.Secret{{Class: events.ClassConsumption, Plain: sealed}}}
 	if err := w.emit(e); err != nil {
 		return err
 	}
@@ -223,15 +240,16 @@ func (s State) handshakesOrdered() uint32 {
 	return ordered
 }
 
-// stagedBody is the event of a commit that was made.
-func stagedBody(in intent, out *mlsengine.CommitOut, epoch mlsengine.Epoch) *v1.CommitStaged {
+// describeCommit fills in the event of a commit that was made.
+func describeCommit(body *v1.CommitStaged, in intent, out *mlsengine.CommitOut) {
 	effects := out.Staged.Effects
-	body := &v1.CommitStaged{
-		Epoch: uint64(epoch), Commit: out.Message, Welcome: out.Welcome, GroupInfo: out.GroupInfo, Intent: in.name, Rebuilt: in.rebuilt,
-		Added: membersToProto(changed(effects.Added)), Removed: membersToProto(changed(effects.Removed)),
-		Updated: membersToProto(changed(effects.Updated)), ContextChanged: effects.ContextChanged,
-	}
-	digest := ids.DigestOf([]byte("parley bundle"), lengthOf(out.Message), out.Message, lengthOf(out.Welcome), out.Welcome, out.GroupInfo)
+	body.Commit, body.Welcome, body.GroupInfo, body.Intent, body.Rebuilt = out.Message, out.Welcome, out.GroupInfo, in.name, in.rebuilt
+	body.Added, body.Removed = membersToProto(changed(effects.Added)), membersToProto(changed(effects.Removed))
+	body.Updated, body.ContextChanged = membersToProto(changed(effects.Updated)), effects.ContextChanged
+	digest := ids.DigestOf(
+		[]byte("parley bundle"), lengthOf(out.Message), out.Message, lengthOf(out.Welcome), out.Welcome, lengthOf(out.GroupInfo), out.GroupInfo,
+		body.EncryptedMessage,
+	)
 	body.BundleDigest = digest[:]
 	for _, c := range in.clients {
 		body.Clients = append(body.Clients, []byte(c))
@@ -242,7 +260,6 @@ func stagedBody(in intent, out *mlsengine.CommitOut, epoch mlsengine.Epoch) *v1.
 	for _, p := range in.inline {
 		body.Inline = append(body.Inline, mlsengine.MarshalProposal(p))
 	}
-	return body
 }
 
 func lengthOf(b []byte) []byte {
@@ -270,8 +287,9 @@ func commitFault(err error) error {
 func (s State) bundle() SendBundle {
 	c := s.Staged
 	b := SendBundle{
-		Digest: c.Digest, Epoch: c.Epoch, Commit: c.Commit, Welcome: c.Welcome, GroupInfo: c.GroupInfo, AddedClients: c.AddClients,
-		Added: c.Added, Removed: c.Removed, Updated: c.Updated, ContextChanged: c.ContextChanged, Encrypted: c.Encrypted,
+		Digest: c.Digest, Epoch: c.Epoch, Commit: c.Commit, Welcome: c.Welcome, GroupInfo: c.GroupInfo, EncryptedMessage: c.EncryptedMessage,
+		AddedClients: c.AddClients,
+		Added:        c.Added, Removed: c.Removed, Updated: c.Updated, ContextChanged: c.ContextChanged, Encrypted: c.Encrypted,
 		Generation: c.Generation, Attempt: c.Attempt, Rebuilt: c.Rebuilt, Command: c.Command,
 	}
 	for _, ref := range c.Refs {

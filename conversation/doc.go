@@ -25,6 +25,7 @@
 //	Join                  yes     -        -       -        yes         yes          yes          yes      yes    yes
 //	JoinExternally        yes     yes      -       yes      yes         yes          yes          yes      yes    yes
 //	Add/Remove/Update...  -       stages   -       stages   -           -            -            -        -      -
+//	*HistorySharing       -       stages   -       stages   -           -            -            -        -      -
 //	CommitPending         -       no-op    -       stages   -           -            -            -        -      -
 //	Propose*              -       yes      -       yes      -           -            -            -        -      -
 //	ClearProposal         -       yes      -       yes      -           -            -            -        -      -
@@ -58,5 +59,8 @@
 // batch.go (messages, those that came too early, the group's order), due.go
 // (what time makes due), evolve.go
 // private.go fold.go (what events mean), encode.go (canonical encodings),
-// spool.go membership.go (hand-off to the owner), client*.go (the client).
+// history.go sharing.go (readers of history and their secrets), spool.go
+// membership.go (hand-off to the owner), client*.go (the client). A client under
+// the name of a reader of history (HistoryClient) joins, reads and wipes; all
+// else is refused to it in every state.
 package conversation

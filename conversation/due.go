@@ -54,6 +54,11 @@ func (p Public) delayWith(pending []PendingProposal) (seconds uint64, ok bool) {
 	if leaving[p.OwnLeaf] {
 		return 0, false
 	}
+	return p.turn(leaving), true
+}
+
+// turn is how many seconds our place among those that stay makes us wait.
+func (p Public) turn(leaving map[mlsengine.LeafIndex]bool) uint64 {
 	var members, index uint64
 	for _, m := range p.Group.Members() {
 		if leaving[m.Index] {
@@ -64,7 +69,7 @@ func (p Public) delayWith(pending []PendingProposal) (seconds uint64, ok bool) {
 			index++
 		}
 	}
-	return CommitDelay(p.Epoch(), members, index), true
+	return CommitDelay(p.Epoch(), members, index)
 }
 
 // dueWith is when we commit what is pending, counted from a time; 0: not we.
@@ -104,7 +109,7 @@ func (p Public) rotationDue() uint64 {
 
 // nextCommit is what time makes us commit next, and when; 0: nothing.
 func (p Public) nextCommit() (atMs uint64, command Command) {
-	if p.Lifecycle != Active || p.Group == nil || p.Group.ReInit() != nil || p.CommitInFlight() {
+	if p.Lifecycle != Active || p.Group == nil || p.Group.ReInit() != nil || p.CommitInFlight() || HistoryClient(p.Client) {
 		return 0, nil
 	}
 	command = CommitPending{}
@@ -113,6 +118,9 @@ func (p Public) nextCommit() (atMs uint64, command Command) {
 	}
 	if rotation := p.rotationDue(); rotation > 0 && (atMs == 0 || rotation < atMs) {
 		atMs, command = rotation, UpdateKeyMaterial{}
+	}
+	if exposed := p.exposureDue(); exposed > 0 && (atMs == 0 || exposed < atMs) {
+		atMs, command = exposed, UpdateKeyMaterial{} // every commit of ours lets new readers in
 	}
 	if atMs == 0 {
 		return 0, nil

@@ -195,10 +195,9 @@ func TestMarkAsChild(t *testing.T) {
 
 func TestReadersOfHistoryAreMembers(t *testing.T) {
 	w, ada, _ := pair(t, DefaultConfig())
-	reader := w.newMember(HistoryPrefix + ":0f8b")
-	w.commit(ada, AddMembers{CommandMeta: w.meta(ada), KeyPackages: [][]byte{w.invite(reader)}})
+	w.commit(ada, EnableHistorySharing{CommandMeta: w.meta(ada)})
 	got := ada.state.ClientIDs()
-	if !slices.Equal(got, []ids.ClientID{"ada", "bob", "history-client:0f8b"}) || !HistoryClient(got[2]) || HistoryClient(got[0]) {
+	if len(got) != 3 || !slices.Equal(got[:2], []ids.ClientID{"ada", "bob"}) || !HistoryClient(got[2]) || HistoryClient(got[0]) {
 		t.Errorf("clients %v", got)
 	}
 }

@@ -9,8 +9,8 @@ import (
 
 // The formats of the encodings below. Another one is refused.
 const (
-	publicFormat  = 3
-	privateFormat = 2
+	publicFormat  = 4
+	privateFormat = 3
 )
 
 func codeFormat(c *syntax.Coder, format uint8) {
@@ -103,6 +103,7 @@ func (p *Public) Code(c *syntax.Coder) {
 	syntax.Uint64(c, &p.SealedMs)
 	syntax.Uint64(c, &p.CommitDueMs)
 	syntax.Uint64(c, &p.RotatedMs)
+	syntax.Uint64(c, &p.ExposedMs)
 	syntax.Uint64(c, &p.HeldUntilMs)
 	codeString(c, &p.Parent)
 	codeString(c, &p.Successor)
@@ -174,6 +175,8 @@ func (s *StagedCommit) Code(c *syntax.Coder) {
 	syntax.VectorFunc(c, &s.Inline, syntax.Opaque[[]byte])
 	syntax.Uint32(c, &s.Rebuilt)
 	codeBool(c, &s.Failed)
+	syntax.Opaque(c, &s.EncryptedMessage)
+	syntax.Uint32(c, &s.NextReserved)
 }
 
 // Code walks a commit that lost its epoch.
@@ -388,6 +391,7 @@ func (m *ReceivedMessage) Code(c *syntax.Coder) {
 	syntax.Uint64(c, &m.Position)
 	syntax.Opaque(c, &m.AAD)
 	codeSecret(c, &m.Plaintext)
+	codeString(c, &m.History)
 }
 
 // spooled is the sealed list of a record's plaintexts.

@@ -19,6 +19,7 @@ type advance struct {
 	digest    ids.Digest
 	encrypted bool
 	warnings  []string
+	reserved  uint32 // own application generations of the new epoch that the commit used already
 }
 
 // enterEpoch records the commit with its public facts and moves on. Everything
@@ -33,11 +34,29 @@ func (w *work) enterEpoch(a advance) (*v1.EpochAdvanced, error) {
 	if err := w.supersede(a); err != nil {
 		return nil, err
 	}
+	next, err := a.next()
+	if err != nil {
+		return nil, err
+	}
 	body := w.advanceBody(a)
 	e := w.advanceEvent(a, body)
 	e.secrets = append(e.secrets, verificationOf(a.staged.Next)...)
 	e.forget = w.outdatedVerification(uint64(a.staged.Public.Epoch()))
-	return body, w.emitSealed(e, w.s.Private.next(a.staged.Next, w.s.Config.PastEpochs))
+	return body, w.emitSealed(e, w.s.Private.next(next, w.s.Config.PastEpochs))
+}
+
+// next is the group of the new epoch, past the own generations that are used
+// in it already.
+func (a advance) next() (*mlsengine.Group, error) {
+	if a.reserved == 0 {
+		return a.staged.Next, nil
+	}
+	_, next, block, err := a.staged.Next.Reserve(mlsengine.ContentTypeApplication, a.reserved)
+	if err != nil {
+		return nil, brokenf("generations of epoch %d: %v", a.staged.Public.Epoch(), err)
+	}
+	block.Discard()
+	return next, nil
 }
 
 func (w *work) advanceEvent(a advance, body *v1.EpochAdvanced) event {
@@ -100,7 +119,7 @@ func (w *work) advanceBody(a advance) *v1.EpochAdvanced {
 		Added: membersToProto(changed(effects.Added)), Removed: membersToProto(changed(effects.Removed)),
 		Updated: membersToProto(changed(effects.Updated)), Delta: a.staged.Delta, Position: a.position,
 		Encrypted: a.encrypted, Path: effects.PathCommitter, Reinit: a.staged.ReInit != nil,
-		MessageDigest: a.digest[:], Warnings: append(a.warnings, w.warnings(a)...),
+		MessageDigest: a.digest[:], Warnings: append(a.warnings, w.warnings(a)...), ApplicationReserved: a.reserved,
 	}
 	for _, p := range effects.Proposals {
 		facts := &v1.ProposalFacts{

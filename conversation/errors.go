@@ -56,6 +56,9 @@ const (
 	JoinAbandoned           Code = "JoinAbandoned"
 	ParentGroupNotFound     Code = "ParentGroupNotFound"
 	MissingExternalSender   Code = "MissingExternalSenderExtension"
+	InvalidHistorySecret    Code = "InvalidHistorySecret"
+	// HistoryClientCannotWrite: the client was let in to read. Also the answer to what such a client has said all the same, and to taking its name.
+	HistoryClientCannotWrite Code = "HistoryClientCannotWrite"
 
 	// About a command id.
 	CommandExpired    Code = "Expired"

@@ -58,7 +58,7 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 		p.evolveBuffer(body)
 	case *v1.GenerationsReserved:
 		p.reserve(e)
-	case *v1.MessagesConsumed, *v1.MessagesDelivered, *v1.DeliveryExpired:
+	case *v1.MessagesConsumed, *v1.MessagesDelivered, *v1.DeliveryExpired, *v1.HistorySecretHeld:
 		p.evolveSpool(body)
 	case *v1.OrderFollowed:
 		p.follow(e.GetPosition(), e.GetOwnGeneration())
@@ -125,7 +125,7 @@ func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, o
 func (p *Public) leaveGroup() {
 	p.Group, p.Fingerprint, p.Past, p.Pending, p.Cleared = nil, nil, nil, nil, nil
 	p.Reserved, p.Muted, p.OwnOrdered, p.Consumed, p.SealedMs = Reserved{}, 0, 0, 0, 0
-	p.CommitDueMs, p.RotatedMs, p.HeldUntilMs = 0, 0, 0
+	p.CommitDueMs, p.RotatedMs, p.HeldUntilMs, p.ExposedMs = 0, 0, 0, 0
 	p.Buffer.Messages = nil
 	p.unstage()
 }
@@ -141,6 +141,7 @@ func (p *Public) advance(e *v1.EpochAdvanced, group *mlsengine.PublicGroup) {
 		past = past[:n]
 	}
 	p.Past = past
+	p.ExposedMs = p.exposedSince(e, group)
 	p.Group = group
 	p.Fingerprint = e.GetFacts().GetAuthenticatorFingerprint()
 	p.Pending, p.Cleared, p.Staged, p.Shelved = nil, nil, nil, nil
@@ -151,7 +152,7 @@ func (p *Public) advance(e *v1.EpochAdvanced, group *mlsengine.PublicGroup) {
 		p.RotatedMs = p.TimeMs
 	}
 	p.CommitDueMs, p.HeldUntilMs = 0, 0
-	p.Reserved, p.OwnOrdered = Reserved{}, 0
+	p.Reserved, p.OwnOrdered = Reserved{Application: e.GetApplicationReserved()}, 0
 	p.Consumed, p.SealedMs = 0, p.TimeMs
 	p.note(e.GetMessageDigest())
 	p.follow(e.GetPosition(), 0)
@@ -331,6 +332,9 @@ func stagedFrom(e *v1.CommitStaged, timeMs uint64) *StagedCommit {
 		StagedMs:       timeMs,
 		Inline:         e.GetInline(),
 		Rebuilt:        e.GetRebuilt(),
+
+		EncryptedMessage: e.GetEncryptedMessage(),
+		NextReserved:     e.GetNextReserved(),
 	}
 	copy(s.Digest[:], e.GetBundleDigest())
 	for _, ref := range e.GetProposalRefs() {
@@ -362,6 +366,12 @@ func (p *Public) evolveSpool(body events.Body) {
 		p.follow(e.GetPosition(), e.GetOwnGeneration())
 		p.Consumed += e.GetCount()
 		p.Spool = p.Spool.add(e.GetFirstMessage(), e.GetSpooled(), p.Version+1, p.TimeMs)
+	case *v1.HistorySecretHeld:
+		p.follow(e.GetPosition(), 0)
+		if !e.GetOwn() {
+			p.Consumed++
+		}
+		p.Spool = p.Spool.add(e.GetMessage(), 1, p.Version+1, p.TimeMs)
 	case *v1.MessagesDelivered:
 		p.Spool = p.Spool.through(e.GetThrough())
 		p.Spool.Seen = max(p.Spool.Seen, e.GetVersion())

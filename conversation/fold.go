@@ -110,7 +110,7 @@ func (s *State) privateAfter(e events.Event) (*Private, error) {
 		return p.foldReceived(body, e, s.Config.handshakeLimits())
 	case *v1.CommitStaged:
 		return p.foldStaged(body, e)
-	case *v1.MessagesConsumed:
+	case *v1.MessagesConsumed, *v1.HistorySecretHeld:
 		return p.foldConsumed(e, s.Config.limits())
 	}
 	return p, nil
@@ -206,7 +206,9 @@ func Reseals(evs []events.Event) bool {
 func Messages(r *events.Record) ([]ReceivedMessage, error) {
 	var messages []ReceivedMessage
 	for i := range r.Events {
-		if _, ok := r.Events[i].Body.(*v1.MessagesConsumed); !ok {
+		switch r.Events[i].Body.(type) {
+		case *v1.MessagesConsumed, *v1.HistorySecretHeld:
+		default:
 			continue
 		}
 		plain, ok := r.Events[i].Secret(events.ClassSpool)

@@ -1,6 +1,8 @@
 package conversation
 
 import (
+	"bytes"
+	"errors"
 	"testing"
 
 	"parley/mlsengine"
@@ -101,4 +103,37 @@ func BenchmarkFoldEpochs(b *testing.B) {
 			}
 		}
 	}
+}
+
+// FuzzHistorySecret: whatever a peer sends as a history secret is refused or
+// reads back as it was written.
+func FuzzHistorySecret(f *testing.F) {
+	w := newWorld(f, 42, DefaultConfig())
+	ada := w.newMember("ada")
+	w.step(ada, Create{Config: w.config})
+	w.step(ada, EnableHistorySharing{})
+	w.answer(ada)
+	w.followAll(ada)
+	for _, r := range ada.log {
+		messages, err := Messages(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, m := range messages {
+			f.Add(m.Plaintext.Expose())
+		}
+	}
+	f.Add(append(bytes.Clone(historyMagic), historyFormat))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := ParseHistorySecret(b)
+		if err != nil {
+			if !errors.Is(err, InvalidHistorySecret) {
+				t.Fatalf("%v", err)
+			}
+			return
+		}
+		if !bytes.Equal(s.Encode().Expose(), b) {
+			t.Fatal("it reads back differently")
+		}
+	})
 }

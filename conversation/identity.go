@@ -48,14 +48,6 @@ func (w *work) proposer(c *mlsengine.Content) *Identity {
 	return nil
 }
 
-// HistoryPrefix begins the id of a client that only reads, and was added so
-// that others may read later what was said.
-const HistoryPrefix = "history-client"
-
-// HistoryClient reports whether a client is such a reader. It is a member like
-// any other to the group, and so to ClientIDs.
-func HistoryClient(client ids.ClientID) bool { return strings.HasPrefix(string(client), HistoryPrefix) }
-
 // The bounds of what one message makes us look into.
 const (
 	pointsMax     = 256

@@ -44,6 +44,8 @@ type Join struct {
 	Tree       []byte                 // ratchet_tree encoding, where the Welcome does not carry it
 	Position   uint64                 // of the commit that added us in the group's order; following starts behind it
 	Origin     *mlsengine.PublicGroup // the group this one reinitializes or branches from
+	// EncryptedMessage came with the commit that added us, for the members of the epoch it led to, in a group that has an order.
+	EncryptedMessage []byte
 }
 
 // JoinExternally joins a group by a commit of our own, or comes back to one. A

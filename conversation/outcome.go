@@ -79,6 +79,7 @@ const (
 	OutcomeUnreachable                    // an accepted commit that cannot be followed
 	OutcomeOther                          // an entry without effect on members
 	OutcomeBuffered                       // it waits for what has to come before it; Code says for what
+	OutcomeHistory                        // decrypted: the secret of a reader of history, see ReceivedMessage.History
 )
 
 // Outcome is what became of one message.
@@ -132,6 +133,7 @@ type ReceivedMessage struct {
 	Position  uint64
 	AAD       []byte
 	Plaintext secret.Bytes
+	History   ids.ClientID // set: Plaintext is no message but the HistorySecret of this client
 }
 
 // Effect is something to send once the events are stored. Repeating one is
@@ -140,23 +142,24 @@ type Effect interface{ isEffect() }
 
 // SendBundle offers an own commit to the transport.
 type SendBundle struct {
-	Digest         ids.Digest // idempotency key
-	Epoch          mlsengine.Epoch
-	Commit         []byte
-	Welcome        []byte
-	GroupInfo      []byte
-	Proposals      [][]byte // own proposals the commit refers to that are not in the order yet
-	AddedClients   []ids.ClientID
-	Added          []Member
-	Removed        []Member
-	Updated        []Member
-	ContextChanged bool
-	Encrypted      bool
-	External       bool // it joins: the sender is no member yet, or comes back
-	Generation     uint32
-	Attempt        uint32 // how often the transport asked to try again with it
-	Rebuilt        uint32 // how often the command's commit lost its epoch and was made anew
-	Command        CommandRef
+	Digest           ids.Digest // idempotency key
+	Epoch            mlsengine.Epoch
+	Commit           []byte
+	Welcome          []byte
+	GroupInfo        []byte
+	EncryptedMessage []byte   // of the epoch it leads to, for its members: a history secret; empty as a rule
+	Proposals        [][]byte // own proposals the commit refers to that are not in the order yet
+	AddedClients     []ids.ClientID
+	Added            []Member
+	Removed          []Member
+	Updated          []Member
+	ContextChanged   bool
+	Encrypted        bool
+	External         bool // it joins: the sender is no member yet, or comes back
+	Generation       uint32
+	Attempt          uint32 // how often the transport asked to try again with it
+	Rebuilt          uint32 // how often the command's commit lost its epoch and was made anew
+	Command          CommandRef
 }
 
 // SendProposal fans an own proposal out.

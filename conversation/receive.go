@@ -110,17 +110,19 @@ func (w *work) takeApplication(in incoming) error {
 	if err != nil {
 		return w.refuseMessage(in, messageCode(err), err)
 	}
+	if leaf := content.Sender().Leaf; readerAt(group.Public(), leaf) {
+		return w.refuseMessage(in, HistoryClientCannotWrite, nil)
+	}
 	if past < 0 {
 		w.s.Private = w.s.Private.withGroup(next)
 	} else {
 		w.s.Private = w.s.Private.withPast(past, next)
 	}
-	w.deliver(in, content, group.Public())
-	return nil
+	return w.deliver(in, content, group.Public())
 }
 
 // deliver puts a decrypted message into the open batch.
-func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine.PublicGroup) {
+func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine.PublicGroup) error {
 	leaf := content.Sender().Leaf
 	m := ReceivedMessage{
 		Number: w.s.Spool.Next + uint64(len(w.batch.messages)), Leaf: leaf, Epoch: content.Epoch(), TimeMs: w.now(),
@@ -130,7 +132,18 @@ func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine
 	if sender != nil {
 		m.Sender = sender.Client
 	}
-	w.batch.uses = append(w.batch.uses, consumption{content.Epoch(), leaf, mlsengine.ContentTypeApplication, content.Generation()})
+	use := consumption{content.Epoch(), leaf, mlsengine.ContentTypeApplication, content.Generation()}
+	if history := historyIn(content.Application(), epoch); history != nil {
+		m.History = history.Client
+		if err := w.holdHistory(m, consumptions{use}); err != nil {
+			return err
+		}
+		w.note(Outcome{
+			Kind: OutcomeHistory, Position: in.position, Epoch: m.Epoch, Sender: m.Sender, Leaf: leaf, Number: w.s.Spool.Next - 1, Identity: sender,
+		})
+		return nil
+	}
+	w.batch.uses = append(w.batch.uses, use)
 	w.batch.messages = append(w.batch.messages, m)
 	w.batch.bytes += m.Plaintext.Len() + len(m.AAD)
 	w.batch.follow(in)
@@ -138,6 +151,7 @@ func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine
 	w.note(Outcome{
 		Kind: OutcomeApplication, Position: in.position, Epoch: m.Epoch, Sender: m.Sender, Leaf: leaf, Number: m.Number, Identity: sender,
 	})
+	return nil
 }
 
 // ownApplication counts an own message that the order has: it is not consumed,
@@ -255,6 +269,9 @@ func (w *work) ownOrdered(in incoming, q PendingProposal) error {
 // the policy wants.
 const warningWireFormat = "IncompatibleWireFormat"
 
+// The warning about a handshake of a client that was let in to read.
+const warningReader = string(HistoryClientCannotWrite)
+
 // openHandshake authenticates a handshake message of the current epoch. Local
 // policy refuses what comes from anywhere; what stands in the order was
 // accepted for everybody, so there it is only a warning.
@@ -276,7 +293,11 @@ func (w *work) openHandshake(in incoming, commit bool) error {
 		return w.unreachable(in, err)
 	case err != nil:
 		return w.refuseMessage(in, messageCode(err), err)
-	case commit:
+	}
+	if sender := content.Sender(); sender.Type == mlsengine.SenderTypeMember && readerAt(w.s.Group, sender.Leaf) {
+		warnings = append(warnings, warningReader) // whoever let it through has let it through for everybody
+	}
+	if commit {
 		return w.takeCommit(in, opened{content, next, warnings})
 	}
 	return w.takeProposal(in, opened{content, next, warnings})

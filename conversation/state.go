@@ -97,6 +97,7 @@ type Public struct {
 	SealedMs     uint64              // when that was
 	CommitDueMs  uint64              // when we commit what is pending, should nobody have done so; 0: not we
 	RotatedMs    uint64              // when the own leaf got its keys
+	ExposedMs    uint64              // since when somebody who was removed may be a reader of the group; 0: nobody may
 	HeldUntilMs  uint64              // what time makes due is not committed before: the last attempt failed
 	Parent       ids.ConversationID
 	Successor    ids.ConversationID // Closed: where the group goes on
@@ -156,6 +157,9 @@ type StagedCommit struct {
 	Inline         [][]byte // what the command wants, as Proposal structs
 	Rebuilt        uint32   // how often the command's commit was made anew
 	Failed         bool     // the transport gave no answer: nobody waits, a new commit may take its place
+
+	EncryptedMessage []byte // MLSMessage of the epoch it leads to: the secret of the reader that it adds
+	NextReserved     uint32 // own application generations of that epoch that it uses
 }
 
 // Member is one client of the group.
@@ -206,7 +210,7 @@ type Private struct {
 	Past     []*mlsengine.Group // retired epochs, like Public.Past
 	updates  []keyed            // secrets of own pending Updates, by proposal reference
 	contents []keyed            // AuthenticatedContent of pending proposals that travelled encrypted
-	staged   secret.Bytes       // what ResumeCommit needs of the own staged commit
+	staged   secret.Bytes       // stagedSecrets of the own staged commit
 	shelved  []keyed            // the same of the discarded ones, by bundle digest
 }
 

@@ -146,6 +146,9 @@ func (l Live) after(body events.Body) Live {
 }
 
 func (w *work) run(in Input) error {
+	if err := w.readsOnly(in); err != nil {
+		return err
+	}
 	if known, err := w.recall(in); known || err != nil {
 		return err
 	}
@@ -166,6 +169,10 @@ func (w *work) run(in Input) error {
 		return w.updateKeyMaterial(in)
 	case CommitPending:
 		return w.commitPending(in)
+	case EnableHistorySharing:
+		return w.shareHistory(in, true)
+	case DisableHistorySharing:
+		return w.shareHistory(in, false)
 	case ProposeAdd:
 		return w.proposeAdd(in)
 	case ProposeRemove:

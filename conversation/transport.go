@@ -7,6 +7,7 @@ import (
 
 	v1 "parley/events/v1"
 	"parley/internal/ids"
+	"parley/internal/secret"
 	"parley/mlsengine"
 )
 
@@ -133,7 +134,11 @@ func (w *work) merge(commit *StagedCommit, position uint64) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	staged, err := w.resume(commit)
+	secrets, err := w.secretsOf(commit)
+	if err != nil {
+		return err
+	}
+	staged, err := w.resume(commit, secrets.resume)
 	if errors.Is(err, ErrBroken) || errors.Is(err, mlsengine.ErrStoredState) {
 		return fmt.Errorf("%w: resume the commit of epoch %d: %w", ErrBroken, commit.Epoch, err)
 	}
@@ -145,9 +150,12 @@ func (w *work) merge(commit *StagedCommit, position uint64) error {
 	}
 	_, err = w.enterEpoch(advance{
 		staged: staged, content: staged.Commit, cause: v1.EpochCause_EPOCH_CAUSE_OWN, position: position,
-		digest: ids.DigestOf(commit.Commit), encrypted: commit.Encrypted,
+		digest: ids.DigestOf(commit.Commit), encrypted: commit.Encrypted, reserved: commit.NextReserved,
 	})
 	if err != nil {
+		return err
+	}
+	if err := w.holdOwnHistory(secrets.history, position); err != nil {
 		return err
 	}
 	if commit.Failed {
@@ -158,11 +166,8 @@ func (w *work) merge(commit *StagedCommit, position uint64) error {
 
 // resume is the outcome of the staged commit: as it was made, or from what the
 // log has of it.
-func (w *work) resume(commit *StagedCommit) (*mlsengine.Staged, error) {
-	secrets := w.s.Private.staged
-	if current := w.s.Staged; current == nil || current.Digest != commit.Digest {
-		secrets = w.s.Private.shelvedSecrets(commit.Digest)
-	} else if w.s.Live.staged != nil {
+func (w *work) resume(commit *StagedCommit, secrets secret.Bytes) (*mlsengine.Staged, error) {
+	if current := w.s.Staged; current != nil && current.Digest == commit.Digest && w.s.Live.staged != nil {
 		return w.s.Live.staged, nil
 	}
 	contents, err := w.knownContents()

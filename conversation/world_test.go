@@ -64,6 +64,7 @@ type world struct {
 	order   []Entry
 	epochOf map[mlsengine.Epoch]uint64 // who won an epoch, by number
 	commits map[ids.Digest]uint64
+	bundles []SendBundle // that were accepted
 	members []*member
 	auth    map[mlsengine.Epoch][]byte // epoch authenticators seen
 	psks    pskTable
@@ -184,7 +185,9 @@ func (w *world) store(m *member, in Input, tr Transition) {
 	m.state = tr.Next
 	w.tell(m, tr)
 	for _, msg := range tr.Reply.Messages {
-		m.received = append(m.received, string(msg.Plaintext.Expose()))
+		if msg.History == "" {
+			m.received = append(m.received, string(msg.Plaintext.Expose()))
+		}
 	}
 	w.checkEpoch(m)
 	for _, e := range tr.Outbox {
@@ -375,7 +378,7 @@ func (w *world) submit(m *member, b SendBundle) {
 		m.answers = append(m.answers, TransportAnswered{Bundle: b.Digest, Outcome: TransportRetry, Reason: "epoch is taken"})
 		return
 	}
-	e := Entry{Kind: EntryCommit, Message: b.Commit, Sender: ids.ClientID(m.name)}
+	e := Entry{Kind: EntryCommit, Message: b.Commit, EncryptedMessage: b.EncryptedMessage, Sender: ids.ClientID(m.name)}
 	for _, p := range b.Proposals {
 		if !w.ordered(p) {
 			e.Proposals = append(e.Proposals, p)
@@ -384,15 +387,19 @@ func (w *world) submit(m *member, b SendBundle) {
 	at := w.append(e)
 	w.info = b.GroupInfo
 	w.fanOut(m, b.Commit, true)
+	if len(b.EncryptedMessage) > 0 {
+		w.fanOut(m, b.EncryptedMessage, true)
+	}
 	w.epochOf[b.Epoch] = at
 	w.commits[b.Digest] = at
+	w.bundles = append(w.bundles, b)
 	answer := TransportAnswered{Bundle: b.Digest, Outcome: TransportSuccess, Position: at}
 	if w.unreliable && w.rng.IntN(6) == 0 {
 		answer = TransportAnswered{Bundle: b.Digest, Outcome: TransportFailed, Reason: "the connection broke"}
 	}
 	m.answers = append(m.answers, answer)
 	for _, c := range b.AddedClients {
-		w.welcome(c, b.Welcome, at)
+		w.welcome(c, b, at)
 	}
 }
 
@@ -417,7 +424,7 @@ func (w *world) invite(m *member) []byte {
 	return kp.Bytes()
 }
 
-func (w *world) welcome(client ids.ClientID, welcome []byte, at uint64) {
+func (w *world) welcome(client ids.ClientID, b SendBundle, at uint64) {
 	w.t.Helper()
 	for _, m := range w.members {
 		if m.name != string(client) {
@@ -427,7 +434,11 @@ func (w *world) welcome(client ids.ClientID, welcome []byte, at uint64) {
 			return
 		}
 		for _, i := range w.invitations {
-			tr, err := Step(m.state, Join{CommandMeta: w.meta(m), Config: w.config, Welcome: welcome, KeyPackage: i.kp, Secrets: i.secrets, Position: at}, w.env(m))
+			join := Join{CommandMeta: w.meta(m), Config: w.config, Welcome: b.Welcome, KeyPackage: i.kp, Secrets: i.secrets, Position: at}
+			if w.config.Transport == TransportBuiltIn {
+				join.EncryptedMessage = b.EncryptedMessage
+			}
+			tr, err := Step(m.state, join, w.env(m))
 			if err != nil || tr.Reply.Err != nil {
 				continue
 			}

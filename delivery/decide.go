@@ -38,6 +38,9 @@ func Decide(s *SequencerState, sub Submission, env Env) Decision {
 	if s.number == 0 {
 		return answered(sub, refuse(UnknownGroup, "it is not registered"))
 	}
+	if sender := sub.origin().Client; conversation.HistoryClient(sender) {
+		return answered(sub, refuse(Forbidden, "%s was let in to read", sender))
+	}
 	switch sub := sub.(type) {
 	case *Bundle:
 		return s.decideBundle(sub, env)

@@ -71,7 +71,8 @@ type Bundle struct {
 // BundleOf is a member's own commit on its way to the group.
 func BundleOf(g GroupID, o Origin, b conversation.SendBundle) Bundle {
 	out := Bundle{
-		Group: g, Origin: o, Commit: b.Commit, Welcome: b.Welcome, GroupInfo: b.GroupInfo, Proposals: b.Proposals, Generation: b.Generation,
+		Group: g, Origin: o, Commit: b.Commit, Welcome: b.Welcome, GroupInfo: b.GroupInfo, EncryptedMessage: b.EncryptedMessage,
+		Proposals: b.Proposals, Generation: b.Generation,
 	}
 	list := func(kind ChangeKind, members []conversation.Member) {
 		for _, m := range members {

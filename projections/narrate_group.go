@@ -2,6 +2,7 @@ package projections
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	eventsv1 "parley/events/v1"
@@ -68,6 +69,9 @@ func effects(b *eventsv1.EpochAdvanced) string {
 	if len(b.GetUpdated()) > 0 {
 		did = append(did, "renewed the keys of "+changed(b.GetUpdated()))
 	}
+	if change := sharing(b); change != "" {
+		did = append(did, change)
+	}
 	if b.GetReinit() {
 		did = append(did, "closed the group for a successor")
 	}
@@ -79,6 +83,21 @@ func effects(b *eventsv1.EpochAdvanced) string {
 		did = append(did, "changed no member")
 	}
 	return enumerate(did)
+}
+
+// sharing tells what a commit did to history sharing: a history client came, went, or another took its place.
+func sharing(b *eventsv1.EpochAdvanced) string {
+	reader := func(m *eventsv1.MemberChange) bool { return ids.ClientID(m.GetClient()).ReadsHistory() }
+	in, out := slices.ContainsFunc(b.GetAdded(), reader), slices.ContainsFunc(b.GetRemoved(), reader)
+	switch {
+	case in && out:
+		return "shares history with another reader from here on"
+	case in:
+		return "shares history from here on"
+	case out:
+		return "shares no history from here on"
+	}
+	return ""
 }
 
 // proposal words the proposals of the current epoch.
@@ -204,6 +223,10 @@ func (n *Narrator) staged(b *eventsv1.CommitStaged) string {
 		intent = "remove " + people(b.GetClients())
 	case "update_key_material":
 		intent = "renew its keys"
+	case "enable_history_sharing":
+		intent = "share history"
+	case "disable_history_sharing":
+		intent = "share no history any more"
 	case "commit_pending_proposals":
 		intent = "commit what was proposed"
 	case "":

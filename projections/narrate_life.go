@@ -19,6 +19,12 @@ func (n *Narrator) traffic(body eventsv1.Body) string {
 			clause += fmt.Sprintf(" and kept %d for its owner, from number %d", b.GetSpooled(), b.GetFirstMessage())
 		}
 		return clause
+	case *eventsv1.HistorySecretHeld:
+		reader := ids.ClientID(b.GetHistoryClient())
+		if b.GetOwn() {
+			return fmt.Sprintf("%s kept the secret of the reader %s for its owner, as number %d", n.who, reader, b.GetMessage())
+		}
+		return fmt.Sprintf("%s got the secret of the reader %s from %s%s and kept it for its owner, as number %d", n.who, reader, ids.ClientID(b.GetSender()), n.at(b.GetPosition()), b.GetMessage())
 	case *eventsv1.MessageBuffered:
 		return fmt.Sprintf("%s buffered a message of epoch %d%s%s", n.who, b.GetEpoch(), n.at(b.GetPosition()), reason(b.GetReason()))
 	case *eventsv1.BufferDrained:

@@ -111,6 +111,27 @@ func TestCommandsAreNamedWhereverTheyEnd(t *testing.T) {
 	}
 }
 
+func TestHistorySharingIsTold(t *testing.T) {
+	n := projections.NewNarrator(events.ConversationLog("ann", "team"))
+	reader := func(name string) []*eventsv1.MemberChange {
+		return []*eventsv1.MemberChange{{Leaf: 5, Client: []byte(ids.HistoryPrefix + ":" + name)}}
+	}
+	for _, c := range []struct {
+		body events.Body
+		want string
+	}{
+		{&eventsv1.CommitStaged{Intent: "enable_history_sharing"}, "ann staged commit  in epoch 0 to share history,"},
+		{&eventsv1.EpochAdvanced{Added: reader("a")}, "which added history-client:a and shares history from here on,"},
+		{&eventsv1.EpochAdvanced{Added: reader("b"), Removed: reader("a")}, "and shares history with another reader from here on,"},
+		{&eventsv1.EpochAdvanced{Removed: reader("b")}, "which removed history-client:b and shares no history from here on,"},
+		{&eventsv1.HistorySecretHeld{HistoryClient: reader("a")[0].Client, Own: true, Message: 3}, "ann kept the secret of the reader history-client:a for its owner, as number 3,"},
+	} {
+		if got := n.Sentence(&events.Record{Events: []events.Event{{Body: c.body}}}); !strings.Contains(got, c.want) {
+			t.Errorf("\n got %s\nwant %s", got, c.want)
+		}
+	}
+}
+
 func TestAPlaceWhereNothingHappenedIsSaidSo(t *testing.T) {
 	n := projections.NewNarrator(events.ConversationLog("ann", "team"))
 	got := n.Sentence(&events.Record{Cause: events.Cause{Command: "follow"}, Events: []events.Event{{Body: &eventsv1.OrderFollowed{Position: 7}}}})

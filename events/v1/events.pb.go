@@ -718,6 +718,7 @@ type Event struct {
 	//	*Event_GroupRestarted
 	//	*Event_KeyPackagePublished
 	//	*Event_KeyPackageClaimed
+	//	*Event_HistorySecretHeld
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1287,6 +1288,15 @@ func (x *Event) GetKeyPackageClaimed() *KeyPackageClaimed {
 	return nil
 }
 
+func (x *Event) GetHistorySecretHeld() *HistorySecretHeld {
+	if x != nil {
+		if x, ok := x.Body.(*Event_HistorySecretHeld); ok {
+			return x.HistorySecretHeld
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -1519,6 +1529,10 @@ type Event_KeyPackageClaimed struct {
 	KeyPackageClaimed *KeyPackageClaimed `protobuf:"bytes,84,opt,name=key_package_claimed,json=keyPackageClaimed,proto3,oneof"`
 }
 
+type Event_HistorySecretHeld struct {
+	HistorySecretHeld *HistorySecretHeld `protobuf:"bytes,85,opt,name=history_secret_held,json=historySecretHeld,proto3,oneof"`
+}
+
 func (*Event_ConversationCreated) isEvent_Body() {}
 
 func (*Event_ConversationJoined) isEvent_Body() {}
@@ -1632,6 +1646,8 @@ func (*Event_GroupRestarted) isEvent_Body() {}
 func (*Event_KeyPackagePublished) isEvent_Body() {}
 
 func (*Event_KeyPackageClaimed) isEvent_Body() {}
+
+func (*Event_HistorySecretHeld) isEvent_Body() {}
 
 type Configuration struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -2720,30 +2736,32 @@ func (x *ProposalsRenewed) GetTo() [][]byte {
 }
 
 type CommitStaged struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Epoch          uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`                         // the epoch it was made in
-	Commit         []byte                 `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`                        // MLSMessage
-	Welcome        []byte                 `protobuf:"bytes,3,opt,name=welcome,proto3" json:"welcome,omitempty"`                      // MLSMessage, empty where nobody is added
-	GroupInfo      []byte                 `protobuf:"bytes,4,opt,name=group_info,json=groupInfo,proto3" json:"group_info,omitempty"` // MLSMessage
-	ProposalRefs   [][]byte               `protobuf:"bytes,5,rep,name=proposal_refs,json=proposalRefs,proto3" json:"proposal_refs,omitempty"`
-	BundleDigest   []byte                 `protobuf:"bytes,6,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`  // idempotency key towards the transport
-	ReservedFrom   uint32                 `protobuf:"varint,7,opt,name=reserved_from,json=reservedFrom,proto3" json:"reserved_from,omitempty"` // handshake generations used by it
-	ReservedCount  uint32                 `protobuf:"varint,8,opt,name=reserved_count,json=reservedCount,proto3" json:"reserved_count,omitempty"`
-	Intent         string                 `protobuf:"bytes,9,opt,name=intent,proto3" json:"intent,omitempty"`    // add, remove, update, commit_pending
-	Clients        [][]byte               `protobuf:"bytes,10,rep,name=clients,proto3" json:"clients,omitempty"` // whom the intent names
-	Attempt        uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Encrypted      bool                   `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
-	AddClients     [][]byte               `protobuf:"bytes,13,rep,name=add_clients,json=addClients,proto3" json:"add_clients,omitempty"`
-	Reserved       []byte                 `protobuf:"bytes,14,opt,name=reserved,proto3" json:"reserved,omitempty"`
-	Command        *CommandRef            `protobuf:"bytes,15,opt,name=command,proto3" json:"command,omitempty"` // whose outcome the transport's answer decides; absent where nobody waits
-	Added          []*MemberChange        `protobuf:"bytes,16,rep,name=added,proto3" json:"added,omitempty"`
-	Removed        []*MemberChange        `protobuf:"bytes,17,rep,name=removed,proto3" json:"removed,omitempty"`
-	Updated        []*MemberChange        `protobuf:"bytes,18,rep,name=updated,proto3" json:"updated,omitempty"`
-	ContextChanged bool                   `protobuf:"varint,19,opt,name=context_changed,json=contextChanged,proto3" json:"context_changed,omitempty"`
-	Inline         [][]byte               `protobuf:"bytes,20,rep,name=inline,proto3" json:"inline,omitempty"`    // what the command wants, as Proposal structs: made again should another commit win the epoch
-	Rebuilt        uint32                 `protobuf:"varint,21,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"` // how often the command's commit was made anew
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Epoch            uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`                         // the epoch it was made in
+	Commit           []byte                 `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`                        // MLSMessage
+	Welcome          []byte                 `protobuf:"bytes,3,opt,name=welcome,proto3" json:"welcome,omitempty"`                      // MLSMessage, empty where nobody is added
+	GroupInfo        []byte                 `protobuf:"bytes,4,opt,name=group_info,json=groupInfo,proto3" json:"group_info,omitempty"` // MLSMessage
+	ProposalRefs     [][]byte               `protobuf:"bytes,5,rep,name=proposal_refs,json=proposalRefs,proto3" json:"proposal_refs,omitempty"`
+	BundleDigest     []byte                 `protobuf:"bytes,6,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`  // idempotency key towards the transport
+	ReservedFrom     uint32                 `protobuf:"varint,7,opt,name=reserved_from,json=reservedFrom,proto3" json:"reserved_from,omitempty"` // handshake generations used by it
+	ReservedCount    uint32                 `protobuf:"varint,8,opt,name=reserved_count,json=reservedCount,proto3" json:"reserved_count,omitempty"`
+	Intent           string                 `protobuf:"bytes,9,opt,name=intent,proto3" json:"intent,omitempty"`    // add, remove, update, commit_pending
+	Clients          [][]byte               `protobuf:"bytes,10,rep,name=clients,proto3" json:"clients,omitempty"` // whom the intent names
+	Attempt          uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Encrypted        bool                   `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
+	AddClients       [][]byte               `protobuf:"bytes,13,rep,name=add_clients,json=addClients,proto3" json:"add_clients,omitempty"`
+	Reserved         []byte                 `protobuf:"bytes,14,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Command          *CommandRef            `protobuf:"bytes,15,opt,name=command,proto3" json:"command,omitempty"` // whose outcome the transport's answer decides; absent where nobody waits
+	Added            []*MemberChange        `protobuf:"bytes,16,rep,name=added,proto3" json:"added,omitempty"`
+	Removed          []*MemberChange        `protobuf:"bytes,17,rep,name=removed,proto3" json:"removed,omitempty"`
+	Updated          []*MemberChange        `protobuf:"bytes,18,rep,name=updated,proto3" json:"updated,omitempty"`
+	ContextChanged   bool                   `protobuf:"varint,19,opt,name=context_changed,json=contextChanged,proto3" json:"context_changed,omitempty"`
+	Inline           [][]byte               `protobuf:"bytes,20,rep,name=inline,proto3" json:"inline,omitempty"`                                             // what the command wants, as Proposal structs: made again should another commit win the epoch
+	Rebuilt          uint32                 `protobuf:"varint,21,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"`                                          // how often the command's commit was made anew
+	EncryptedMessage []byte                 `protobuf:"bytes,22,opt,name=encrypted_message,json=encryptedMessage,proto3" json:"encrypted_message,omitempty"` // MLSMessage of the epoch the commit leads to: the secret of the history client that it adds
+	NextReserved     uint32                 `protobuf:"varint,23,opt,name=next_reserved,json=nextReserved,proto3" json:"next_reserved,omitempty"`            // own application generations of that epoch that it used
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *CommitStaged) Reset() {
@@ -2919,6 +2937,20 @@ func (x *CommitStaged) GetInline() [][]byte {
 func (x *CommitStaged) GetRebuilt() uint32 {
 	if x != nil {
 		return x.Rebuilt
+	}
+	return 0
+}
+
+func (x *CommitStaged) GetEncryptedMessage() []byte {
+	if x != nil {
+		return x.EncryptedMessage
+	}
+	return nil
+}
+
+func (x *CommitStaged) GetNextReserved() uint32 {
+	if x != nil {
+		return x.NextReserved
 	}
 	return 0
 }
@@ -3405,25 +3437,26 @@ func (x *CommitDelayed) GetReason() string {
 }
 
 type EpochAdvanced struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Facts         *EpochFacts            `protobuf:"bytes,1,opt,name=facts,proto3" json:"facts,omitempty"`
-	Cause         EpochCause             `protobuf:"varint,2,opt,name=cause,proto3,enum=parley.events.v1.EpochCause" json:"cause,omitempty"`
-	CommitterLeaf uint32                 `protobuf:"varint,3,opt,name=committer_leaf,json=committerLeaf,proto3" json:"committer_leaf,omitempty"`
-	Committer     []byte                 `protobuf:"bytes,4,opt,name=committer,proto3" json:"committer,omitempty"`
-	Added         []*MemberChange        `protobuf:"bytes,5,rep,name=added,proto3" json:"added,omitempty"`
-	Removed       []*MemberChange        `protobuf:"bytes,6,rep,name=removed,proto3" json:"removed,omitempty"`
-	Updated       []*MemberChange        `protobuf:"bytes,7,rep,name=updated,proto3" json:"updated,omitempty"`
-	Proposals     []*ProposalFacts       `protobuf:"bytes,8,rep,name=proposals,proto3" json:"proposals,omitempty"` // applied, in order
-	Delta         []byte                 `protobuf:"bytes,9,opt,name=delta,proto3" json:"delta,omitempty"`         // mlsengine public delta: changed nodes, context
-	Content       []byte                 `protobuf:"bytes,10,opt,name=content,proto3" json:"content,omitempty"`    // mlsengine content encoding of the commit, where it travelled in the open
-	Position      uint64                 `protobuf:"varint,11,opt,name=position,proto3" json:"position,omitempty"`
-	Encrypted     bool                   `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
-	Path          bool                   `protobuf:"varint,13,opt,name=path,proto3" json:"path,omitempty"`
-	Reinit        bool                   `protobuf:"varint,14,opt,name=reinit,proto3" json:"reinit,omitempty"`
-	MessageDigest []byte                 `protobuf:"bytes,15,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"` // SHA-256 of the MLSMessage
-	Warnings      []string               `protobuf:"bytes,16,rep,name=warnings,proto3" json:"warnings,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Facts               *EpochFacts            `protobuf:"bytes,1,opt,name=facts,proto3" json:"facts,omitempty"`
+	Cause               EpochCause             `protobuf:"varint,2,opt,name=cause,proto3,enum=parley.events.v1.EpochCause" json:"cause,omitempty"`
+	CommitterLeaf       uint32                 `protobuf:"varint,3,opt,name=committer_leaf,json=committerLeaf,proto3" json:"committer_leaf,omitempty"`
+	Committer           []byte                 `protobuf:"bytes,4,opt,name=committer,proto3" json:"committer,omitempty"`
+	Added               []*MemberChange        `protobuf:"bytes,5,rep,name=added,proto3" json:"added,omitempty"`
+	Removed             []*MemberChange        `protobuf:"bytes,6,rep,name=removed,proto3" json:"removed,omitempty"`
+	Updated             []*MemberChange        `protobuf:"bytes,7,rep,name=updated,proto3" json:"updated,omitempty"`
+	Proposals           []*ProposalFacts       `protobuf:"bytes,8,rep,name=proposals,proto3" json:"proposals,omitempty"` // applied, in order
+	Delta               []byte                 `protobuf:"bytes,9,opt,name=delta,proto3" json:"delta,omitempty"`         // mlsengine public delta: changed nodes, context
+	Content             []byte                 `protobuf:"bytes,10,opt,name=content,proto3" json:"content,omitempty"`    // mlsengine content encoding of the commit, where it travelled in the open
+	Position            uint64                 `protobuf:"varint,11,opt,name=position,proto3" json:"position,omitempty"`
+	Encrypted           bool                   `protobuf:"varint,12,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
+	Path                bool                   `protobuf:"varint,13,opt,name=path,proto3" json:"path,omitempty"`
+	Reinit              bool                   `protobuf:"varint,14,opt,name=reinit,proto3" json:"reinit,omitempty"`
+	MessageDigest       []byte                 `protobuf:"bytes,15,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"` // SHA-256 of the MLSMessage
+	Warnings            []string               `protobuf:"bytes,16,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	ApplicationReserved uint32                 `protobuf:"varint,17,opt,name=application_reserved,json=applicationReserved,proto3" json:"application_reserved,omitempty"` // own generations of the new epoch that the commit used already
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *EpochAdvanced) Reset() {
@@ -3566,6 +3599,13 @@ func (x *EpochAdvanced) GetWarnings() []string {
 		return x.Warnings
 	}
 	return nil
+}
+
+func (x *EpochAdvanced) GetApplicationReserved() uint32 {
+	if x != nil {
+		return x.ApplicationReserved
+	}
+	return 0
 }
 
 type GenerationsReserved struct {
@@ -3773,6 +3813,92 @@ func (x *SecretsCheckpoint) GetReason() string {
 	return ""
 }
 
+// HistorySecretHeld: here is what lets anybody read the conversation from an epoch on. Sealed: spool: the secret, until acknowledged;
+// consumption where a message brought it.
+type HistorySecretHeld struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HistoryClient []byte                 `protobuf:"bytes,1,opt,name=history_client,json=historyClient,proto3" json:"history_client,omitempty"` // client id of the reader
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                                     // of the message that brought it; own: the epoch it begins with
+	Message       uint64                 `protobuf:"varint,3,opt,name=message,proto3" json:"message,omitempty"`                                 // running number among the spooled messages of this conversation
+	Sender        []byte                 `protobuf:"bytes,4,opt,name=sender,proto3" json:"sender,omitempty"`                                    // who sent it
+	Position      uint64                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`                               // in the group's order
+	Own           bool                   `protobuf:"varint,6,opt,name=own,proto3" json:"own,omitempty"`                                         // we made it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistorySecretHeld) Reset() {
+	*x = HistorySecretHeld{}
+	mi := &file_events_v1_events_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistorySecretHeld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistorySecretHeld) ProtoMessage() {}
+
+func (x *HistorySecretHeld) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistorySecretHeld.ProtoReflect.Descriptor instead.
+func (*HistorySecretHeld) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *HistorySecretHeld) GetHistoryClient() []byte {
+	if x != nil {
+		return x.HistoryClient
+	}
+	return nil
+}
+
+func (x *HistorySecretHeld) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *HistorySecretHeld) GetMessage() uint64 {
+	if x != nil {
+		return x.Message
+	}
+	return 0
+}
+
+func (x *HistorySecretHeld) GetSender() []byte {
+	if x != nil {
+		return x.Sender
+	}
+	return nil
+}
+
+func (x *HistorySecretHeld) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *HistorySecretHeld) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
 type MessageBuffered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -3787,7 +3913,7 @@ type MessageBuffered struct {
 
 func (x *MessageBuffered) Reset() {
 	*x = MessageBuffered{}
-	mi := &file_events_v1_events_proto_msgTypes[33]
+	mi := &file_events_v1_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3799,7 +3925,7 @@ func (x *MessageBuffered) String() string {
 func (*MessageBuffered) ProtoMessage() {}
 
 func (x *MessageBuffered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[33]
+	mi := &file_events_v1_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3812,7 +3938,7 @@ func (x *MessageBuffered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageBuffered.ProtoReflect.Descriptor instead.
 func (*MessageBuffered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{33}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MessageBuffered) GetEpoch() uint64 {
@@ -3867,7 +3993,7 @@ type BufferDrained struct {
 
 func (x *BufferDrained) Reset() {
 	*x = BufferDrained{}
-	mi := &file_events_v1_events_proto_msgTypes[34]
+	mi := &file_events_v1_events_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3879,7 +4005,7 @@ func (x *BufferDrained) String() string {
 func (*BufferDrained) ProtoMessage() {}
 
 func (x *BufferDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[34]
+	mi := &file_events_v1_events_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3892,7 +4018,7 @@ func (x *BufferDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BufferDrained.ProtoReflect.Descriptor instead.
 func (*BufferDrained) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{34}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *BufferDrained) GetCount() uint32 {
@@ -3920,7 +4046,7 @@ type BufferExpired struct {
 
 func (x *BufferExpired) Reset() {
 	*x = BufferExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[35]
+	mi := &file_events_v1_events_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4058,7 @@ func (x *BufferExpired) String() string {
 func (*BufferExpired) ProtoMessage() {}
 
 func (x *BufferExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[35]
+	mi := &file_events_v1_events_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4071,7 @@ func (x *BufferExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BufferExpired.ProtoReflect.Descriptor instead.
 func (*BufferExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{35}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BufferExpired) GetCount() uint32 {
@@ -3985,7 +4111,7 @@ type MessageDropped struct {
 
 func (x *MessageDropped) Reset() {
 	*x = MessageDropped{}
-	mi := &file_events_v1_events_proto_msgTypes[36]
+	mi := &file_events_v1_events_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3997,7 +4123,7 @@ func (x *MessageDropped) String() string {
 func (*MessageDropped) ProtoMessage() {}
 
 func (x *MessageDropped) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[36]
+	mi := &file_events_v1_events_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4010,7 +4136,7 @@ func (x *MessageDropped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageDropped.ProtoReflect.Descriptor instead.
 func (*MessageDropped) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{36}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MessageDropped) GetNumber() uint64 {
@@ -4084,7 +4210,7 @@ type MessageRejected struct {
 
 func (x *MessageRejected) Reset() {
 	*x = MessageRejected{}
-	mi := &file_events_v1_events_proto_msgTypes[37]
+	mi := &file_events_v1_events_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4096,7 +4222,7 @@ func (x *MessageRejected) String() string {
 func (*MessageRejected) ProtoMessage() {}
 
 func (x *MessageRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[37]
+	mi := &file_events_v1_events_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4109,7 +4235,7 @@ func (x *MessageRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRejected.ProtoReflect.Descriptor instead.
 func (*MessageRejected) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{37}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MessageRejected) GetRule() string {
@@ -4173,7 +4299,7 @@ type EpochUnreachable struct {
 
 func (x *EpochUnreachable) Reset() {
 	*x = EpochUnreachable{}
-	mi := &file_events_v1_events_proto_msgTypes[38]
+	mi := &file_events_v1_events_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4185,7 +4311,7 @@ func (x *EpochUnreachable) String() string {
 func (*EpochUnreachable) ProtoMessage() {}
 
 func (x *EpochUnreachable) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[38]
+	mi := &file_events_v1_events_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4198,7 +4324,7 @@ func (x *EpochUnreachable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochUnreachable.ProtoReflect.Descriptor instead.
 func (*EpochUnreachable) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{38}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *EpochUnreachable) GetEpoch() uint64 {
@@ -4240,7 +4366,7 @@ type SecretExported struct {
 
 func (x *SecretExported) Reset() {
 	*x = SecretExported{}
-	mi := &file_events_v1_events_proto_msgTypes[39]
+	mi := &file_events_v1_events_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4252,7 +4378,7 @@ func (x *SecretExported) String() string {
 func (*SecretExported) ProtoMessage() {}
 
 func (x *SecretExported) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[39]
+	mi := &file_events_v1_events_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4265,7 +4391,7 @@ func (x *SecretExported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretExported.ProtoReflect.Descriptor instead.
 func (*SecretExported) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{39}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SecretExported) GetLength() uint32 {
@@ -4298,7 +4424,7 @@ type MarkedAsChild struct {
 
 func (x *MarkedAsChild) Reset() {
 	*x = MarkedAsChild{}
-	mi := &file_events_v1_events_proto_msgTypes[40]
+	mi := &file_events_v1_events_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4310,7 +4436,7 @@ func (x *MarkedAsChild) String() string {
 func (*MarkedAsChild) ProtoMessage() {}
 
 func (x *MarkedAsChild) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[40]
+	mi := &file_events_v1_events_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4323,7 +4449,7 @@ func (x *MarkedAsChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkedAsChild.ProtoReflect.Descriptor instead.
 func (*MarkedAsChild) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{40}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MarkedAsChild) GetParent() []byte {
@@ -4342,7 +4468,7 @@ type ExternalSendersSet struct {
 
 func (x *ExternalSendersSet) Reset() {
 	*x = ExternalSendersSet{}
-	mi := &file_events_v1_events_proto_msgTypes[41]
+	mi := &file_events_v1_events_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4354,7 +4480,7 @@ func (x *ExternalSendersSet) String() string {
 func (*ExternalSendersSet) ProtoMessage() {}
 
 func (x *ExternalSendersSet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[41]
+	mi := &file_events_v1_events_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4367,7 +4493,7 @@ func (x *ExternalSendersSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalSendersSet.ProtoReflect.Descriptor instead.
 func (*ExternalSendersSet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{41}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExternalSendersSet) GetExternalSenders() [][]byte {
@@ -4386,7 +4512,7 @@ type CrlDistributionPointsFound struct {
 
 func (x *CrlDistributionPointsFound) Reset() {
 	*x = CrlDistributionPointsFound{}
-	mi := &file_events_v1_events_proto_msgTypes[42]
+	mi := &file_events_v1_events_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4398,7 +4524,7 @@ func (x *CrlDistributionPointsFound) String() string {
 func (*CrlDistributionPointsFound) ProtoMessage() {}
 
 func (x *CrlDistributionPointsFound) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[42]
+	mi := &file_events_v1_events_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4411,7 +4537,7 @@ func (x *CrlDistributionPointsFound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrlDistributionPointsFound.ProtoReflect.Descriptor instead.
 func (*CrlDistributionPointsFound) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{42}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CrlDistributionPointsFound) GetUrls() []string {
@@ -4432,7 +4558,7 @@ type EpochKeysShredded struct {
 
 func (x *EpochKeysShredded) Reset() {
 	*x = EpochKeysShredded{}
-	mi := &file_events_v1_events_proto_msgTypes[43]
+	mi := &file_events_v1_events_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4444,7 +4570,7 @@ func (x *EpochKeysShredded) String() string {
 func (*EpochKeysShredded) ProtoMessage() {}
 
 func (x *EpochKeysShredded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[43]
+	mi := &file_events_v1_events_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4457,7 +4583,7 @@ func (x *EpochKeysShredded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKeysShredded.ProtoReflect.Descriptor instead.
 func (*EpochKeysShredded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{43}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *EpochKeysShredded) GetEpoch() uint64 {
@@ -4490,7 +4616,7 @@ type ConversationWiped struct {
 
 func (x *ConversationWiped) Reset() {
 	*x = ConversationWiped{}
-	mi := &file_events_v1_events_proto_msgTypes[44]
+	mi := &file_events_v1_events_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4502,7 +4628,7 @@ func (x *ConversationWiped) String() string {
 func (*ConversationWiped) ProtoMessage() {}
 
 func (x *ConversationWiped) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[44]
+	mi := &file_events_v1_events_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4515,7 +4641,7 @@ func (x *ConversationWiped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationWiped.ProtoReflect.Descriptor instead.
 func (*ConversationWiped) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{44}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ConversationWiped) GetReason() string {
@@ -4536,7 +4662,7 @@ type MemberEvicted struct {
 
 func (x *MemberEvicted) Reset() {
 	*x = MemberEvicted{}
-	mi := &file_events_v1_events_proto_msgTypes[45]
+	mi := &file_events_v1_events_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4548,7 +4674,7 @@ func (x *MemberEvicted) String() string {
 func (*MemberEvicted) ProtoMessage() {}
 
 func (x *MemberEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[45]
+	mi := &file_events_v1_events_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4561,7 +4687,7 @@ func (x *MemberEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberEvicted.ProtoReflect.Descriptor instead.
 func (*MemberEvicted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{45}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MemberEvicted) GetEpoch() uint64 {
@@ -4595,7 +4721,7 @@ type MessagesDelivered struct {
 
 func (x *MessagesDelivered) Reset() {
 	*x = MessagesDelivered{}
-	mi := &file_events_v1_events_proto_msgTypes[46]
+	mi := &file_events_v1_events_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4607,7 +4733,7 @@ func (x *MessagesDelivered) String() string {
 func (*MessagesDelivered) ProtoMessage() {}
 
 func (x *MessagesDelivered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[46]
+	mi := &file_events_v1_events_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4620,7 +4746,7 @@ func (x *MessagesDelivered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesDelivered.ProtoReflect.Descriptor instead.
 func (*MessagesDelivered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{46}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MessagesDelivered) GetThrough() uint64 {
@@ -4647,7 +4773,7 @@ type DeliveryExpired struct {
 
 func (x *DeliveryExpired) Reset() {
 	*x = DeliveryExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[47]
+	mi := &file_events_v1_events_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4659,7 +4785,7 @@ func (x *DeliveryExpired) String() string {
 func (*DeliveryExpired) ProtoMessage() {}
 
 func (x *DeliveryExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[47]
+	mi := &file_events_v1_events_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4672,7 +4798,7 @@ func (x *DeliveryExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryExpired.ProtoReflect.Descriptor instead.
 func (*DeliveryExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{47}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DeliveryExpired) GetThrough() uint64 {
@@ -4700,7 +4826,7 @@ type OrderFollowed struct {
 
 func (x *OrderFollowed) Reset() {
 	*x = OrderFollowed{}
-	mi := &file_events_v1_events_proto_msgTypes[48]
+	mi := &file_events_v1_events_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4712,7 +4838,7 @@ func (x *OrderFollowed) String() string {
 func (*OrderFollowed) ProtoMessage() {}
 
 func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[48]
+	mi := &file_events_v1_events_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4725,7 +4851,7 @@ func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderFollowed.ProtoReflect.Descriptor instead.
 func (*OrderFollowed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{48}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *OrderFollowed) GetPosition() uint64 {
@@ -4761,7 +4887,7 @@ type LogRolledBack struct {
 
 func (x *LogRolledBack) Reset() {
 	*x = LogRolledBack{}
-	mi := &file_events_v1_events_proto_msgTypes[49]
+	mi := &file_events_v1_events_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4773,7 +4899,7 @@ func (x *LogRolledBack) String() string {
 func (*LogRolledBack) ProtoMessage() {}
 
 func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[49]
+	mi := &file_events_v1_events_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4786,7 +4912,7 @@ func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRolledBack.ProtoReflect.Descriptor instead.
 func (*LogRolledBack) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{49}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LogRolledBack) GetAnchorVersion() uint64 {
@@ -4826,7 +4952,7 @@ type SecretsLost struct {
 
 func (x *SecretsLost) Reset() {
 	*x = SecretsLost{}
-	mi := &file_events_v1_events_proto_msgTypes[50]
+	mi := &file_events_v1_events_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4838,7 +4964,7 @@ func (x *SecretsLost) String() string {
 func (*SecretsLost) ProtoMessage() {}
 
 func (x *SecretsLost) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[50]
+	mi := &file_events_v1_events_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4851,7 +4977,7 @@ func (x *SecretsLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretsLost.ProtoReflect.Descriptor instead.
 func (*SecretsLost) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{50}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecretsLost) GetReason() string {
@@ -4874,7 +5000,7 @@ type CommandCompleted struct {
 
 func (x *CommandCompleted) Reset() {
 	*x = CommandCompleted{}
-	mi := &file_events_v1_events_proto_msgTypes[51]
+	mi := &file_events_v1_events_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4886,7 +5012,7 @@ func (x *CommandCompleted) String() string {
 func (*CommandCompleted) ProtoMessage() {}
 
 func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[51]
+	mi := &file_events_v1_events_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4899,7 +5025,7 @@ func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandCompleted.ProtoReflect.Descriptor instead.
 func (*CommandCompleted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{51}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CommandCompleted) GetCode() uint32 {
@@ -4948,7 +5074,7 @@ type TransactionTorn struct {
 
 func (x *TransactionTorn) Reset() {
 	*x = TransactionTorn{}
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4960,7 +5086,7 @@ func (x *TransactionTorn) String() string {
 func (*TransactionTorn) ProtoMessage() {}
 
 func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4973,7 +5099,7 @@ func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionTorn.ProtoReflect.Descriptor instead.
 func (*TransactionTorn) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TransactionTorn) GetTransactionId() []byte {
@@ -5006,7 +5132,7 @@ type Moved struct {
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5018,7 +5144,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5031,7 +5157,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Moved) GetSuccessor() string {
@@ -5051,7 +5177,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5063,7 +5189,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5076,7 +5202,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Claimed) GetNode() string {
@@ -5102,7 +5228,7 @@ type ClientCreated struct {
 
 func (x *ClientCreated) Reset() {
 	*x = ClientCreated{}
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5114,7 +5240,7 @@ func (x *ClientCreated) String() string {
 func (*ClientCreated) ProtoMessage() {}
 
 func (x *ClientCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5127,7 +5253,7 @@ func (x *ClientCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCreated.ProtoReflect.Descriptor instead.
 func (*ClientCreated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ClientCreated) GetClient() []byte {
@@ -5150,7 +5276,7 @@ type CredentialAdded struct {
 
 func (x *CredentialAdded) Reset() {
 	*x = CredentialAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5162,7 +5288,7 @@ func (x *CredentialAdded) String() string {
 func (*CredentialAdded) ProtoMessage() {}
 
 func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5175,7 +5301,7 @@ func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialAdded.ProtoReflect.Descriptor instead.
 func (*CredentialAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CredentialAdded) GetRef() string {
@@ -5222,7 +5348,7 @@ type CredentialRemoved struct {
 
 func (x *CredentialRemoved) Reset() {
 	*x = CredentialRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5234,7 +5360,7 @@ func (x *CredentialRemoved) String() string {
 func (*CredentialRemoved) ProtoMessage() {}
 
 func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5247,7 +5373,7 @@ func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRemoved.ProtoReflect.Descriptor instead.
 func (*CredentialRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CredentialRemoved) GetRef() string {
@@ -5267,7 +5393,7 @@ type KeyPackagesGenerated struct {
 
 func (x *KeyPackagesGenerated) Reset() {
 	*x = KeyPackagesGenerated{}
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5279,7 +5405,7 @@ func (x *KeyPackagesGenerated) String() string {
 func (*KeyPackagesGenerated) ProtoMessage() {}
 
 func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5292,7 +5418,7 @@ func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesGenerated.ProtoReflect.Descriptor instead.
 func (*KeyPackagesGenerated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *KeyPackagesGenerated) GetKeyPackages() []*KeyPackageEntry {
@@ -5324,7 +5450,7 @@ type KeyPackageEntry struct {
 
 func (x *KeyPackageEntry) Reset() {
 	*x = KeyPackageEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5336,7 +5462,7 @@ func (x *KeyPackageEntry) String() string {
 func (*KeyPackageEntry) ProtoMessage() {}
 
 func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5349,7 +5475,7 @@ func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageEntry.ProtoReflect.Descriptor instead.
 func (*KeyPackageEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *KeyPackageEntry) GetRef() []byte {
@@ -5411,7 +5537,7 @@ type KeyPackagesConsumed struct {
 
 func (x *KeyPackagesConsumed) Reset() {
 	*x = KeyPackagesConsumed{}
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5423,7 +5549,7 @@ func (x *KeyPackagesConsumed) String() string {
 func (*KeyPackagesConsumed) ProtoMessage() {}
 
 func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5436,7 +5562,7 @@ func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesConsumed.ProtoReflect.Descriptor instead.
 func (*KeyPackagesConsumed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *KeyPackagesConsumed) GetRefs() [][]byte {
@@ -5462,7 +5588,7 @@ type KeyPackagesExpired struct {
 
 func (x *KeyPackagesExpired) Reset() {
 	*x = KeyPackagesExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5474,7 +5600,7 @@ func (x *KeyPackagesExpired) String() string {
 func (*KeyPackagesExpired) ProtoMessage() {}
 
 func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5487,7 +5613,7 @@ func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesExpired.ProtoReflect.Descriptor instead.
 func (*KeyPackagesExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *KeyPackagesExpired) GetRefs() [][]byte {
@@ -5506,7 +5632,7 @@ type PreSharedKeyAdded struct {
 
 func (x *PreSharedKeyAdded) Reset() {
 	*x = PreSharedKeyAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5518,7 +5644,7 @@ func (x *PreSharedKeyAdded) String() string {
 func (*PreSharedKeyAdded) ProtoMessage() {}
 
 func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5531,7 +5657,7 @@ func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyAdded.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PreSharedKeyAdded) GetId() []byte {
@@ -5550,7 +5676,7 @@ type PreSharedKeyRemoved struct {
 
 func (x *PreSharedKeyRemoved) Reset() {
 	*x = PreSharedKeyRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5562,7 +5688,7 @@ func (x *PreSharedKeyRemoved) String() string {
 func (*PreSharedKeyRemoved) ProtoMessage() {}
 
 func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5575,7 +5701,7 @@ func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyRemoved.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PreSharedKeyRemoved) GetId() []byte {
@@ -5595,7 +5721,7 @@ type ConversationListed struct {
 
 func (x *ConversationListed) Reset() {
 	*x = ConversationListed{}
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5607,7 +5733,7 @@ func (x *ConversationListed) String() string {
 func (*ConversationListed) ProtoMessage() {}
 
 func (x *ConversationListed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5620,7 +5746,7 @@ func (x *ConversationListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationListed.ProtoReflect.Descriptor instead.
 func (*ConversationListed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ConversationListed) GetConversation() []byte {
@@ -5663,7 +5789,7 @@ type OrderEntry struct {
 
 func (x *OrderEntry) Reset() {
 	*x = OrderEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5675,7 +5801,7 @@ func (x *OrderEntry) String() string {
 func (*OrderEntry) ProtoMessage() {}
 
 func (x *OrderEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5688,7 +5814,7 @@ func (x *OrderEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderEntry.ProtoReflect.Descriptor instead.
 func (*OrderEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *OrderEntry) GetNumber() uint64 {
@@ -5828,7 +5954,7 @@ type OrderCheckpoint struct {
 
 func (x *OrderCheckpoint) Reset() {
 	*x = OrderCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5840,7 +5966,7 @@ func (x *OrderCheckpoint) String() string {
 func (*OrderCheckpoint) ProtoMessage() {}
 
 func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5853,7 +5979,7 @@ func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCheckpoint.ProtoReflect.Descriptor instead.
 func (*OrderCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *OrderCheckpoint) GetState() []byte {
@@ -5883,7 +6009,7 @@ type GroupRestarted struct {
 
 func (x *GroupRestarted) Reset() {
 	*x = GroupRestarted{}
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5895,7 +6021,7 @@ func (x *GroupRestarted) String() string {
 func (*GroupRestarted) ProtoMessage() {}
 
 func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5908,7 +6034,7 @@ func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRestarted.ProtoReflect.Descriptor instead.
 func (*GroupRestarted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GroupRestarted) GetSuccessor() []byte {
@@ -5955,7 +6081,7 @@ type KeyPackagePublished struct {
 
 func (x *KeyPackagePublished) Reset() {
 	*x = KeyPackagePublished{}
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5967,7 +6093,7 @@ func (x *KeyPackagePublished) String() string {
 func (*KeyPackagePublished) ProtoMessage() {}
 
 func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5980,7 +6106,7 @@ func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagePublished.ProtoReflect.Descriptor instead.
 func (*KeyPackagePublished) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *KeyPackagePublished) GetKeyPackage() *KeyPackageEntry {
@@ -6002,7 +6128,7 @@ type KeyPackageClaimed struct {
 
 func (x *KeyPackageClaimed) Reset() {
 	*x = KeyPackageClaimed{}
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6014,7 +6140,7 @@ func (x *KeyPackageClaimed) String() string {
 func (*KeyPackageClaimed) ProtoMessage() {}
 
 func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6027,7 +6153,7 @@ func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageClaimed.ProtoReflect.Descriptor instead.
 func (*KeyPackageClaimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *KeyPackageClaimed) GetRef() []byte {
@@ -6079,7 +6205,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6091,7 +6217,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6104,7 +6230,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -6207,7 +6333,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6219,7 +6345,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6232,7 +6358,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -6296,7 +6422,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6308,7 +6434,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6321,7 +6447,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -6363,7 +6489,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6375,7 +6501,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6388,7 +6514,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -6474,7 +6600,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6486,7 +6612,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6499,7 +6625,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -6556,7 +6682,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6568,7 +6694,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6581,7 +6707,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -6707,7 +6833,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xed$\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xc4%\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -6769,7 +6895,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x10order_checkpoint\x18Q \x01(\v2!.parley.events.v1.OrderCheckpointH\x00R\x0forderCheckpoint\x12K\n" +
 	"\x0fgroup_restarted\x18R \x01(\v2 .parley.events.v1.GroupRestartedH\x00R\x0egroupRestarted\x12[\n" +
 	"\x15key_package_published\x18S \x01(\v2%.parley.events.v1.KeyPackagePublishedH\x00R\x13keyPackagePublished\x12U\n" +
-	"\x13key_package_claimed\x18T \x01(\v2#.parley.events.v1.KeyPackageClaimedH\x00R\x11keyPackageClaimedB\x06\n" +
+	"\x13key_package_claimed\x18T \x01(\v2#.parley.events.v1.KeyPackageClaimedH\x00R\x11keyPackageClaimed\x12U\n" +
+	"\x13history_secret_held\x18U \x01(\v2#.parley.events.v1.HistorySecretHeldH\x00R\x11historySecretHeldB\x06\n" +
 	"\x04body\"\x94\x04\n" +
 	"\rConfiguration\x12!\n" +
 	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12)\n" +
@@ -6873,7 +7000,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\rcommit_due_ms\x18\x03 \x01(\x04R\vcommitDueMs\"6\n" +
 	"\x10ProposalsRenewed\x12\x12\n" +
 	"\x04from\x18\x01 \x03(\fR\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x03(\fR\x02to\"\xef\x05\n" +
+	"\x02to\x18\x02 \x03(\fR\x02to\"\xc1\x06\n" +
 	"\fCommitStaged\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\fR\x06commit\x12\x18\n" +
@@ -6898,7 +7025,9 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\aupdated\x18\x12 \x03(\v2\x1e.parley.events.v1.MemberChangeR\aupdated\x12'\n" +
 	"\x0fcontext_changed\x18\x13 \x01(\bR\x0econtextChanged\x12\x16\n" +
 	"\x06inline\x18\x14 \x03(\fR\x06inline\x12\x18\n" +
-	"\arebuilt\x18\x15 \x01(\rR\arebuilt\"\x98\x01\n" +
+	"\arebuilt\x18\x15 \x01(\rR\arebuilt\x12+\n" +
+	"\x11encrypted_message\x18\x16 \x01(\fR\x10encryptedMessage\x12#\n" +
+	"\rnext_reserved\x18\x17 \x01(\rR\fnextReserved\"\x98\x01\n" +
 	"\n" +
 	"CommandRef\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
@@ -6931,7 +7060,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"B\n" +
 	"\rCommitDelayed\x12\x19\n" +
 	"\buntil_ms\x18\x01 \x01(\x04R\auntilMs\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xfe\x04\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xb1\x05\n" +
 	"\rEpochAdvanced\x122\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x122\n" +
 	"\x05cause\x18\x02 \x01(\x0e2\x1c.parley.events.v1.EpochCauseR\x05cause\x12%\n" +
@@ -6949,7 +7078,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x04path\x18\r \x01(\bR\x04path\x12\x16\n" +
 	"\x06reinit\x18\x0e \x01(\bR\x06reinit\x12%\n" +
 	"\x0emessage_digest\x18\x0f \x01(\fR\rmessageDigest\x12\x1a\n" +
-	"\bwarnings\x18\x10 \x03(\tR\bwarnings\"x\n" +
+	"\bwarnings\x18\x10 \x03(\tR\bwarnings\x121\n" +
+	"\x14application_reserved\x18\x11 \x01(\rR\x13applicationReserved\"x\n" +
 	"\x13GenerationsReserved\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\rR\vcontentType\x12\x12\n" +
@@ -6965,6 +7095,13 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x0eown_generation\x18\a \x01(\rR\rownGeneration\"+\n" +
 	"\x11SecretsCheckpoint\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xb0\x01\n" +
+	"\x11HistorySecretHeld\x12%\n" +
+	"\x0ehistory_client\x18\x01 \x01(\fR\rhistoryClient\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\x04R\amessage\x12\x16\n" +
+	"\x06sender\x18\x04 \x01(\fR\x06sender\x12\x1a\n" +
+	"\bposition\x18\x05 \x01(\x04R\bposition\x12\x10\n" +
+	"\x03own\x18\x06 \x01(\bR\x03own\"\xb0\x01\n" +
 	"\x0fMessageBuffered\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\x12\x1a\n" +
@@ -7220,7 +7357,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -7257,49 +7394,50 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*GenerationsReserved)(nil),        // 32: parley.events.v1.GenerationsReserved
 	(*MessagesConsumed)(nil),           // 33: parley.events.v1.MessagesConsumed
 	(*SecretsCheckpoint)(nil),          // 34: parley.events.v1.SecretsCheckpoint
-	(*MessageBuffered)(nil),            // 35: parley.events.v1.MessageBuffered
-	(*BufferDrained)(nil),              // 36: parley.events.v1.BufferDrained
-	(*BufferExpired)(nil),              // 37: parley.events.v1.BufferExpired
-	(*MessageDropped)(nil),             // 38: parley.events.v1.MessageDropped
-	(*MessageRejected)(nil),            // 39: parley.events.v1.MessageRejected
-	(*EpochUnreachable)(nil),           // 40: parley.events.v1.EpochUnreachable
-	(*SecretExported)(nil),             // 41: parley.events.v1.SecretExported
-	(*MarkedAsChild)(nil),              // 42: parley.events.v1.MarkedAsChild
-	(*ExternalSendersSet)(nil),         // 43: parley.events.v1.ExternalSendersSet
-	(*CrlDistributionPointsFound)(nil), // 44: parley.events.v1.CrlDistributionPointsFound
-	(*EpochKeysShredded)(nil),          // 45: parley.events.v1.EpochKeysShredded
-	(*ConversationWiped)(nil),          // 46: parley.events.v1.ConversationWiped
-	(*MemberEvicted)(nil),              // 47: parley.events.v1.MemberEvicted
-	(*MessagesDelivered)(nil),          // 48: parley.events.v1.MessagesDelivered
-	(*DeliveryExpired)(nil),            // 49: parley.events.v1.DeliveryExpired
-	(*OrderFollowed)(nil),              // 50: parley.events.v1.OrderFollowed
-	(*LogRolledBack)(nil),              // 51: parley.events.v1.LogRolledBack
-	(*SecretsLost)(nil),                // 52: parley.events.v1.SecretsLost
-	(*CommandCompleted)(nil),           // 53: parley.events.v1.CommandCompleted
-	(*TransactionTorn)(nil),            // 54: parley.events.v1.TransactionTorn
-	(*Moved)(nil),                      // 55: parley.events.v1.Moved
-	(*Claimed)(nil),                    // 56: parley.events.v1.Claimed
-	(*ClientCreated)(nil),              // 57: parley.events.v1.ClientCreated
-	(*CredentialAdded)(nil),            // 58: parley.events.v1.CredentialAdded
-	(*CredentialRemoved)(nil),          // 59: parley.events.v1.CredentialRemoved
-	(*KeyPackagesGenerated)(nil),       // 60: parley.events.v1.KeyPackagesGenerated
-	(*KeyPackageEntry)(nil),            // 61: parley.events.v1.KeyPackageEntry
-	(*KeyPackagesConsumed)(nil),        // 62: parley.events.v1.KeyPackagesConsumed
-	(*KeyPackagesExpired)(nil),         // 63: parley.events.v1.KeyPackagesExpired
-	(*PreSharedKeyAdded)(nil),          // 64: parley.events.v1.PreSharedKeyAdded
-	(*PreSharedKeyRemoved)(nil),        // 65: parley.events.v1.PreSharedKeyRemoved
-	(*ConversationListed)(nil),         // 66: parley.events.v1.ConversationListed
-	(*OrderEntry)(nil),                 // 67: parley.events.v1.OrderEntry
-	(*OrderCheckpoint)(nil),            // 68: parley.events.v1.OrderCheckpoint
-	(*GroupRestarted)(nil),             // 69: parley.events.v1.GroupRestarted
-	(*KeyPackagePublished)(nil),        // 70: parley.events.v1.KeyPackagePublished
-	(*KeyPackageClaimed)(nil),          // 71: parley.events.v1.KeyPackageClaimed
-	(*Ring)(nil),                       // 72: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 73: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 74: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 75: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 76: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 77: parley.events.v1.Snapshot
+	(*HistorySecretHeld)(nil),          // 35: parley.events.v1.HistorySecretHeld
+	(*MessageBuffered)(nil),            // 36: parley.events.v1.MessageBuffered
+	(*BufferDrained)(nil),              // 37: parley.events.v1.BufferDrained
+	(*BufferExpired)(nil),              // 38: parley.events.v1.BufferExpired
+	(*MessageDropped)(nil),             // 39: parley.events.v1.MessageDropped
+	(*MessageRejected)(nil),            // 40: parley.events.v1.MessageRejected
+	(*EpochUnreachable)(nil),           // 41: parley.events.v1.EpochUnreachable
+	(*SecretExported)(nil),             // 42: parley.events.v1.SecretExported
+	(*MarkedAsChild)(nil),              // 43: parley.events.v1.MarkedAsChild
+	(*ExternalSendersSet)(nil),         // 44: parley.events.v1.ExternalSendersSet
+	(*CrlDistributionPointsFound)(nil), // 45: parley.events.v1.CrlDistributionPointsFound
+	(*EpochKeysShredded)(nil),          // 46: parley.events.v1.EpochKeysShredded
+	(*ConversationWiped)(nil),          // 47: parley.events.v1.ConversationWiped
+	(*MemberEvicted)(nil),              // 48: parley.events.v1.MemberEvicted
+	(*MessagesDelivered)(nil),          // 49: parley.events.v1.MessagesDelivered
+	(*DeliveryExpired)(nil),            // 50: parley.events.v1.DeliveryExpired
+	(*OrderFollowed)(nil),              // 51: parley.events.v1.OrderFollowed
+	(*LogRolledBack)(nil),              // 52: parley.events.v1.LogRolledBack
+	(*SecretsLost)(nil),                // 53: parley.events.v1.SecretsLost
+	(*CommandCompleted)(nil),           // 54: parley.events.v1.CommandCompleted
+	(*TransactionTorn)(nil),            // 55: parley.events.v1.TransactionTorn
+	(*Moved)(nil),                      // 56: parley.events.v1.Moved
+	(*Claimed)(nil),                    // 57: parley.events.v1.Claimed
+	(*ClientCreated)(nil),              // 58: parley.events.v1.ClientCreated
+	(*CredentialAdded)(nil),            // 59: parley.events.v1.CredentialAdded
+	(*CredentialRemoved)(nil),          // 60: parley.events.v1.CredentialRemoved
+	(*KeyPackagesGenerated)(nil),       // 61: parley.events.v1.KeyPackagesGenerated
+	(*KeyPackageEntry)(nil),            // 62: parley.events.v1.KeyPackageEntry
+	(*KeyPackagesConsumed)(nil),        // 63: parley.events.v1.KeyPackagesConsumed
+	(*KeyPackagesExpired)(nil),         // 64: parley.events.v1.KeyPackagesExpired
+	(*PreSharedKeyAdded)(nil),          // 65: parley.events.v1.PreSharedKeyAdded
+	(*PreSharedKeyRemoved)(nil),        // 66: parley.events.v1.PreSharedKeyRemoved
+	(*ConversationListed)(nil),         // 67: parley.events.v1.ConversationListed
+	(*OrderEntry)(nil),                 // 68: parley.events.v1.OrderEntry
+	(*OrderCheckpoint)(nil),            // 69: parley.events.v1.OrderCheckpoint
+	(*GroupRestarted)(nil),             // 70: parley.events.v1.GroupRestarted
+	(*KeyPackagePublished)(nil),        // 71: parley.events.v1.KeyPackagePublished
+	(*KeyPackageClaimed)(nil),          // 72: parley.events.v1.KeyPackageClaimed
+	(*Ring)(nil),                       // 73: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 74: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 75: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 76: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 77: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 78: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,  // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -7325,85 +7463,86 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	32, // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
 	33, // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
 	34, // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
-	35, // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
-	36, // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
-	37, // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
-	39, // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
-	40, // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
-	41, // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
-	42, // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
-	43, // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
-	44, // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
-	45, // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
-	46, // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
-	47, // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
-	48, // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
-	49, // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
-	50, // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
-	51, // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
-	52, // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
-	53, // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
-	54, // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
-	55, // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
-	56, // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
+	36, // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
+	37, // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
+	38, // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
+	40, // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
+	41, // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
+	42, // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
+	43, // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
+	44, // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
+	45, // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
+	46, // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
+	47, // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
+	48, // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
+	49, // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
+	50, // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
+	51, // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
+	52, // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
+	53, // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
+	54, // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
+	55, // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
+	56, // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
+	57, // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
 	26, // 44: parley.events.v1.Event.commit_retried:type_name -> parley.events.v1.CommitRetried
-	38, // 45: parley.events.v1.Event.message_dropped:type_name -> parley.events.v1.MessageDropped
+	39, // 45: parley.events.v1.Event.message_dropped:type_name -> parley.events.v1.MessageDropped
 	27, // 46: parley.events.v1.Event.commit_unanswered:type_name -> parley.events.v1.CommitUnanswered
 	28, // 47: parley.events.v1.Event.commit_discarded:type_name -> parley.events.v1.CommitDiscarded
 	29, // 48: parley.events.v1.Event.commit_abandoned:type_name -> parley.events.v1.CommitAbandoned
 	30, // 49: parley.events.v1.Event.commit_delayed:type_name -> parley.events.v1.CommitDelayed
-	58, // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
-	59, // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
-	60, // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
-	62, // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
-	63, // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
-	64, // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
-	65, // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
-	57, // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
-	66, // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
-	67, // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	68, // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	69, // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	70, // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	71, // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
-	9,  // 64: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11, // 65: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 66: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,  // 67: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11, // 68: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 69: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	9,  // 70: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
-	23, // 71: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
-	10, // 72: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
-	10, // 73: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
-	17, // 74: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	17, // 75: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	23, // 76: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10, // 77: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10, // 78: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10, // 79: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	11, // 80: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,  // 81: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10, // 82: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10, // 83: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10, // 84: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17, // 85: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	23, // 86: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	61, // 87: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,  // 88: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17, // 89: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10, // 90: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10, // 91: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	61, // 92: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	75, // 93: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	76, // 94: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	74, // 95: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	76, // 96: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	97, // [97:97] is the sub-list for method output_type
-	97, // [97:97] is the sub-list for method input_type
-	97, // [97:97] is the sub-list for extension type_name
-	97, // [97:97] is the sub-list for extension extendee
-	0,  // [0:97] is the sub-list for field type_name
+	59, // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
+	60, // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
+	61, // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
+	63, // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
+	64, // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
+	65, // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
+	66, // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
+	58, // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
+	67, // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
+	68, // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
+	69, // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	70, // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	71, // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	72, // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	35, // 64: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
+	9,  // 65: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11, // 66: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10, // 67: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,  // 68: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11, // 69: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10, // 70: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	9,  // 71: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	23, // 72: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10, // 73: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10, // 74: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	17, // 75: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	17, // 76: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	23, // 77: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10, // 78: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10, // 79: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10, // 80: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	11, // 81: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,  // 82: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10, // 83: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10, // 84: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10, // 85: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	17, // 86: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	23, // 87: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	62, // 88: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,  // 89: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	17, // 90: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10, // 91: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10, // 92: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	62, // 93: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	76, // 94: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	77, // 95: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	75, // 96: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	77, // 97: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	98, // [98:98] is the sub-list for method output_type
+	98, // [98:98] is the sub-list for method input_type
+	98, // [98:98] is the sub-list for extension type_name
+	98, // [98:98] is the sub-list for extension extendee
+	0,  // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -7469,6 +7608,7 @@ func file_events_v1_events_proto_init() {
 		(*Event_GroupRestarted)(nil),
 		(*Event_KeyPackagePublished)(nil),
 		(*Event_KeyPackageClaimed)(nil),
+		(*Event_HistorySecretHeld)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -7476,7 +7616,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   76,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

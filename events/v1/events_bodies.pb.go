@@ -76,6 +76,7 @@ func Bodies() []Body {
 		&GroupRestarted{},
 		&KeyPackagePublished{},
 		&KeyPackageClaimed{},
+		&HistorySecretHeld{},
 	}
 }
 
@@ -307,6 +308,10 @@ func (*KeyPackageClaimed) EventKind() string { return "KeyPackageClaimed" }
 func (*KeyPackageClaimed) New() Body         { return &KeyPackageClaimed{} }
 func (*KeyPackageClaimed) isBody()           {}
 
+func (*HistorySecretHeld) EventKind() string { return "HistorySecretHeld" }
+func (*HistorySecretHeld) New() Body         { return &HistorySecretHeld{} }
+func (*HistorySecretHeld) isBody()           {}
+
 // BodyValue returns the body of the event, or nil where it has none or one of a kind this build does not know.
 func (x *Event) BodyValue() Body {
 	switch b := x.GetBody().(type) {
@@ -424,6 +429,8 @@ func (x *Event) BodyValue() Body {
 		return b.KeyPackagePublished
 	case *Event_KeyPackageClaimed:
 		return b.KeyPackageClaimed
+	case *Event_HistorySecretHeld:
+		return b.HistorySecretHeld
 	}
 	return nil
 }
@@ -545,6 +552,8 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_KeyPackagePublished{KeyPackagePublished: b}
 	case *KeyPackageClaimed:
 		x.Body = &Event_KeyPackageClaimed{KeyPackageClaimed: b}
+	case *HistorySecretHeld:
+		x.Body = &Event_HistorySecretHeld{HistorySecretHeld: b}
 	default:
 		x.Body = nil
 	}

@@ -33,6 +33,13 @@ type ClientID string
 // ConversationID names a conversation: the id of its MLS group.
 type ConversationID string
 
+// HistoryPrefix begins the id of a client that only reads, and was added so
+// that others may read later what was said.
+const HistoryPrefix = "history-client"
+
+// ReadsHistory reports whether the client is such a reader.
+func (c ClientID) ReadsHistory() bool { return strings.HasPrefix(string(c), HistoryPrefix) }
+
 // CommandID is chosen by a caller; a command repeated under its id runs once.
 type CommandID string
 
