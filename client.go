@@ -183,15 +183,18 @@ func (c *Client) RemovePSK(ctx context.Context, id []byte) error {
 
 // Create makes a conversation whose only member is the client. Without a configuration it gets the node's.
 func (c *Client) Create(ctx context.Context, id ConversationID, config ...Config) (*Conversation, error) {
+	if _, err := c.node.actors.Create(ctx, c.id, id, c.creation(ctx, id, config)); err != nil {
+		return nil, c.Conversation(id).wrap("create", err)
+	}
+	return c.Conversation(id), nil
+}
+
+func (c *Client) creation(ctx context.Context, id ConversationID, config []Config) conversation.Create {
 	in := conversation.Create{CommandMeta: c.meta(ctx, "create", []byte(id)), Config: c.node.options.Config}
 	if len(config) > 0 {
 		in.Config = config[0]
 	}
-	_, err := c.node.actors.Create(ctx, c.id, id, in)
-	if err != nil {
-		return nil, c.Conversation(id).wrap("create", err)
-	}
-	return c.Conversation(id), nil
+	return in
 }
 
 // Invitation is a Welcome that was brought by other means than the node's delivery service.
@@ -204,17 +207,21 @@ type Invitation struct {
 
 // Join enters a group by a Welcome. What was published for others to add us with is used up by it.
 func (c *Client) Join(ctx context.Context, in Invitation) (*Conversation, error) {
+	id, _, err := c.node.actors.Join(ctx, c.joinRequest(ctx, in))
+	if err != nil {
+		return nil, c.Conversation(id).wrap("join", err)
+	}
+	return c.Conversation(id), nil
+}
+
+func (c *Client) joinRequest(ctx context.Context, in Invitation) actors.JoinRequest {
 	r := actors.JoinRequest{
 		Client: c.id, Welcome: in.Welcome, Tree: in.Tree, Position: in.Position, Config: c.node.options.Config, Meta: c.meta(ctx, "join", in.Welcome),
 	}
 	if in.Config != nil {
 		r.Config = *in.Config
 	}
-	id, _, err := c.node.actors.Join(ctx, r)
-	if err != nil {
-		return nil, c.Conversation(id).wrap("join", err)
-	}
-	return c.Conversation(id), nil
+	return r
 }
 
 // Access is what somebody who is no member of a group may do with it.
@@ -236,16 +243,20 @@ type ExternalJoin struct {
 // JoinExternally joins a group by a commit of the client's own (RFC 9420, 12.4.3.2). A member whose conversation here has fallen behind,
 // lost its secrets or was wiped comes back by it, in place of its old leaf.
 func (c *Client) JoinExternally(ctx context.Context, id ConversationID, in ExternalJoin) (*Conversation, error) {
+	if _, err := c.node.actors.JoinExternally(ctx, c.externalJoin(ctx, id, in)); err != nil {
+		return nil, c.Conversation(id).wrap("join externally", err)
+	}
+	return c.Conversation(id), nil
+}
+
+func (c *Client) externalJoin(ctx context.Context, id ConversationID, in ExternalJoin) actors.ExternalJoin {
 	r := actors.ExternalJoin{
 		Client: c.id, Conversation: id, GroupInfo: in.GroupInfo, Config: c.node.options.Config, Meta: c.meta(ctx, "join externally", []byte(id), in.GroupInfo),
 	}
 	if in.Config != nil {
 		r.Config = *in.Config
 	}
-	if _, err := c.node.actors.JoinExternally(ctx, r); err != nil {
-		return nil, c.Conversation(id).wrap("join externally", err)
-	}
-	return c.Conversation(id), nil
+	return r
 }
 
 // Conversation takes one of the client's conversations. Whether it exists shows when it is used.

@@ -235,6 +235,9 @@ func (c *Conversation) AbandonJoin(ctx context.Context) error {
 // MarkAsChildOf names the conversation that this one belongs to. The client must be a member of it.
 func (c *Conversation) MarkAsChildOf(ctx context.Context, parent ConversationID) error {
 	in := conversation.MarkAsChild{CommandMeta: c.client.meta(ctx, "mark as child", []byte(parent)), Parent: parent}
+	if c.tx != nil {
+		return c.wrap("mark as child", c.tx.inner.MarkAsChild(ctx, c.id, in))
+	}
 	return c.wrap("mark as child", c.client.node.actors.MarkAsChild(ctx, c.client.id, c.id, in))
 }
 
@@ -252,8 +255,8 @@ func (c *Conversation) ExternalSender(ctx context.Context) ([]byte, error) {
 func (c *Conversation) Wipe(ctx context.Context) error {
 	in := conversation.Wipe{CommandMeta: c.client.meta(ctx, "wipe")}
 	if c.tx != nil {
-		_, err := c.do(ctx, "wipe", in)
-		return err
+		_, err := c.tx.inner.Wipe(ctx, c.id, in)
+		return c.wrap("wipe", err)
 	}
 	_, err := c.client.node.actors.Wipe(ctx, c.client.id, c.id, in)
 	return c.wrap("wipe", err)

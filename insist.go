@@ -12,6 +12,9 @@ func (n *Node) Insist(ctx context.Context, command func(context.Context) error) 
 	if settingsOf(ctx).command == "" {
 		ctx = WithCommandID(ctx, n.actors.NewCommandID())
 	}
+	s := settingsOf(ctx)
+	s.began = n.options.Clock.Now() // a transaction that is run again keeps its precedence
+	ctx = context.WithValue(ctx, settingsKey{}, s)
 	for attempt := 0; ; attempt++ {
 		err := command(ctx)
 		if err == nil || AdviceOf(err) != Retry || ctx.Err() != nil {

@@ -417,6 +417,7 @@ func (n *Node) closeAll(ctx context.Context) error {
 type settings struct {
 	command   CommandID
 	principal string
+	began     time.Time // when Insist tried first what runs under the context
 }
 
 type settingsKey struct{}

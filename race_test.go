@@ -21,12 +21,21 @@ type racing struct {
 
 func (r *racing) SendCommitBundle(ctx context.Context, b delivery.Bundle) (delivery.Answer, error) {
 	_, err := r.carrier.SendCommitBundle(ctx, b)
+	if next := r.next(); next != nil {
+		return next(ctx)
+	}
+	return delivery.Success{}, err
+}
+
+func (r *racing) next() func(context.Context) (delivery.Answer, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if len(r.answers) == 0 {
-		return delivery.Success{}, err
+		return nil
 	}
 	next := r.answers[0]
 	r.answers = r.answers[1:]
-	return next(ctx)
+	return next
 }
 
 // racers are ada and bob in one group.

@@ -32,6 +32,8 @@ type domain[S any] interface {
 	landed(c actor.Context, done []finished[S])
 	// storing runs before a record is appended.
 	storing(evs []events.Event)
+	// staged runs after a step on a transaction's copy.
+	staged(c actor.Context, t stepped[S])
 	// unlocked runs after a transaction has let go, with the copy that was dropped if there was one.
 	unlocked(c actor.Context, dropped *S)
 	// recheck looks whether a refused input was carried out when it was asked for first, and then answers its caller; false: it need not.

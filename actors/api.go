@@ -6,7 +6,6 @@ import (
 	"parley/conversation"
 	"parley/events"
 	"parley/internal/ids"
-	"parley/mlsengine"
 )
 
 // refused turns the domain's no into an error.
@@ -109,88 +108,6 @@ func (n *Node) chooseCredential(ctx context.Context, client ids.ClientID, config
 	}
 	config.Credential = ref
 	return nil
-}
-
-// JoinRequest says how to join by a Welcome.
-type JoinRequest struct {
-	Client       ids.ClientID
-	Conversation ids.ConversationID // empty: the Welcome tells
-	Welcome      []byte             // MLSMessage
-	Tree         []byte             // where the Welcome does not carry it
-	Position     uint64             // of the commit that added us, where there is an order
-	Config       conversation.Config
-	Origin       *mlsengine.PublicGroup
-	Encrypted    []byte // what came with that commit for the members of its epoch, where there is an order
-	Meta         conversation.CommandMeta
-}
-
-// Join enters a group. The conversation's first record and the end of the key package are one batch: either both are durable or
-// neither is, and then the key package's private keys die.
-func (n *Node) Join(ctx context.Context, r JoinRequest) (ids.ConversationID, conversation.Reply, error) {
-	state, err := n.ClientState(ctx, r.Client)
-	if err != nil {
-		return "", conversation.Reply{}, err
-	}
-	if loss := state.Loss(); loss != nil {
-		return "", conversation.Reply{}, loss
-	}
-	kp, secrets, no := state.KeyPackageFor(r.Welcome)
-	if no != nil {
-		return n.joinedBefore(ctx, r, no)
-	}
-	in := conversation.Join{
-		CommandMeta: r.Meta, Config: r.Config, Welcome: r.Welcome, KeyPackage: kp.KeyPackage, Secrets: secrets, Tree: r.Tree, Position: r.Position,
-		Origin: r.Origin, EncryptedMessage: r.Encrypted,
-	}
-	in.Config.CipherSuite, in.Config.Credential = kp.CipherSuite, kp.Credential
-	id := r.Conversation
-	if id == "" {
-		identity, _, _ := state.Identity(kp.Credential, kp.CipherSuite)
-		env := n.env(n.Now(), identity)
-		env.PSKs = state
-		if id, no = conversation.WelcomeGroup(r.Welcome, in, env); no != nil {
-			return "", conversation.Reply{}, no
-		}
-	}
-	consume := conversation.ConsumeKeyPackage{Ref: kp.Ref, Conversation: id}
-	consume.CommandMeta = n.Meta("", r.Meta.Principal)
-	results, err := n.together(ctx, r.Client, []txRun{
-		{Target: ConversationIdentity(r.Client, id), Work: work{Conversation: in}},
-		{Target: ClientIdentity(r.Client), Work: work{Client: consume}},
-	})
-	if err != nil {
-		return id, conversation.Reply{}, err
-	}
-	n.members.add(r.Client, id)
-	n.wakeGroup(id)
-	return id, results[0].Conversation, finalError(results[0].Conversation)
-}
-
-// joinedBefore answers a join whose key package is gone: because this very Welcome was accepted before, or for good.
-func (n *Node) joinedBefore(ctx context.Context, r JoinRequest, no *conversation.CommandError) (ids.ConversationID, conversation.Reply, error) {
-	if r.Conversation == "" {
-		return "", conversation.Reply{}, no
-	}
-	s, err := n.ConversationState(ctx, r.Client, r.Conversation)
-	if err != nil {
-		return "", conversation.Reply{}, err
-	}
-	if s.Exists() {
-		return r.Conversation, conversation.Reply{Repeated: true, Epoch: s.Epoch()}, nil
-	}
-	return "", conversation.Reply{}, no
-}
-
-// Wipe destroys the conversation's secrets here and takes it off the client's list.
-func (n *Node) Wipe(ctx context.Context, client ids.ClientID, id ids.ConversationID, in conversation.Wipe) (conversation.Reply, error) {
-	results, err := n.together(ctx, client, []txRun{
-		{Target: ConversationIdentity(client, id), Work: work{Conversation: in}},
-		{Target: ClientIdentity(client), Work: work{Client: conversation.ListConversation{Conversation: id, Gone: true}}},
-	})
-	if err != nil {
-		return conversation.Reply{}, err
-	}
-	return results[0].Conversation, finalError(results[0].Conversation)
 }
 
 // Greet accepts what waits in a client's inbox.

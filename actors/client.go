@@ -90,6 +90,10 @@ func (a *clientActor) mark(c actor.Context, in conversation.MarkClientLost) erro
 func (a *clientActor) active(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *ask[look, conversation.ClientState]:
+		if a.copy != nil && a.copy.sealed != nil {
+			a.hold(m) // as for a conversation
+			return
+		}
 		a.commit(c) // what came before the question is part of the answer
 		if a.gone == nil {
 			m.answer(a.state, nil)
@@ -116,6 +120,10 @@ func (a *clientActor) passivate(c actor.Context, m *passivate) {
 }
 
 func (a *clientActor) step(s conversation.ClientState, w work, nowMS uint64) (stepped[conversation.ClientState], error) {
+	if w.Look {
+		seen := s
+		return stepped[conversation.ClientState]{next: s, result: result{SeenClient: &seen}}, nil
+	}
 	t, err := conversation.StepClient(s, w.Client, a.node.env(nowMS, nil))
 	return stepped[conversation.ClientState]{
 		next: t.Next, timeMS: t.Next.TimeMs, events: t.Events, result: result{Client: t.Reply},
@@ -135,6 +143,8 @@ func (a *clientActor) storing([]events.Event) {}
 func (a *clientActor) unlocked(actor.Context, *conversation.ClientState) {}
 
 func (a *clientActor) holds(work) bool { return false }
+
+func (a *clientActor) staged(actor.Context, stepped[conversation.ClientState]) {}
 
 func (a *clientActor) recheck(finished[conversation.ClientState]) bool { return false }
 

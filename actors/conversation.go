@@ -39,6 +39,7 @@ type conversationActor struct {
 	told       uint64                                 // newest record that replay found a change of the membership in
 	updating   mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
 
+	appeared       bool                           // the index of members has it
 	registering    []*ask[registration, struct{}] // wait for the order of a new group
 	registeredOnce bool                           // the delivery service has said that it stands
 	wiping         bool                           // the id turned out to be another group's
@@ -223,6 +224,7 @@ func (a *conversationActor) current() conversation.State {
 // landed lets durable steps be seen: deliveries first, then replies, then what is to be sent.
 func (a *conversationActor) landed(c actor.Context, done []finished[conversation.State]) {
 	a.trail = a.trail.add(a.journal.Head(), a.state.Spool.Seen)
+	a.appear(c)
 	for _, d := range done {
 		a.deliver(d)
 	}
@@ -239,6 +241,16 @@ func (a *conversationActor) landed(c actor.Context, done []finished[conversation
 	a.settled(c)
 	a.pump()
 	a.arm()
+}
+
+// appear lets a conversation that is new here be woken when its group's order grows. It may have grown already.
+func (a *conversationActor) appear(c actor.Context) {
+	if a.appeared || a.state.Lifecycle == conversation.Absent {
+		return
+	}
+	a.appeared = true
+	a.node.members.add(a.client, a.conversation)
+	c.Send(c.Self(), &wake{})
 }
 
 // reply gives a command's outcome, or remembers who waits for it. It reports whether its caller has it.
@@ -308,6 +320,9 @@ func (a *conversationActor) unlocked(c actor.Context, dropped *conversation.Stat
 	}
 	if a.follow.missed || dropped != nil || a.state.Staged != nil {
 		a.followOrder(c)
+	}
+	if f := a.flight; dropped != nil && f != nil && !f.calling && f.timer == nil {
+		a.flight = nil // what its commit had come to is undone
 	}
 	if a.gone == nil && a.state.CommitInFlight() && a.flight == nil {
 		for _, e := range a.state.Unsent() {

@@ -16,65 +16,17 @@ import (
 // Two creators of one id may both have looked in time: the order belongs to whose registration came first, and the other one's conversation
 // is wiped again, which its log says.
 
-// Create makes a conversation whose only member is the client. The conversation and the client's list of it are one batch. It returns when
-// the group's order stands, or when that has to be tried again, which goes on by itself.
-func (n *Node) Create(ctx context.Context, client ids.ClientID, id ids.ConversationID, in conversation.Create) (conversation.Reply, error) {
-	if err := n.chooseCredential(ctx, client, &in.Config); err != nil {
-		return conversation.Reply{}, err
-	}
-	ordered := in.Config.Transport == conversation.TransportBuiltIn && n.delivery != nil
-	if ordered {
-		if err := n.checkFree(ctx, client, id); err != nil {
-			return conversation.Reply{}, err
-		}
-	}
-	results, err := n.together(ctx, client, []txRun{
-		{Target: ConversationIdentity(client, id), Work: work{Conversation: in}},
-		{Target: ClientIdentity(client), Work: work{Client: conversation.ListConversation{Conversation: id}}},
-	})
-	if err != nil {
-		return conversation.Reply{}, err
-	}
-	n.members.add(client, id)
-	n.wakeGroup(id)
-	if err = finalError(results[0].Conversation); err == nil && ordered {
-		_, err = request[registration, struct{}](ctx, n, ConversationIdentity(client, id), registration{})
-	}
-	return results[0].Conversation, err
-}
-
 func errTaken(id ids.ConversationID) *conversation.CommandError {
 	return &conversation.CommandError{
 		Code: conversation.ConversationAlreadyExists, Advice: conversation.GiveUp, Detail: "the delivery service has another group " + id.String(),
 	}
 }
 
-// checkFree refuses an id under which there is an order already, unless it is of a conversation that the client has.
-func (n *Node) checkFree(ctx context.Context, client ids.ClientID, id ids.ConversationID) error {
-	state, err := n.ConversationState(ctx, client, id)
-	if err != nil {
-		return err
-	}
-	switch state.Lifecycle {
-	case conversation.Absent, conversation.Wiped, conversation.Evicted:
-	default:
-		return nil // the domain knows what to say, also to a command that is asked again
-	}
-	_, err = n.delivery.Lookup(ctx, id, client)
-	switch {
-	case err == nil:
-		return errTaken(id)
-	case errors.Is(err, delivery.UnknownGroup):
-		return nil
-	}
-	return err
-}
-
 // registration asks whether the order of a new group stands. It is answered when the delivery service has answered.
 type registration struct{}
 
 func (a *conversationActor) awaitRegistration(m *ask[registration, struct{}]) {
-	if a.wiping {
+	if a.wiping || a.state.Lifecycle == conversation.Wiped {
 		m.refuse(errTaken(a.conversation))
 		return
 	}

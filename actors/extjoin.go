@@ -23,8 +23,27 @@ const externalJoins = 8
 // JoinExternally joins by a commit of the client's own. Where the service tells the GroupInfo, one that others have overtaken is fetched
 // again.
 func (n *Node) JoinExternally(ctx context.Context, r ExternalJoin) (conversation.Reply, error) {
+	reply, err := n.tryJoin(ctx, r, func(in conversation.JoinExternally) (conversation.Reply, error) {
+		return n.Conversation(ctx, r.Client, r.Conversation, in)
+	})
+	if err != nil {
+		return reply, err
+	}
+	// A crash here loses nothing: the log of the conversation is there, and whoever asks again under the command's id comes by here.
+	_, err = n.Client(ctx, r.Client, conversation.ListConversation{Conversation: r.Conversation})
+	return reply, err
+}
+
+// tryJoin makes the command of an external join, as often as it has to be run.
+func (n *Node) tryJoin(
+	ctx context.Context, r ExternalJoin, run func(conversation.JoinExternally) (conversation.Reply, error),
+) (conversation.Reply, error) {
 	for attempt := 0; ; attempt++ {
-		reply, err := n.joinOnce(ctx, r)
+		in, err := n.joinCommand(ctx, r)
+		if err != nil {
+			return conversation.Reply{}, err
+		}
+		reply, err := run(in)
 		overtaken := errors.Is(err, conversation.CannotRetryJoin) && len(r.GroupInfo) == 0
 		if !overtaken || attempt+1 == externalJoins || !n.pause(ctx, attempt) {
 			return reply, err
@@ -32,35 +51,24 @@ func (n *Node) JoinExternally(ctx context.Context, r ExternalJoin) (conversation
 	}
 }
 
-func (n *Node) joinOnce(ctx context.Context, r ExternalJoin) (conversation.Reply, error) {
+func (n *Node) joinCommand(ctx context.Context, r ExternalJoin) (conversation.JoinExternally, error) {
 	in := conversation.JoinExternally{CommandMeta: r.Meta, Config: r.Config, GroupInfo: r.GroupInfo}
 	if len(in.GroupInfo) == 0 {
 		if n.delivery == nil {
-			return conversation.Reply{}, errNoDelivery
+			return in, errNoDelivery
 		}
 		info, _, err := n.delivery.GroupInfo(ctx, r.Conversation, r.Client)
 		if err != nil {
-			return conversation.Reply{}, err
+			return in, err
 		}
 		in.GroupInfo = info
 	}
 	suite, refused := conversation.SuiteOf(in.GroupInfo)
 	if refused != nil {
-		return conversation.Reply{}, refused
+		return in, refused
 	}
 	in.Config.CipherSuite = suite
-	if err := n.chooseCredential(ctx, r.Client, &in.Config); err != nil {
-		return conversation.Reply{}, err
-	}
-	reply, err := n.Conversation(ctx, r.Client, r.Conversation, in)
-	if err != nil {
-		return reply, err
-	}
-	// A crash here loses nothing: the log of the conversation is there, and whoever asks again under the command's id comes by here.
-	n.members.add(r.Client, r.Conversation)
-	n.wakeGroup(r.Conversation)
-	_, err = n.Client(ctx, r.Client, conversation.ListConversation{Conversation: r.Conversation})
-	return reply, err
+	return in, n.chooseCredential(ctx, r.Client, &in.Config)
 }
 
 // MarkAsChild names the conversation that another one belongs to. The client must be in both.

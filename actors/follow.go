@@ -134,8 +134,7 @@ func (a *conversationActor) followOnce(c actor.Context) (more bool, err error) {
 		return false, err
 	}
 	if a.copy != nil {
-		a.complete(t.result.Conversation) // the transaction's own caller sees it before it is durable, and nobody else
-		a.settled(c)
+		a.staged(c, t)
 	}
 	through := a.current().Position
 	whole := through >= found[len(found)-1].Number && len(found) < a.node.limits.EntriesPerRecord // and the order had no more

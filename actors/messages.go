@@ -24,6 +24,7 @@ type result struct {
 	Client       conversation.ClientReply
 	Position     uint64              // of a sent message in the group's order
 	Seen         *conversation.State // for Look
+	SeenClient   *conversation.ClientState
 }
 
 // refusal is the domain's own no: the command changed nothing.

@@ -87,7 +87,7 @@ type Node struct {
 // New starts a node. Close it.
 func New(c Config) (*Node, error) {
 	n := &Node{
-		name: c.Name, stores: c.Stores, vault: c.Vault, delivery: c.Delivery, foreign: c.Foreign, placement: c.Placement, clock: c.Clock,
+		name: c.Name, stores: c.Stores, vault: c.Vault, delivery: c.Delivery, foreign: foreignTransport(c.Foreign), placement: c.Placement, clock: c.Clock,
 		entropy: c.Entropy, auth: c.Auth, certificates: c.Certificates, limits: c.Limits.withDefaults(), hooks: c.Hooks, logger: c.Logger,
 	}
 	if n.placement == nil {

@@ -149,8 +149,17 @@ func (a *conversationActor) sendBundle() {
 	if f == nil || f.calling || send == nil {
 		return
 	}
-	f.calling = true
 	digest := f.bundle.Digest
+	switch {
+	case a.wiping:
+		f.calling = true
+		a.node.runtime.system.Root.Send(a.self, &transportAnswered{digest: digest, answer: delivery.Abort{Reason: errTaken(a.conversation).Error()}})
+		return
+	case a.current().Unregistered() && !a.registeredOnce:
+		return // nobody could take it before the order stands; that is being seen to
+	}
+	f.calling = true
+	f.stop()
 	bundle := delivery.BundleOf(a.conversation, a.origin("bundle/"+string(digest[:])), f.bundle)
 	hooks, log := a.node.hooks, a.log
 	a.beside(func(ctx context.Context) any {
@@ -218,10 +227,6 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 	if a.gone != nil || a.flight == nil || a.flight.bundle.Digest != m.digest {
 		return
 	}
-	if a.copy != nil && a.copy.state.Superseded != nil {
-		// A new commit would have to be durable before it is sent, and the segment is over: the caller may ask again.
-		in.Outcome = conversation.TransportFailed
-	}
 	t, err := a.absorb(c, work{Conversation: in})
 	if err != nil {
 		if !errors.Is(err, errGone) {
@@ -234,14 +239,7 @@ func (a *conversationActor) answered(c actor.Context, m *transportAnswered) {
 		a.followOrder(c)
 	}
 	if a.copy != nil {
-		a.complete(t.result.Conversation)
-		for _, e := range t.outbox {
-			a.perform(e)
-		}
-		a.settled(c)
-		if through := t.result.Conversation.FollowThrough; through > 0 {
-			a.followThrough(c, through)
-		}
+		a.answeredInside(c, t)
 	}
 }
 
@@ -297,8 +295,16 @@ func (a *conversationActor) register(e conversation.RegisterGroup, failures int)
 func (a *conversationActor) registered(c actor.Context, m *groupRegistered) {
 	if m.err == nil || errors.Is(m.err, delivery.GroupExists) {
 		a.followOrder(c) // its first entry tells whose group it is
+		if a.gone != nil {
+			return
+		}
+		if m.err != nil && a.follow.missed {
+			a.later(delivery.PauseAfter(1), m) // a transaction has the state, and the entry is not looked at
+			return
+		}
 		a.registeredOnce = !a.wiping
 		a.tellRegistered(nil)
+		a.sendBundle()
 		return
 	}
 	a.node.logger.Warn("group not registered yet", "log", a.log.String(), "err", m.err)

@@ -20,6 +20,7 @@ type txCopy[S any] struct {
 	timeMS uint64 // of the segment: all its steps get the same
 	done   []finished[S]
 	sealed *events.Prepared // the segment's record, once the coordinator asked for it
+	brief  bool             // it is held for a decision that is being made
 	timer  Timer
 	sends  map[uint64]*txSending // what it has with the transport, by ticket
 	ticket uint64                // the newest
@@ -33,6 +34,7 @@ type txSending struct {
 	caller *ask[work, result]      // stands for the command
 	await  *ask[txAwait, txWorked] // the coordinator, waiting for it
 	done   bool                    // the caller has its answer
+	again  bool                    // what was sent was made anew: it goes out once it is durable
 }
 
 // sendsAtOnce bounds what one participant of a transaction has with the transport.
@@ -58,6 +60,7 @@ func (g *aggregate[S]) txWork(c actor.Context, m *ask[txWork, txWorked]) {
 			return
 		}
 		g.lock(c, q.Tx)
+		g.copy.brief = q.Brief
 	}
 	if g.copy.ref.ID != q.Tx.ID {
 		g.contend(c, m)
@@ -81,8 +84,12 @@ func (g *aggregate[S]) lock(c actor.Context, tx txRef) {
 }
 
 // contend decides between two transactions: the older wins. The younger holder is told to go, unless its end is being decided
-// already; a younger newcomer is sent away.
+// already; a younger newcomer is sent away. Who holds it briefly waits for nobody, and is waited for.
 func (g *aggregate[S]) contend(c actor.Context, m *ask[txWork, txWorked]) {
+	if g.copy.brief {
+		g.hold(m)
+		return
+	}
 	if !m.Query.Tx.older(g.copy.ref) {
 		m.refuse(ErrConflict)
 		return
@@ -111,6 +118,7 @@ func (g *aggregate[S]) txStep(c actor.Context, m *ask[txWork, txWorked]) {
 		m.refuse(fmt.Errorf("%s: %w", g.log, err))
 		return
 	}
+	g.domain.staged(c, t)
 	out := g.worked(t.result)
 	switch {
 	case t.result.refusal() != nil:
@@ -320,15 +328,32 @@ func (g *aggregate[S]) txSettled(m *txSettled) {
 	}
 }
 
-// txTell gives the coordinator a result once both are there.
+// txTell gives the coordinator a result once both are there, or has it close a segment before what was made anew goes out.
 func (g *aggregate[S]) txTell(ticket uint64) {
 	s := g.copy.sends[ticket]
-	if !s.done || s.await == nil {
-		return
+	switch await := s.await; {
+	case await == nil:
+	case s.done:
+		delete(g.copy.sends, ticket)
+		got := <-s.caller.reply
+		await.answer(g.worked(got.value), got.err)
+	case s.again:
+		s.again, s.await = false, nil
+		out := g.worked(result{})
+		out.Barrier, out.Ticket = true, ticket
+		await.answer(out, nil)
 	}
-	delete(g.copy.sends, ticket)
-	got := <-s.caller.reply
-	s.await.answer(g.worked(got.value), got.err)
+}
+
+// txAgain says that the commit of a command was made anew in the copy. Nobody may see it before it is durable.
+func (g *aggregate[S]) txAgain(command ids.CommandID) {
+	for ticket, s := range g.copy.sends {
+		if meta, _ := s.caller.Query.meta(); meta.ID == command {
+			s.again = true
+			g.txTell(ticket)
+			return
+		}
+	}
 }
 
 // orphaned ends a transaction whose coordinator is gone or silent. Before the segment was sealed there is nothing to find; after,

@@ -5,6 +5,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"parley/conversation"
 	"parley/events"
 	"parley/internal/ids"
 )
@@ -41,6 +42,7 @@ func (t txRef) older(u txRef) bool {
 type txWork struct {
 	Tx    txRef
 	First bool
+	Brief bool // the lock is for the decision that follows alone: its holder waits for nobody, and whoever comes waits for it
 	Work  work
 }
 
@@ -51,6 +53,7 @@ type txWorked struct {
 	Version uint64 // the version the copy's record would get
 	Barrier bool   // the segment must be durable before the result may be seen
 	Ticket  uint64 // not 0: the result is still to come, by txAwait: a commit or a message is with the transport
+	// An answer to txAwait with both is no result yet: a commit was made anew, and goes out once the segment is durable. It is asked for again.
 }
 
 // txSeal asks for the participant's record of a segment.
@@ -107,10 +110,13 @@ type lockExpired struct {
 // asked for first, where it is not the first attempt: with it grows its precedence.
 type txBegin struct{ Deadline, Began time.Time }
 
-// txRun is one command to run inside the transaction.
+// txRun is one command to run inside the transaction. Listing is what the client's own log has to say with it, in the same segment: it is
+// done when the segment is closed, so that the client's log is held no longer than that. Peek looks without taking the target in.
 type txRun struct {
-	Target Identity
-	Work   work
+	Target  Identity
+	Work    work
+	Listing []conversation.ClientInput
+	Peek    bool
 }
 
 // txFinish makes everything durable, or nothing.

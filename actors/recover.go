@@ -166,6 +166,7 @@ func (a *conversationActor) resume(c actor.Context) {
 	a.node.alarms.clear(a.entry.identity)
 	if a.state.Lifecycle != conversation.Absent {
 		a.node.members.add(a.client, a.conversation)
+		a.appeared = true
 	}
 	a.followOrder(c)
 	if a.gone != nil {

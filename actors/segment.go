@@ -4,9 +4,137 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"parley/events"
 )
+
+// close closes a segment: the client's own log takes what goes with it, then everything is decided. Until the decision begins an older
+// transaction may still have what we hold.
+func (t *transactionActor) close(last bool, sender Identity, then func(error)) {
+	if len(t.late) == 0 {
+		t.decide(last, sender, then)
+		return
+	}
+	target := ClientIdentity(t.ref.Client)
+	member := t.members[target]
+	if member == nil {
+		member = &txMember{log: target.log(), brief: true}
+		t.members[target] = member
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.listing = cancel
+	q, late := txWork{Tx: t.ref, First: !member.touched, Brief: member.brief}, t.late
+	t.beside(func(limit context.Context) any {
+		defer context.AfterFunc(limit, cancel)()
+		out := &txListed{then: func(err error) {
+			if err != nil {
+				then(err)
+				return
+			}
+			t.decide(last, sender, then)
+		}}
+		for _, in := range late {
+			q.Work = work{Client: in}
+			if out.worked, out.err = t.node.enlist(ctx, target, q); out.err != nil {
+				break
+			}
+			q.First = false
+		}
+		return out
+	})
+}
+
+// enlist runs an input on the client's own log. Where an older transaction has it, it is waited for: that one never waits for us, since it
+// takes what we hold. A refusal is an error.
+func (n *Node) enlist(ctx context.Context, target Identity, q txWork) (txWorked, error) {
+	for attempt := 0; ; attempt++ {
+		worked, err := request[txWork, txWorked](ctx, n, target, q)
+		if err == nil {
+			err = refused(worked.Result.refusal())
+		}
+		if !errors.Is(err, ErrConflict) || !n.pause(ctx, attempt) {
+			return worked, err
+		}
+	}
+}
+
+// listed goes on to the decision.
+func (t *transactionActor) listed(m *txListed) {
+	t.listing()
+	t.listing = nil
+	if m.err == nil && t.over == nil {
+		member := t.members[ClientIdentity(t.ref.Client)]
+		member.dirty, member.version, member.touched = m.worked.Dirty, m.worked.Version, true
+		t.late = nil
+		m.then(nil)
+		return
+	}
+	t.spread(txAborted, true) // the first telling, where there was one, may have come before the lock
+	if t.over != nil {
+		m.then(t.over)
+	} else {
+		m.then(m.err)
+	}
+	t.next()
+}
+
+// decide makes all dirty participants' events durable together, or none. One that sends hears of it though it has no events.
+func (t *transactionActor) decide(last bool, sender Identity, then func(error)) {
+	t.closing, t.last = true, last
+	targets := slices.SortedFunc(maps.Keys(t.members), func(a, b Identity) int { return strings.Compare(a.String(), b.String()) })
+	s := &segment{node: t.node, tx: t.ref, number: t.segment + 1, last: last}
+	for _, target := range targets {
+		m := t.members[target]
+		s.members = append(s.members, segmentMember{target, *m, target == sender})
+		if m.dirty {
+			s.dirty++
+		}
+	}
+	if s.dirty > 0 {
+		t.segment++
+	}
+	t.beside(func(ctx context.Context) any {
+		err := s.close(ctx)
+		return &txSegmentDone{err: err, then: func(err error) {
+			if err == nil {
+				t.cleaned()
+			} else if s.dirty > 0 {
+				t.segment--
+			}
+			then(err)
+		}}
+	})
+}
+
+// cleaned notes that everything of the participants is durable.
+func (t *transactionActor) cleaned() {
+	for target, m := range t.members {
+		switch {
+		case m.brief:
+			delete(t.members, target)
+		case m.dirty:
+			m.dirty, m.version = false, m.version+1
+		}
+	}
+}
+
+func (t *transactionActor) segmentDone(m *txSegmentDone) {
+	t.closing, t.last = false, false
+	if isCrash(m.err) {
+		t.told = true
+		t.abandon(ErrUnknownOutcome) // a dead coordinator tells nobody; its participants notice by themselves
+		return
+	}
+	m.then(m.err)
+	if t.doomed != nil {
+		t.end(t.doomed)
+	}
+	t.aborted()
+	t.next()
+}
 
 // segment is one decision of a transaction, carried out beside the coordinator.
 type segment struct {
@@ -124,8 +252,8 @@ func (s *segment) collect(ctx context.Context) ([]*events.Prepared, error) {
 // its effects wherever it looks next.
 func (s *segment) spread(ctx context.Context, verdict txVerdict) error {
 	return crossing(ctx, s.node.hooks, StepSpread, s.tx.log(), func() error {
-		release := s.last || verdict != txCommitted
 		for _, m := range s.members {
+			release := s.last || m.brief || verdict != txCommitted
 			if !m.dirty && !m.sends && !release {
 				continue
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,15 +13,15 @@ import (
 	"parley/internal/ids"
 )
 
-// together runs commands of one client as one transaction. A refused one undoes all. What other transactions keep it from is begun again
-// while there is time, with the precedence that it had at first, so that its turn comes.
-func (n *Node) together(ctx context.Context, client ids.ClientID, runs []txRun) ([]result, error) {
+// transact runs f in a transaction of its own. What other transactions keep it from is begun again while there is time, with the precedence
+// that it had at first, so that its turn comes.
+func (n *Node) transact(ctx context.Context, client ids.ClientID, f func(*Transaction) error) error {
 	began := n.clock.Now()
 	for attempt := 0; ; attempt++ {
-		results, err := n.attempt(ctx, client, began, runs)
+		err := n.attempt(ctx, client, began, f)
 		again := errors.Is(err, ErrConflict) || errors.Is(err, ErrTransactionLost)
 		if !again || n.clock.Now().Sub(began) > n.limits.TransactionMax || !n.pause(ctx, attempt) {
-			return results, err
+			return err
 		}
 	}
 }
@@ -39,29 +40,22 @@ func (n *Node) pause(ctx context.Context, attempt int) bool {
 	return false
 }
 
-// attempt is one transaction of together's.
-func (n *Node) attempt(ctx context.Context, client ids.ClientID, began time.Time, runs []txRun) ([]result, error) {
+// attempt is one transaction of transact's.
+func (n *Node) attempt(ctx context.Context, client ids.ClientID, began time.Time, f func(*Transaction) error) error {
 	deadline, _ := ctx.Deadline()
 	tx, err := n.begin(ctx, client, txBegin{Deadline: deadline, Began: began})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	results := make([]result, len(runs))
-	for i, run := range runs {
-		results[i], err = tx.run(ctx, run.Target, run.Work)
-		if err == nil {
-			err = refused(results[i].refusal())
+	if err := f(tx); err != nil {
+		_, abortErr := tx.Abort(context.WithoutCancel(ctx))
+		if errors.Is(abortErr, ErrNoTransaction) {
+			abortErr = nil // it was over already
 		}
-		if err != nil {
-			_, abortErr := tx.Abort(context.WithoutCancel(ctx))
-			if errors.Is(abortErr, ErrNoTransaction) {
-				abortErr = nil // it was over already
-			}
-			return nil, errors.Join(err, abortErr)
-		}
+		return errors.Join(err, abortErr)
 	}
 	_, err = tx.Finish(ctx)
-	return results, err
+	return err
 }
 
 // Transaction is an open transaction of one client. Its results are seen by its caller alone until it is finished. It is safe for
@@ -72,11 +66,15 @@ type Transaction struct {
 	identity Identity
 	finish   atomic.Bool // its caller has asked for the end
 	abort    atomic.Bool // and not for this one
+
+	mu      sync.Mutex
+	created []ids.ConversationID // whose groups have an order in the built-in service
 }
 
-// Begin opens a transaction. It is aborted at its deadline, the zero time meaning the longest allowed.
-func (n *Node) Begin(ctx context.Context, client ids.ClientID, deadline time.Time) (*Transaction, error) {
-	return n.begin(ctx, client, txBegin{Deadline: deadline})
+// Begin opens a transaction. It is aborted at its deadline, the zero time meaning the longest allowed. What is tried again tells when it
+// began first, and keeps its precedence; the zero time is now.
+func (n *Node) Begin(ctx context.Context, client ids.ClientID, deadline, began time.Time) (*Transaction, error) {
+	return n.begin(ctx, client, txBegin{Deadline: deadline, Began: began})
 }
 
 func (n *Node) begin(ctx context.Context, client ids.ClientID, q txBegin) (*Transaction, error) {
@@ -92,8 +90,12 @@ func (t *Transaction) ID() ids.TransactionID { return t.identity.Transaction }
 
 // run runs one command.
 func (t *Transaction) run(ctx context.Context, target Identity, w work) (result, error) {
+	return t.ask(ctx, txRun{Target: target, Work: w})
+}
+
+func (t *Transaction) ask(ctx context.Context, q txRun) (result, error) {
 	ended := t.finish.Load() || t.abort.Load()
-	r, err := request[txRun, result](ctx, t.node, t.identity, txRun{target, w})
+	r, err := request[txRun, result](ctx, t.node, t.identity, q)
 	if errors.Is(err, ErrNoTransaction) && !errors.Is(err, ErrConflict) && !ended {
 		err = fmt.Errorf("%w: %w", ErrTransactionLost, err)
 	}
@@ -129,6 +131,25 @@ func (t *Transaction) ConversationState(ctx context.Context, id ids.Conversation
 	return *r.Seen, nil
 }
 
+// peek is the conversation's state without taking it into the transaction: as the transaction sees it where it has touched it, and else as
+// it is committed.
+func (t *Transaction) peek(ctx context.Context, id ids.ConversationID) (conversation.State, error) {
+	r, err := t.ask(ctx, txRun{Target: ConversationIdentity(t.client, id), Work: work{Look: true}, Peek: true})
+	if err != nil {
+		return conversation.State{}, err
+	}
+	return *r.Seen, nil
+}
+
+// ClientState is the client's state as the transaction sees it. Nobody else changes it from then on.
+func (t *Transaction) ClientState(ctx context.Context) (conversation.ClientState, error) {
+	r, err := t.run(ctx, ClientIdentity(t.client), work{Look: true})
+	if err != nil {
+		return conversation.ClientState{}, err
+	}
+	return *r.SeenClient, nil
+}
+
 // Client runs an input on the client's own log.
 func (t *Transaction) Client(ctx context.Context, in conversation.ClientInput) (conversation.ClientReply, error) {
 	r, err := t.run(ctx, ClientIdentity(t.client), work{Client: in})
@@ -140,7 +161,8 @@ func (t *Transaction) Client(ctx context.Context, in conversation.ClientInput) (
 
 // Finish makes everything since the last durable segment durable, or nothing. Asked again, because its answer was not waited for, it gives
 // the first outcome; once that is no longer known it is ErrUnknownOutcome, and running the whole transaction again under the same command
-// ids has no effect beyond the first.
+// ids has no effect beyond the first. It returns when the orders of the groups that were created stand. ConversationAlreadyExists of it is
+// about one of those: somebody else has taken its id, it is wiped again, and everything else stands.
 func (t *Transaction) Finish(ctx context.Context) (TransactionOutcome, error) {
 	again := t.finish.Swap(true)
 	out, err := request[txFinish, TransactionOutcome](ctx, t.node, t.identity, txFinish{})
@@ -149,6 +171,9 @@ func (t *Transaction) Finish(ctx context.Context) (TransactionOutcome, error) {
 			return out, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 		}
 		err = fmt.Errorf("%w: %w", ErrTransactionLost, err)
+	}
+	if err == nil {
+		err = t.awaitOrders(ctx)
 	}
 	return out, err
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"parley/conversation"
 	"parley/events"
 )
 
@@ -26,13 +24,19 @@ type transactionActor struct {
 	queue   []*ask[txRun, result]
 	running *ask[txRun, result] // the command under way
 	sends   map[*ask[txRun, result]]bool
-	closing bool // a segment is being decided
+	again   []*txSent                  // commits that were made anew: each closes a segment before it goes out
+	late    []conversation.ClientInput // what the client's own log has to say in the next segment
+	listing context.CancelFunc         // it is being said
+	closing bool                       // a segment is being decided
+	last    bool                       // and with it the transaction
+	doomed  error                      // the transaction ends once that segment is decided
 	segment uint32
 	finish  []*ask[txFinish, TransactionOutcome] // who waits for the end
 	ended   bool                                 // it was finished, and outcome is what that came to
 	outcome answer[TransactionOutcome]
-	over    error // why it takes no more commands
-	told    bool  // its caller has heard that, or its time is over: until then it says why it is over
+	over    error                               // why it takes no more commands
+	told    bool                                // its caller has heard that, or its time is over: until then it says why it is over
+	aborts  []*ask[txAbort, TransactionOutcome] // who waits for the segment before an abort
 	timer   Timer
 	self    *actor.PID
 }
@@ -43,6 +47,7 @@ type txMember struct {
 	version uint64
 	dirty   bool
 	touched bool // a command has run there: it holds our lock, and a copy
+	brief   bool // the client's own log, for what goes with a segment: it is let go with it
 }
 
 // queueMax bounds the commands waiting in one transaction.
@@ -54,6 +59,7 @@ type txStepDone struct {
 	run    *ask[txRun, result]
 	worked txWorked
 	err    error
+	peeked bool // nothing was touched
 }
 
 type txSegmentDone struct {
@@ -71,6 +77,14 @@ type txSent struct {
 
 type txDeadline struct{ note }
 
+// txListed says that the client's own log has what goes with the segment.
+type txListed struct {
+	note
+	worked txWorked
+	err    error
+	then   func(error)
+}
+
 func (t *transactionActor) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
@@ -83,20 +97,15 @@ func (t *transactionActor) Receive(c actor.Context) {
 	case *ask[txFinish, TransactionOutcome]:
 		t.askFinish(m)
 	case *ask[txAbort, TransactionOutcome]:
-		t.abort(ErrNoTransaction)
-		t.told = true
-		m.answer(t.sofar(), nil)
+		t.aborts = append(t.aborts, m)
+		t.end(ErrNoTransaction)
+		t.aborted()
 	case *txStepDone:
 		t.stepDone(m)
+	case *txListed:
+		t.listed(m)
 	case *txSegmentDone:
-		t.closing = false
-		if isCrash(m.err) {
-			t.told = true
-			t.abandon(ErrUnknownOutcome) // a dead coordinator tells nobody; its participants notice by themselves
-			break
-		}
-		m.then(m.err)
-		t.next()
+		t.segmentDone(m)
 	case *txSent:
 		t.sent(m)
 	case *txWounded:
@@ -114,7 +123,7 @@ func (t *transactionActor) Receive(c actor.Context) {
 			t.timer.Stop()
 		}
 	}
-	if t.over != nil && (t.told || t.timer == nil) && !t.closing && t.running == nil && len(t.sends) == 0 {
+	if t.over != nil && (t.told || t.timer == nil) && !t.closing && t.listing == nil && t.running == nil && len(t.sends) == 0 {
 		t.entry.leaving.Store(true)
 		c.Stop(c.Self())
 	}
@@ -189,7 +198,10 @@ func (t *transactionActor) askFinish(m *ask[txFinish, TransactionOutcome]) {
 
 // finished tells the end to everybody who waits for it. While nobody has heard it the coordinator stays, until its time is over.
 func (t *transactionActor) finished(err error) {
-	t.over, t.ended, t.outcome = ErrNoTransaction, true, answer[TransactionOutcome]{t.sofar(), err}
+	t.ended, t.outcome = true, answer[TransactionOutcome]{t.sofar(), err}
+	if t.over == nil {
+		t.over = ErrNoTransaction
+	}
 	for _, m := range t.finish {
 		t.told = m.answer(t.outcome.value, err) || t.told
 	}
@@ -198,7 +210,13 @@ func (t *transactionActor) finished(err error) {
 
 // next begins the next command, or the end once everything asked before it is done.
 func (t *transactionActor) next() {
-	if t.over != nil || t.running != nil || t.closing {
+	if t.over != nil || t.running != nil || t.closing || t.listing != nil {
+		return
+	}
+	if len(t.again) > 0 {
+		m := t.again[0]
+		t.again = t.again[1:]
+		t.close(false, m.run.Query.Target, func(err error) { t.afterBarrier(m.run, m.worked, err) })
 		return
 	}
 	if len(t.queue) > 0 {
@@ -210,15 +228,22 @@ func (t *transactionActor) next() {
 	if t.finish == nil || len(t.sends) > 0 {
 		return
 	}
-	t.decide(true, Identity{}, t.finished)
+	t.close(true, Identity{}, t.finished)
 }
 
 func (t *transactionActor) begin(run *ask[txRun, result]) {
-	member := t.members[run.Query.Target]
+	target, member := run.Query.Target, t.members[run.Query.Target]
+	if run.Query.Peek && (member == nil || !member.touched) {
+		t.beside(func(ctx context.Context) any {
+			seen, err := request[look, conversation.State](ctx, t.node, target, look{})
+			return &txStepDone{run: run, worked: txWorked{Result: result{Seen: &seen}}, err: err, peeked: true}
+		})
+		return
+	}
 	if member == nil {
 		// From now on it may hold our lock, whatever we hear of it.
-		member = &txMember{log: run.Query.Target.log()}
-		t.members[run.Query.Target] = member
+		member = &txMember{log: target.log()}
+		t.members[target] = member
 	}
 	q := txWork{Tx: t.ref, First: !member.touched, Work: run.Query.Work}
 	if !q.First { // our lock is there, so the answer comes at once
@@ -268,16 +293,24 @@ func (t *transactionActor) stepDone(m *txStepDone) {
 		t.next()
 		return
 	}
+	if m.peeked {
+		m.run.answer(m.worked.Result, nil)
+		t.next()
+		return
+	}
 	member := t.members[m.run.Query.Target]
 	member.dirty, member.version, member.touched = m.worked.Dirty, m.worked.Version, true
+	if m.worked.Ticket == 0 {
+		t.goesWith(m.run.Query, m.worked.Result)
+	}
 	switch {
 	case t.over != nil: // ended while the command ran: its result was never durable
 		m.run.refuse(t.over)
 		t.spread(txAborted, true) // the first telling may have come before the command
 	case m.worked.Barrier:
-		t.decide(false, m.run.Query.Target, func(err error) { t.afterBarrier(m, err) })
+		t.close(false, m.run.Query.Target, func(err error) { t.afterBarrier(m.run, m.worked, err) })
 	case m.worked.Ticket > 0:
-		t.await(m)
+		t.await(m.run, m.worked.Ticket)
 	default:
 		m.run.answer(m.worked.Result, nil)
 	}
@@ -294,47 +327,82 @@ func txFatal(err error) error {
 	return nil
 }
 
+// goesWith notes what the client's own log has to say of a command that was carried out. What was carried out before has been said.
+func (t *transactionActor) goesWith(q txRun, r result) {
+	if finalError(r.Conversation) == nil && !r.Conversation.Repeated {
+		t.late = append(t.late, q.Listing...)
+	}
+}
+
 // afterBarrier releases what waited for the segment: a result, or a send whose result follows.
-func (t *transactionActor) afterBarrier(m *txStepDone, err error) {
+func (t *transactionActor) afterBarrier(run *ask[txRun, result], worked txWorked, err error) {
 	if err != nil {
-		m.run.refuse(err)
+		delete(t.sends, run)
+		run.refuse(err)
 		t.end(fmt.Errorf("%w: %w", ErrNoTransaction, err))
 		return
 	}
-	if m.worked.Ticket == 0 {
-		m.run.answer(m.worked.Result, nil)
+	if worked.Ticket == 0 {
+		run.answer(worked.Result, nil)
 		return
 	}
-	t.await(m)
+	t.await(run, worked.Ticket)
 }
 
 // await waits for the result of what a command has sent.
-func (t *transactionActor) await(m *txStepDone) {
-	t.sends[m.run] = true
-	target, q := m.run.Query.Target, txAwait{ID: t.ref.ID, Ticket: m.worked.Ticket}
+func (t *transactionActor) await(run *ask[txRun, result], ticket uint64) {
+	t.sends[run] = true
+	target, q := run.Query.Target, txAwait{ID: t.ref.ID, Ticket: ticket}
 	t.beside(func(ctx context.Context) any {
 		worked, err := request[txAwait, txWorked](ctx, t.node, target, q)
-		return &txSent{run: m.run, worked: worked, err: err}
+		return &txSent{run: run, worked: worked, err: err}
 	})
 }
 
 func (t *transactionActor) sent(m *txSent) {
-	delete(t.sends, m.run)
 	if m.err != nil {
+		delete(t.sends, m.run)
 		m.run.refuse(m.err)
-	} else {
-		member := t.members[m.run.Query.Target]
-		member.dirty, member.version = m.worked.Dirty, m.worked.Version
+		t.next()
+		return
+	}
+	member := t.members[m.run.Query.Target]
+	member.dirty, member.version = m.worked.Dirty, m.worked.Version
+	switch {
+	case m.worked.Barrier && t.over != nil:
+		delete(t.sends, m.run)
+		m.run.refuse(t.over)
+	case m.worked.Barrier:
+		t.again = append(t.again, m)
+	default:
+		delete(t.sends, m.run)
+		t.goesWith(m.run.Query, m.worked.Result)
 		m.run.answer(m.worked.Result, nil)
 	}
 	t.next()
 }
 
-// end aborts unless the outcome is being decided right now; then that decision stands.
+// end aborts. A segment that is being decided stands or falls by itself: the abort comes behind it, and not at all if it was the last.
 func (t *transactionActor) end(why error) {
-	if t.over == nil && (t.finish == nil || !t.closing) {
+	switch {
+	case t.over != nil:
+	case !t.closing:
 		t.abort(why)
+	case !t.last && t.doomed == nil:
+		t.doomed = why
 	}
+}
+
+// aborted answers who has asked for the end, once there is one.
+func (t *transactionActor) aborted() {
+	if t.closing {
+		return
+	}
+	for _, m := range t.aborts {
+		m.answer(t.sofar(), nil)
+		t.told = true
+	}
+	t.aborts = nil
 }
 
 func (t *transactionActor) abort(why error) {
@@ -342,48 +410,22 @@ func (t *transactionActor) abort(why error) {
 		return
 	}
 	t.over = why
+	if t.listing != nil {
+		t.listing()
+	}
 	for _, m := range t.queue {
 		m.refuse(why)
 	}
-	t.queue = nil
+	for _, m := range t.again {
+		delete(t.sends, m.run)
+		m.run.refuse(why)
+	}
+	t.queue, t.again = nil, nil
 	for _, m := range t.finish {
 		t.told = m.answer(TransactionOutcome{}, why) || t.told
 	}
 	t.finish = nil
 	t.spread(txAborted, true)
-}
-
-// decide closes a segment: all dirty participants' events become durable together or not at all. One that sends hears of it though it
-// has no events.
-func (t *transactionActor) decide(last bool, sender Identity, then func(error)) {
-	t.closing = true
-	targets := slices.SortedFunc(maps.Keys(t.members), func(a, b Identity) int { return strings.Compare(a.String(), b.String()) })
-	s := &segment{node: t.node, tx: t.ref, number: t.segment + 1, last: last}
-	for _, target := range targets {
-		m := t.members[target]
-		s.members = append(s.members, segmentMember{target, *m, target == sender})
-		if m.dirty {
-			s.dirty++
-		}
-	}
-	if s.dirty > 0 {
-		t.segment++
-	}
-	t.beside(func(ctx context.Context) any {
-		err := s.close(ctx)
-		return &txSegmentDone{err: err, then: func(err error) {
-			if err == nil {
-				for _, m := range t.members {
-					if m.dirty {
-						m.dirty, m.version = false, m.version+1
-					}
-				}
-			} else if s.dirty > 0 {
-				t.segment--
-			}
-			then(err)
-		}}
-	})
 }
 
 // spread tells every participant a verdict without waiting: one that does not hear it asks the log.
@@ -397,6 +439,9 @@ func (t *transactionActor) spread(verdict txVerdict, release bool) {
 // abandon answers everybody who waits when the coordinator has run into a bug. Its participants notice by themselves.
 func (t *transactionActor) abandon(err error) {
 	t.over = err
+	if t.listing != nil {
+		t.listing()
+	}
 	for _, m := range t.queue {
 		m.refuse(err)
 	}
@@ -407,6 +452,9 @@ func (t *transactionActor) abandon(err error) {
 		t.running.refuse(err)
 	}
 	for _, m := range t.finish {
+		m.refuse(err)
+	}
+	for _, m := range t.aborts {
 		m.refuse(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"slices"
 
 	"parley/events"
 	v1 "parley/events/v1"
@@ -435,6 +436,9 @@ func (w *clientWork) removePSK(in RemovePSK) error {
 
 // listConversation keeps the list of a client's conversations.
 func (w *clientWork) listConversation(in ListConversation) error {
+	if slices.Contains(w.s.Conversations, in.Conversation) != in.Gone {
+		return nil // it says so already
+	}
 	if err := w.create(); err != nil {
 		return err
 	}
