@@ -243,9 +243,11 @@ type ExternalJoin struct {
 // JoinExternally joins a group by a commit of the client's own (RFC 9420, 12.4.3.2). A member whose conversation here has fallen behind,
 // lost its secrets or was wiped comes back by it, in place of its old leaf.
 func (c *Client) JoinExternally(ctx context.Context, id ConversationID, in ExternalJoin) (*Conversation, error) {
-	if _, err := c.node.actors.JoinExternally(ctx, c.externalJoin(ctx, id, in)); err != nil {
+	reply, err := c.node.actors.JoinExternally(ctx, c.externalJoin(ctx, id, in))
+	if err != nil {
 		return nil, c.Conversation(id).wrap("join externally", err)
 	}
+	release(ctx, reply)
 	return c.Conversation(id), nil
 }
 

@@ -79,14 +79,12 @@ func (c *Conversation) claim(ctx context.Context, clients []ClientID) ([][]byte,
 
 // AddKeyPackages is Add with key packages that were obtained otherwise.
 func (c *Conversation) AddKeyPackages(ctx context.Context, packages ...[]byte) error {
-	_, err := c.do(ctx, "add", conversation.AddMembers{CommandMeta: c.client.meta(ctx, "add", packages...), KeyPackages: packages})
-	return err
+	return c.change(ctx, "add", conversation.AddMembers{CommandMeta: c.client.meta(ctx, "add", packages...), KeyPackages: packages})
 }
 
 // Remove commits the removal of clients. Those who are no members are ignored.
 func (c *Conversation) Remove(ctx context.Context, clients ...ClientID) error {
-	_, err := c.do(ctx, "remove", conversation.RemoveMembers{CommandMeta: c.client.meta(ctx, "remove", clientBytes(clients)...), Clients: clients})
-	return err
+	return c.change(ctx, "remove", conversation.RemoveMembers{CommandMeta: c.client.meta(ctx, "remove", clientBytes(clients)...), Clients: clients})
 }
 
 func clientBytes(clients []ClientID) (out [][]byte) {
@@ -98,14 +96,12 @@ func clientBytes(clients []ClientID) (out [][]byte) {
 
 // UpdateKeys commits new keys of our own.
 func (c *Conversation) UpdateKeys(ctx context.Context) error {
-	_, err := c.do(ctx, "update keys", conversation.UpdateKeyMaterial{CommandMeta: c.client.meta(ctx, "update")})
-	return err
+	return c.change(ctx, "update keys", conversation.UpdateKeyMaterial{CommandMeta: c.client.meta(ctx, "update")})
 }
 
 // CommitPending commits every pending proposal; without any it does nothing.
 func (c *Conversation) CommitPending(ctx context.Context) error {
-	_, err := c.do(ctx, "commit pending", conversation.CommitPending{CommandMeta: c.client.meta(ctx, "commit_pending")})
-	return err
+	return c.change(ctx, "commit pending", conversation.CommitPending{CommandMeta: c.client.meta(ctx, "commit_pending")})
 }
 
 // Proposal is a proposal we made: it waits for a commit, and goes out to the group meanwhile.
@@ -195,20 +191,7 @@ func (c *Conversation) Decrypt(ctx context.Context, message []byte) (Received, e
 	if err != nil {
 		return Received{}, err
 	}
-	var all []Received
-	for _, outcome := range reply.Outcomes {
-		got := Received{Outcome: outcome}
-		for i := range reply.Messages {
-			switch m := &reply.Messages[i]; {
-			case outcome.Number != m.Number:
-			case m.History != "":
-				got.History = sharedHistory(m)
-			default:
-				got.Message = messageOf(m)
-			}
-		}
-		all = append(all, got)
-	}
+	all := receivedIn(reply)
 	if len(all) == 0 {
 		return Received{}, nil
 	}
@@ -283,6 +266,7 @@ type Status struct {
 	CipherSuite   mlsengine.CipherSuite
 	Members       []Member       // in leaf order
 	Pending       int            // proposals of the epoch that are not committed
+	Unresolved    []Unresolved   // own commits that a foreign delivery service gave no answer about; while there are any: Decide
 	Staged        bool           // an own commit waits for the delivery service
 	Position      uint64         // followed in the group's order
 	Version       uint64         // of the log
@@ -306,6 +290,7 @@ func (c *Conversation) Status(ctx context.Context) (Status, error) {
 		Pending: len(s.PendingProposals()), Staged: s.Staged != nil, Position: s.Position, Version: s.Version, Digest: s.Digest().String(),
 		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, Holdings: s.Holdings(), NextDue: timeOf(s.NextDue(true)),
 		History: s.HistorySharing(),
+		Unresolved: unresolvedIn(c.id, s),
 	}, nil
 }
 

@@ -18,6 +18,7 @@ const (
 	Retry  = conversation.Retry  // the same command, under the same id where it had one, may succeed later
 	Rejoin = conversation.Rejoin // this member is out of the group's history: be added again
 	GiveUp = conversation.GiveUp // the same command will be refused again
+	Decide = conversation.Decide // an own commit got no answer: see Conversation.Resolve
 )
 
 // Code is the stable name of a refusal; errors.Is(err, parley.PendingCommit) asks for it.

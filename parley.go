@@ -418,6 +418,7 @@ type settings struct {
 	command   CommandID
 	principal string
 	began     time.Time // when Insist tried first what runs under the context
+	released  func(Received)
 }
 
 type settingsKey struct{}

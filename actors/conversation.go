@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -282,10 +283,16 @@ func (a *conversationActor) recheck(d finished[conversation.State]) bool {
 	return true
 }
 
-// complete answers the callers of commands that ended in a step.
+// complete answers the callers of commands that ended in a step. They hear too of what had waited for their commit and was taken with it.
 func (a *conversationActor) complete(r conversation.Reply) {
+	if len(a.waiters) == 0 {
+		return
+	}
+	freed := slices.DeleteFunc(slices.Clone(r.Outcomes), func(o conversation.Outcome) bool { return !o.Buffered })
 	for _, done := range r.Completed {
-		out := result{Conversation: conversation.Reply{Err: done.Err, Epoch: done.Epoch, Completed: []conversation.Completion{done}}}
+		out := result{Conversation: conversation.Reply{
+			Err: done.Err, Epoch: done.Epoch, Completed: []conversation.Completion{done}, Outcomes: freed, Messages: r.Messages,
+		}}
 		for _, caller := range a.waiters[done.Command.ID] {
 			caller.answer(out, nil)
 		}

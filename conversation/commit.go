@@ -284,8 +284,9 @@ func commitFault(err error) error {
 }
 
 // bundle is what the transport gets of the staged commit.
-func (s State) bundle() SendBundle {
-	c := s.Staged
+func (s State) bundle() SendBundle { return s.bundleOf(s.Staged) }
+
+func (s State) bundleOf(c *StagedCommit) SendBundle {
 	b := SendBundle{
 		Digest: c.Digest, Epoch: c.Epoch, Commit: c.Commit, Welcome: c.Welcome, GroupInfo: c.GroupInfo, EncryptedMessage: c.EncryptedMessage,
 		AddedClients: c.AddClients,
@@ -293,7 +294,9 @@ func (s State) bundle() SendBundle {
 		Generation: c.Generation, Attempt: c.Attempt, Rebuilt: c.Rebuilt, Command: c.Command,
 	}
 	for _, ref := range c.Refs {
-		if i := s.pendingIndex(ref); i >= 0 && s.Pending[i].Own && s.Pending[i].Position == 0 {
+		// To a foreign service the bundle is the same bytes whenever it is offered, whatever has come to us meanwhile.
+		missing := s.Config.Transport == TransportForeign
+		if i := s.pendingIndex(ref); i >= 0 && s.Pending[i].Own && (missing || s.Pending[i].Position == 0) {
 			b.Proposals = append(b.Proposals, s.Pending[i].Message)
 		}
 	}

@@ -53,6 +53,7 @@ const (
 	InvalidGroupInfo        Code = "InvalidGroupInfo"
 	CannotRetryJoin         Code = "CannotRetryWithoutConversation"
 	PendingJoinNotFound     Code = "PendingJoinNotFound"
+	PendingCommitNotFound   Code = "PendingCommitNotFound" // no commit of ours is without an answer
 	JoinAbandoned           Code = "JoinAbandoned"
 	ParentGroupNotFound     Code = "ParentGroupNotFound"
 	MissingExternalSender   Code = "MissingExternalSenderExtension"
@@ -103,6 +104,7 @@ const (
 	Retry  Advice = "retry"   // the same command may succeed later
 	Rejoin Advice = "rejoin"  // this member is out of the group's history; join again
 	GiveUp Advice = "give up" // the same command will be refused again
+	Decide Advice = "decide"  // an own commit got no answer: hand in what the service has, commit anew, or say what became of it (Resolve)
 )
 
 // CommandError is a refused command. Nothing has changed and no event was made.

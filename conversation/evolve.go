@@ -264,6 +264,10 @@ func (p *Public) evolveStaged(body events.Body) error {
 			p.Reserved.Handshake = e.GetReservedFrom() + e.GetReservedCount()
 		}
 	case *v1.CommitRetried:
+		if e.GetCommand() != nil {
+			p.waitsAgain(e)
+			return nil
+		}
 		if p.Staged == nil {
 			return brokenf("a commit is retried that is not staged")
 		}

@@ -22,6 +22,7 @@ const (
 	MembershipRolledBack                            // rejoin, or wait for the next epoch
 	MembershipSecretsLost                           // rejoin
 	MembershipClosed                                // the group goes on as Successor
+	MembershipUnresolved                            // an own commit got no answer: see Unresolved
 )
 
 // Membership is one such change, from the open parts of a record.
@@ -82,6 +83,8 @@ func membershipOf(body events.Body) (Membership, bool) {
 		return Membership{
 			Kind: MembershipUnreachable, Epoch: mlsengine.Epoch(e.GetEpoch()), Position: e.GetPosition(), Reason: e.GetDetail(),
 		}, true
+	case *v1.CommitUnanswered:
+		return Membership{Kind: MembershipUnresolved, Reason: e.GetReason(), Own: true}, true
 	case *v1.LogRolledBack:
 		return Membership{Kind: MembershipRolledBack, Reason: e.GetReason()}, true
 	case *v1.SecretsLost:

@@ -126,7 +126,7 @@ func (w *work) answerSuperseded(lost SupersededCommit, in TransportAnswered) err
 // rebuild commits anew what is left of a command. Where nothing is, it is done.
 func (w *work) rebuild(lost SupersededCommit) error {
 	switch {
-	case lost.Done, lost.Intent == (CommitPending{}).Name() && len(w.s.Pending) == 0, w.s.shared(lost.Intent):
+	case lost.Done, lost.Intent == (Resolve{}).Name(), lost.Intent == (CommitPending{}).Name() && len(w.s.Pending) == 0, w.s.shared(lost.Intent):
 		return w.giveUp(lost, nil)
 	case lost.Rebuilt >= RebuildsMax:
 		return w.giveUp(lost, refuse(RetriesExhausted, Retry, "%d other commits won their epochs", lost.Rebuilt+1))

@@ -161,6 +161,8 @@ func (w *work) run(in Input) error {
 		return w.joinExternally(in)
 	case AbandonJoin:
 		return w.abandonJoin(in)
+	case Resolve:
+		return w.resolve(in)
 	case AddMembers:
 		return w.addMembers(in)
 	case RemoveMembers:
@@ -287,6 +289,8 @@ func (w *work) committer() error {
 // unstaged checks that no commit of ours is under way.
 func (w *work) unstaged() error {
 	switch {
+	case w.s.Staged != nil && w.s.Staged.Failed:
+		return refuse(PendingCommit, Decide, "nobody knows what became of the commit of epoch %d", w.s.Staged.Epoch)
 	case w.s.Staged != nil:
 		return refuse(PendingCommit, Retry, "a commit of epoch %d waits for the transport", w.s.Staged.Epoch)
 	case w.s.Superseded != nil:

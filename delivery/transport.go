@@ -127,6 +127,9 @@ func (b *Bundle) Digest() ids.Digest {
 	return d
 }
 
+// IdempotencyKey names the bundle's bytes towards a foreign service.
+func (b *Bundle) IdempotencyKey() string { return "bundle-" + b.Digest().String() }
+
 // Proposal is a proposal on its way to the group.
 type Proposal struct {
 	Group      GroupID

@@ -63,8 +63,7 @@ func (t *Transport) SendCommitBundle(ctx context.Context, b delivery.Bundle) (de
 		return nil, &delivery.Error{Code: delivery.Malformed, Detail: err.Error()}
 	}
 	epoch := uint64(m.Epoch())
-	digest := b.Digest()
-	got, err := t.post(ctx, b.Group, "commits", "bundle-"+hex.EncodeToString(digest[:]), bundleBody{
+	got, err := t.post(ctx, b.Group, "commits", b.IdempotencyKey(), bundleBody{
 		Client: []byte(b.Origin.Client), Epoch: epoch, Commit: b.Commit, Welcome: b.Welcome, GroupInfo: b.GroupInfo,
 		EncryptedMessage: b.EncryptedMessage, Proposals: b.Proposals,
 	})

@@ -3165,6 +3165,7 @@ type CommitRetried struct {
 	BundleDigest  []byte                 `protobuf:"bytes,1,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
 	Attempt       uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Command       *CommandRef            `protobuf:"bytes,33,opt,name=command,proto3" json:"command,omitempty"` // who waits for it from here on, where nobody waited any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3218,6 +3219,13 @@ func (x *CommitRetried) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *CommitRetried) GetCommand() *CommandRef {
+	if x != nil {
+		return x.Command
+	}
+	return nil
 }
 
 type CommitUnanswered struct {
@@ -7043,11 +7051,12 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
 	"\aoutcome\x18\x03 \x01(\rR\aoutcome\x12\x12\n" +
 	"\x04code\x18\x04 \x01(\tR\x04code\x12\x18\n" +
-	"\arebuild\x18\x05 \x01(\bR\arebuild\"f\n" +
+	"\arebuild\x18\x05 \x01(\bR\arebuild\"\x9e\x01\n" +
 	"\rCommitRetried\x12#\n" +
 	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"O\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x126\n" +
+	"\acommand\x18! \x01(\v2\x1c.parley.events.v1.CommandRefR\acommand\"O\n" +
 	"\x10CommitUnanswered\x12#\n" +
 	"\rbundle_digest\x18\x01 \x01(\fR\fbundleDigest\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"N\n" +
@@ -7521,28 +7530,29 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	10, // 78: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
 	10, // 79: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
 	10, // 80: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	11, // 81: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,  // 82: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10, // 83: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10, // 84: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10, // 85: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17, // 86: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	23, // 87: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	62, // 88: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,  // 89: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17, // 90: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10, // 91: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10, // 92: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	62, // 93: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	76, // 94: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	77, // 95: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	75, // 96: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	77, // 97: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	98, // [98:98] is the sub-list for method output_type
-	98, // [98:98] is the sub-list for method input_type
-	98, // [98:98] is the sub-list for extension type_name
-	98, // [98:98] is the sub-list for extension extendee
-	0,  // [0:98] is the sub-list for field type_name
+	23, // 81: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
+	11, // 82: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,  // 83: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10, // 84: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10, // 85: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10, // 86: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	17, // 87: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	23, // 88: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	62, // 89: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,  // 90: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	17, // 91: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10, // 92: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10, // 93: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	62, // 94: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	76, // 95: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	77, // 96: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	75, // 97: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	77, // 98: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	99, // [99:99] is the sub-list for method output_type
+	99, // [99:99] is the sub-list for method input_type
+	99, // [99:99] is the sub-list for extension type_name
+	99, // [99:99] is the sub-list for extension extendee
+	0,  // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
