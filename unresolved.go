@@ -49,7 +49,7 @@ func (c *Conversation) Resolve(ctx context.Context, bundle string, v Verdict) er
 	if bundle != "" {
 		digest, err := ids.ParseDigest(bundle)
 		if err != nil {
-			return wrap("resolve", &conversation.CommandError{Code: conversation.PendingCommitNotFound, Advice: GiveUp, Detail: err.Error()})
+			return c.wrap("resolve", &conversation.CommandError{Code: conversation.PendingCommitNotFound, Advice: GiveUp, Detail: err.Error()})
 		}
 		in.Bundle = digest
 	}
