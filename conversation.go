@@ -289,7 +289,7 @@ func (c *Conversation) Status(ctx context.Context) (Status, error) {
 		Exists: s.Exists(), Lifecycle: s.Lifecycle.String(), Epoch: uint64(s.Epoch()), CipherSuite: s.Config.CipherSuite, Members: s.Roster(),
 		Pending: len(s.PendingProposals()), Staged: s.Staged != nil, Position: s.Position, Version: s.Version, Digest: s.Digest().String(),
 		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, Holdings: s.Holdings(), NextDue: timeOf(s.NextDue(true)),
-		History: s.HistorySharing(),
+		History:    s.HistorySharing(),
 		Unresolved: unresolvedIn(c.id, s),
 	}, nil
 }
