@@ -55,17 +55,12 @@ func (n *Node) Conversation(ctx context.Context, client ids.ClientID, id ids.Con
 	return r.Conversation, err
 }
 
-// finalError is the refusal of a command, at once or when it ended.
+// finalError is the refusal of a command, at once or when it ended. Other commands that its step has ended have callers of their own.
 func finalError(r conversation.Reply) error {
-	if r.Err != nil {
-		return r.Err
+	if r.Err == nil {
+		return nil
 	}
-	for _, c := range r.Completed {
-		if c.Err != nil {
-			return c.Err
-		}
-	}
-	return nil
+	return r.Err
 }
 
 // Send encrypts a message and publishes it in the group's order under the command's id. It returns its position there.

@@ -34,7 +34,7 @@ func suites() []suite.ID {
 
 // acceptances are all cases, chapter by chapter.
 func acceptances() []acceptance {
-	return slices.Concat(membershipCases())
+	return slices.Concat(membershipCases(), messageCases(), conflictCases(), renewalCases())
 }
 
 // variant is under which suite and with which credentials a case runs.

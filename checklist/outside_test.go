@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"parley"
+	"parley/conversation"
 	"parley/delivery"
 	"parley/mlsengine"
 	"parley/mlsengine/suite"
@@ -67,4 +68,31 @@ func (w *world) outsider(whose string, capabilities mlsengine.Capabilities) *out
 
 func (o *outsider) env() mlsengine.Env {
 	return mlsengine.Env{Now: uint64(time.Now().Unix()), Entropy: drawing{}, Identity: &o.identity}
+}
+
+// externalSender configures the conversation, before it is created, with a delivery service that may propose.
+func (w *world) externalSender() *outsider {
+	w.Helper()
+	public, private := w.signer()
+	var err error
+	w.config, err = w.config.WithRawExternalSenders(public)
+	w.must(err)
+	return &outsider{w: w, identity: mlsengine.SigningIdentity{
+		Credential: mlsengine.BasicCredential([]byte("wire-server")), Key: private, Public: public,
+	}}
+}
+
+// proposesRemoval proposes to remove a member from the group of a GroupInfo.
+func (o *outsider) proposesRemoval(info []byte, m *member) []byte {
+	o.w.Helper()
+	group := o.w.public(info)
+	for _, one := range group.Members() {
+		if conversation.ClientOf(one.Credential) == m.id {
+			p, err := group.ProposeExternally(&mlsengine.Remove{Removed: one.Index}, nil, o.env())
+			o.w.must(err)
+			return p.Message
+		}
+	}
+	o.w.Fatalf("%s is no member", m.id)
+	return nil
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"parley"
 	"parley/delivery"
@@ -52,7 +54,7 @@ func (w *world) refused(err error, want parley.Code) *parley.Error {
 type member struct {
 	w    *world
 	id   parley.ClientID
-	home int // the node it lives on
+	home atomic.Int32 // the node it lives on
 }
 
 // client makes a client with a credential of the run's kind.
@@ -75,7 +77,7 @@ func (m *member) certify(k kind, r certtest.Request) {
 	m.w.must(m.bare().AddCredential(m.w.ctx, m.w.house.suite))
 }
 
-func (m *member) node() *parley.Node { return m.w.house.nodes[m.home] }
+func (m *member) node() *parley.Node { return m.w.house.nodes[m.home.Load()] }
 
 func (m *member) bare() *parley.Client { return m.node().Bare(m.id) }
 
@@ -293,6 +295,50 @@ func (m *member) keyPackages() int {
 	return s.KeyPackages
 }
 
+// move hands a member to the other node.
+func (m *member) move() {
+	share := parley.ShareOf("client/"+string(m.id), shareCount)
+	from := m.node()
+	m.home.Store(1 - m.home.Load())
+	from.ReleaseShares(share)
+	m.node().TakeShares(share)
+}
+
+// await looks again and again until something holds.
+func (w *world) await(what string, holds func() bool) {
+	w.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-w.ctx.Done():
+			w.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// saw checks which epochs a member was told of, up to now: each once, in their order.
+func (m *member) saw(from *member, want ...uint64) {
+	m.w.Helper()
+	const end = "that is all"
+	m.hears(from.says(end), from, end)
+	var seen []uint64
+	for e, err := range m.bare().Events(m.w.ctx) {
+		m.w.must(err)
+		switch {
+		case e.Conversation.ID() != m.w.group:
+		case e.Membership != nil:
+			seen = append(seen, e.Epoch)
+		case e.Message != nil && string(e.Message.Text) == end:
+			if !slices.Equal(seen, want) {
+				m.w.Fatalf("%s was told of epochs %v, want %v", m.id, seen, want)
+			}
+			return
+		}
+	}
+}
+
 // difference says in what a conversation has changed; what only the passing of messages changes is left aside.
 func difference(before, after parley.Status) string {
 	switch {
@@ -337,10 +383,7 @@ func (w *world) reload(members ...*member) {
 	w.Helper()
 	for _, m := range members {
 		before := m.status()
-		share := parley.ShareOf("client/"+string(m.id), shareCount)
-		m.node().ReleaseShares(share)
-		m.home = 1 - m.home
-		m.node().TakeShares(share)
+		m.move()
 		var after parley.Status
 		w.must(m.node().Insist(w.ctx, func(ctx context.Context) (err error) {
 			after, err = m.conversation().Status(ctx)
