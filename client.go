@@ -3,13 +3,11 @@ package parley
 import (
 	"context"
 	"crypto/sha256"
-	"strconv"
 
 	"parley/actors"
 	"parley/conversation"
 	"parley/delivery"
 	"parley/internal/secret"
-	"parley/mlsengine"
 )
 
 // Client is one identity of a node.
@@ -74,7 +72,7 @@ func (c *Client) prepare(ctx context.Context) error {
 	}
 	suite := c.node.options.Config.CipherSuite
 	if _, _, ok := state.Identity("", suite); !ok {
-		if err := c.AddCredential(ctx, suite); err != nil {
+		if _, err := c.AddCredential(ctx, suite); err != nil {
 			return err
 		}
 	}
@@ -91,40 +89,6 @@ func (c *Client) prepare(ctx context.Context) error {
 	}
 	c.node.actors.Greet(c.id)
 	return nil
-}
-
-// AddCredential gives the client a new basic credential, under its id, for a cipher suite.
-func (c *Client) AddCredential(ctx context.Context, suite mlsengine.CipherSuite) error {
-	meta := c.meta(ctx, "add_credential", strconv.AppendUint(nil, uint64(suite), 10))
-	_, err := c.node.actors.Client(ctx, c.id, conversation.AddCredential{CommandMeta: meta, CipherSuite: suite})
-	if err == nil && c.node.delivery != nil {
-		err = c.register(ctx)
-	}
-	return wrap("add credential", err)
-}
-
-// X509 is a chain of certificates made elsewhere with its private key: the seed of an Edwards key, the scalar of a NIST key. The first
-// certificate must name the client by a URI, see ClientURI.
-type X509 struct {
-	Chain [][]byte // DER, the client's own first
-	Key   []byte
-}
-
-// ClientURI is the URI that names a client in the subjectAltName of its certificate.
-func ClientURI(id ClientID) string { return conversation.ClientURI(id) }
-
-// AddX509Credential gives the client an X.509 credential for a cipher suite. It takes over the key. Whether others accept it is for their
-// trust stores to say.
-func (c *Client) AddX509Credential(ctx context.Context, suite mlsengine.CipherSuite, x X509) error {
-	credential := mlsengine.X509Credential(x.Chain)
-	parts := append([][]byte{strconv.AppendUint(nil, uint64(suite), 10)}, x.Chain...)
-	_, err := c.node.actors.Client(ctx, c.id, conversation.AddCredential{
-		CommandMeta: c.meta(ctx, "add_x509_credential", parts...), CipherSuite: suite, Credential: &credential, Key: secret.New(x.Key),
-	})
-	if err == nil && c.node.delivery != nil {
-		err = c.register(ctx)
-	}
-	return wrap("add x509 credential", err)
 }
 
 // register makes the client's signature keys known, so that its credentials are accepted.

@@ -39,6 +39,8 @@ const (
 	InvalidHistorySecret      = conversation.InvalidHistorySecret
 	ClientRolledBack          = conversation.ClientRolledBack
 	ClientSecretsLost         = conversation.ClientSecretsLost
+	CredentialNotFound        = conversation.CredentialNotFound
+	CredentialStillInUse      = conversation.CredentialStillInUse
 )
 
 // UnknownIdentity is what an AuthenticationService answers for who it does not know.

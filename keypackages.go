@@ -3,12 +3,14 @@ package parley
 import (
 	"context"
 	"errors"
+	"math"
 	"strconv"
 	"sync"
 	"time"
 
 	"parley/conversation"
 	"parley/delivery"
+	"parley/mlsengine"
 )
 
 const (
@@ -126,18 +128,43 @@ func (c *Client) replenish(ctx context.Context) {
 	}
 }
 
-// keepKeyPackages publishes key packages where few are left that are good for a while.
+// keepKeyPackages publishes key packages where few are left that are good for a while, of the credential that was last chosen for any.
 func (c *Client) keepKeyPackages(ctx context.Context) error {
 	suite := c.node.options.Config.CipherSuite
 	left, err := c.node.delivery.CountKeyPackagesFor(ctx, c.id, uint16(suite), keyPackageMargin)
 	if err != nil || left > keyPackagesLow {
 		return err
 	}
-	return c.PublishKeyPackages(ctx, keyPackagesKept)
+	state, err := c.node.actors.ClientState(ctx, c.id)
+	if err != nil {
+		return err
+	}
+	var chosen CredentialRef
+	for _, kp := range state.KeyPackages {
+		if kp.LastResort && kp.CipherSuite == suite {
+			chosen = kp.Credential
+		}
+	}
+	return c.PublishKeyPackages(ctx, keyPackagesKept, KeyPackageParams{Credential: chosen})
 }
 
-// PublishKeyPackages makes key packages and publishes them, one of last resort among them: others add the client with these.
-func (c *Client) PublishKeyPackages(ctx context.Context, count int) error {
+// KeyPackageParams say how key packages are made.
+type KeyPackageParams struct {
+	Credential CredentialRef // what they present, and their cipher suite; empty: the client's first of the node's suite
+	Lifetime   time.Duration // in whole seconds; 0: twelve weeks
+}
+
+// paramsOf are the parameters that a caller gave, or none.
+func paramsOf(given []KeyPackageParams) KeyPackageParams {
+	if len(given) == 0 {
+		return KeyPackageParams{}
+	}
+	return given[0]
+}
+
+// PublishKeyPackages makes key packages and publishes them, one of last resort among them: others add the client with these. Those that the
+// client publishes by itself later on present the same credential.
+func (c *Client) PublishKeyPackages(ctx context.Context, count int, params ...KeyPackageParams) error {
 	if c.node.delivery == nil {
 		return wrap("publish key packages", errors.New("this node has no delivery service"))
 	}
@@ -151,7 +178,7 @@ func (c *Client) PublishKeyPackages(ctx context.Context, count int) error {
 		if id := settingsOf(ctx).command; id != "" {
 			one = WithCommandID(ctx, id+CommandID("/"+batch.name)) // each is a command of its own
 		}
-		made, err := c.generate(one, batch.name, batch.count, batch.lastResort)
+		made, err := c.generate(one, batch.name, conversation.GenerateKeyPackages{Count: batch.count, LastResort: batch.lastResort}, paramsOf(params))
 		if err != nil {
 			return wrap("publish key packages", err)
 		}
@@ -163,8 +190,8 @@ func (c *Client) PublishKeyPackages(ctx context.Context, count int) error {
 }
 
 // GenerateKeyPackages makes key packages without publishing them.
-func (c *Client) GenerateKeyPackages(ctx context.Context, count int) ([][]byte, error) {
-	made, err := c.generate(ctx, "generate_key_packages", count, false)
+func (c *Client) GenerateKeyPackages(ctx context.Context, count int, params ...KeyPackageParams) ([][]byte, error) {
+	made, err := c.generate(ctx, "generate_key_packages", conversation.GenerateKeyPackages{Count: count}, paramsOf(params))
 	if err != nil {
 		return nil, wrap("generate key packages", err)
 	}
@@ -175,7 +202,7 @@ func (c *Client) GenerateKeyPackages(ctx context.Context, count int) ([][]byte, 
 	return out, nil
 }
 
-func (c *Client) generate(ctx context.Context, name string, count int, lastResort bool) ([]conversation.ClientKeyPackage, error) {
+func (c *Client) generate(ctx context.Context, name string, in conversation.GenerateKeyPackages, params KeyPackageParams) ([]conversation.ClientKeyPackage, error) {
 	state, err := c.node.actors.ClientState(ctx, c.id)
 	if err != nil {
 		return nil, err
@@ -183,12 +210,80 @@ func (c *Client) generate(ctx context.Context, name string, count int, lastResor
 	if loss := state.Loss(); loss != nil {
 		return nil, loss
 	}
-	_, credential, ok := state.Identity("", c.node.options.Config.CipherSuite)
-	if !ok {
-		return nil, &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: GiveUp}
+	if in.Credential = params.Credential; in.Credential == "" {
+		_, in.Credential, _ = state.Identity("", c.node.options.Config.CipherSuite)
 	}
-	reply, err := c.node.actors.Client(ctx, c.id, conversation.GenerateKeyPackages{
-		CommandMeta: c.meta(ctx, name, strconv.AppendInt(nil, int64(count), 10)), Credential: credential, Count: count, LastResort: lastResort,
-	})
+	if params.Lifetime < 0 || params.Lifetime > 0 && params.Lifetime < time.Second {
+		return nil, &conversation.CommandError{Code: conversation.InvalidConfiguration, Advice: GiveUp, Detail: "a lifetime of " + params.Lifetime.String()}
+	}
+	in.LifetimeSeconds = uint64(params.Lifetime / time.Second)
+	in.CommandMeta = c.meta(ctx, name, strconv.AppendInt(nil, int64(in.Count), 10))
+	if params != (KeyPackageParams{}) {
+		in.CommandMeta = c.meta(ctx, name, strconv.AppendInt(nil, int64(in.Count), 10), []byte(in.Credential), []byte(params.Lifetime.String()))
+	}
+	reply, err := c.node.actors.Client(ctx, c.id, in)
 	return reply.KeyPackages, err
+}
+
+// KeyPackage is a key package whose private keys are here.
+type KeyPackage struct {
+	Ref         []byte
+	KeyPackage  []byte
+	Credential  CredentialRef
+	CipherSuite mlsengine.CipherSuite
+	NotAfter    time.Time
+	LastResort  bool
+}
+
+// KeyPackages lists the key packages that a Welcome may still come for, whether or not they were published or claimed.
+func (c *Client) KeyPackages(ctx context.Context) ([]KeyPackage, error) {
+	state, err := c.node.actors.ClientState(ctx, c.id)
+	if err != nil {
+		return nil, wrap("key packages", err)
+	}
+	var out []KeyPackage
+	for _, kp := range state.KeyPackages {
+		out = append(out, KeyPackage{
+			Ref: kp.Ref, KeyPackage: kp.KeyPackage, Credential: kp.Credential, CipherSuite: kp.CipherSuite,
+			NotAfter: time.Unix(int64(min(kp.NotAfter, math.MaxInt64)), 0), LastResort: kp.LastResort,
+		})
+	}
+	return out, nil
+}
+
+// RemoveKeyPackages takes key packages, by their references, out of the directory and destroys their private keys. Those that are not there
+// are gone already. Whoever has claimed one can no longer bring us in with it.
+func (c *Client) RemoveKeyPackages(ctx context.Context, refs ...[]byte) error {
+	in := conversation.RemoveKeyPackages{CommandMeta: c.meta(ctx, "remove_key_packages", refs...)}
+	for _, ref := range refs {
+		in.Refs = append(in.Refs, ref)
+	}
+	return wrap("remove key packages", c.removeKeyPackages(ctx, refs, in))
+}
+
+// RemoveKeyPackagesOf is RemoveKeyPackages for every one that presents a credential.
+func (c *Client) RemoveKeyPackagesOf(ctx context.Context, ref CredentialRef) error {
+	all, err := c.KeyPackages(ctx)
+	if err != nil {
+		return err
+	}
+	var refs [][]byte
+	for _, kp := range all {
+		if kp.Credential == ref {
+			refs = append(refs, kp.Ref)
+		}
+	}
+	in := conversation.RemoveKeyPackages{CommandMeta: c.meta(ctx, "remove_key_packages_of", []byte(ref)), Credential: ref}
+	return wrap("remove key packages", c.removeKeyPackages(ctx, refs, in))
+}
+
+func (c *Client) removeKeyPackages(ctx context.Context, refs [][]byte, in conversation.RemoveKeyPackages) error {
+	if c.node.delivery != nil {
+		// First, so that nobody claims one whose keys are gone. A crash here leaves keys that nobody is told of; asked again they go.
+		if err := c.node.delivery.WithdrawKeyPackages(ctx, c.id, refs); err != nil {
+			return err
+		}
+	}
+	_, err := c.node.actors.Client(ctx, c.id, in)
+	return err
 }

@@ -21,7 +21,8 @@ func certified(t *testing.T, by *certtest.Authority, uri string, notAfter time.T
 // takeCertified takes a bot whose only credential is a certificate.
 func takeCertified(t *testing.T, node *parley.Node, id parley.ClientID, x parley.X509) *bot {
 	t.Helper()
-	ok(t, node.Bare(id).AddX509Credential(t.Context(), suite.X25519_AES128GCM_SHA256_Ed25519, x))
+	_, err := node.Bare(id).AddX509Credential(t.Context(), suite.X25519_AES128GCM_SHA256_Ed25519, x)
+	ok(t, err)
 	return takeBot(t, node, id)
 }
 
@@ -94,7 +95,8 @@ func TestWhomNoAuthorityVouchesForIsNotAdded(t *testing.T) {
 	defer closeNode(t, elsewhere)
 	packageOf := func(id parley.ClientID, x parley.X509) []byte {
 		client := elsewhere.Bare(id)
-		ok(t, client.AddX509Credential(ctx, suite.X25519_AES128GCM_SHA256_Ed25519, x))
+		_, err := client.AddX509Credential(ctx, suite.X25519_AES128GCM_SHA256_Ed25519, x)
+		ok(t, err)
 		made, err := client.GenerateKeyPackages(ctx, 1)
 		ok(t, err)
 		return made[0]
@@ -118,6 +120,6 @@ func TestWhomNoAuthorityVouchesForIsNotAdded(t *testing.T) {
 	ok(t, conv.AddKeyPackages(ctx, packageOf("yan", certified(t, authority, parley.ClientURI("yan"), soon))))
 
 	// A certificate that names somebody else is no credential of the client.
-	err = elsewhere.Bare("mallory").AddX509Credential(ctx, suite.X25519_AES128GCM_SHA256_Ed25519, certified(t, authority, parley.ClientURI("ada"), soon))
+	_, err = elsewhere.Bare("mallory").AddX509Credential(ctx, suite.X25519_AES128GCM_SHA256_Ed25519, certified(t, authority, parley.ClientURI("ada"), soon))
 	refusedAs(t, err, parley.CredentialRefused, parley.GiveUp)
 }

@@ -99,7 +99,7 @@ func (n *Node) chooseCredential(ctx context.Context, client ids.ClientID, config
 	}
 	_, ref, ok := state.Identity(config.Credential, config.CipherSuite)
 	if !ok {
-		return &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: conversation.GiveUp, Detail: config.Credential}
+		return &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: conversation.GiveUp, Detail: string(config.Credential)}
 	}
 	config.Credential = ref
 	return nil

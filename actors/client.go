@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -148,23 +149,21 @@ func (a *clientActor) staged(actor.Context, stepped[conversation.ClientState]) {
 
 func (a *clientActor) recheck(finished[conversation.ClientState]) bool { return false }
 
-// landed answers the callers, and tells the client's conversations when keys they use have changed.
+// landed tells the client's conversations when keys they may use have changed, and answers the callers.
 func (a *clientActor) landed(_ actor.Context, done []finished[conversation.ClientState]) {
 	if a.state.Created {
 		a.node.members.addClient(a.state.Client)
 	}
-	changed := false
+	// Conversations hear of it first: whoever is answered may use what is new at once.
+	if slices.ContainsFunc(done, func(d finished[conversation.ClientState]) bool { return changesKeys(d.events) }) {
+		for _, id := range a.node.directory.conversationsOf(a.state.Client) {
+			a.node.directory.tell(id, &clientChanged{State: a.state})
+		}
+	}
 	for _, d := range done {
-		changed = changed || changesKeys(d.events)
 		if d.caller != nil {
 			d.caller.answer(d.result, nil)
 		}
-	}
-	if !changed {
-		return
-	}
-	for _, id := range a.state.Conversations {
-		a.node.directory.tell(ConversationIdentity(a.state.Client, id), &clientChanged{State: a.state})
 	}
 }
 

@@ -48,7 +48,7 @@ type conversationActor struct {
 
 // signer is a parsed signing identity.
 type signer struct {
-	credential string
+	credential conversation.CredentialRef
 	suite      mlsengine.CipherSuite
 	identity   *mlsengine.SigningIdentity
 }
@@ -135,6 +135,8 @@ func (a *conversationActor) active(c actor.Context) {
 		a.register(m.effect, m.failures)
 	case *timeDue:
 		a.timeDue(c)
+	case *ask[usesCredential, bool]:
+		a.usesCredential(m)
 	case *clientChanged:
 		a.keys, a.signer = m.State, signer{}
 	case *crashed:
@@ -153,6 +155,9 @@ func (a *conversationActor) step(s conversation.State, w work, nowMS uint64) (st
 	if w.Look {
 		seen := s
 		return stepped[conversation.State]{next: s, result: result{Seen: &seen}}, nil
+	}
+	if a.node.retired(a.client, newlyUsed(w.Conversation)) {
+		return stepped[conversation.State]{next: s}, errRetiring
 	}
 	t, err := a.judged(s, w.Conversation, a.env(s, w.Conversation, nowMS))
 	return stepped[conversation.State]{
@@ -183,7 +188,7 @@ func (a *conversationActor) env(s conversation.State, in conversation.Input, now
 		a.signer = signer{credential, suite, identity}
 	}
 	env := a.node.env(nowMS, a.signer.identity)
-	env.PSKs = a.keys
+	env.PSKs, env.Credentials = a.keys, a.keys
 	if a.node.certificates != nil {
 		env.Certificates = a.node.certificates()
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"parley/internal/ids"
 )
 
 // entry is one activation.
@@ -94,6 +96,17 @@ func (d *directory) tell(id Identity, message any) bool {
 		d.runtime.system.Root.Send(e.pid, message)
 	}
 	return ok
+}
+
+// conversationsOf lists the activations of a client's conversations, those included that are not in its log yet.
+func (d *directory) conversationsOf(client ids.ClientID) (all []Identity) {
+	d.entries.Range(func(key, _ any) bool {
+		if id := key.(Identity); id.Kind == KindConversation && id.Client == client {
+			all = append(all, id)
+		}
+		return true
+	})
+	return all
 }
 
 // director spawns the actors, learns of their end, and passivates them. It does nothing that could fail or wait.

@@ -71,6 +71,7 @@ type Node struct {
 	joinConfig   conversation.Config // of conversations joined by a Welcome from the inbox
 	manual       bool                // conversations commit nothing by themselves
 	joined       func(ids.ClientID)
+	retiring     retiring
 
 	recovery      chan struct{} // permits to replay
 	groupRecovery chan struct{} // and to open an order

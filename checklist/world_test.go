@@ -71,10 +71,12 @@ func (m *member) certify(k kind, r certtest.Request) {
 	if k == x509 {
 		r.URI, r.Curve = parley.ClientURI(m.id), curve(m.w.house.suite)
 		certificate, key := m.w.house.authority.Certify(m.w.T, r)
-		m.w.must(m.bare().AddX509Credential(m.w.ctx, m.w.house.suite, parley.X509{Chain: [][]byte{certificate}, Key: key}))
+		_, err := m.bare().AddX509Credential(m.w.ctx, m.w.house.suite, parley.X509{Chain: [][]byte{certificate}, Key: key})
+		m.w.must(err)
 		return
 	}
-	m.w.must(m.bare().AddCredential(m.w.ctx, m.w.house.suite))
+	_, err := m.bare().AddCredential(m.w.ctx, m.w.house.suite)
+	m.w.must(err)
 }
 
 func (m *member) node() *parley.Node { return m.w.house.nodes[m.home.Load()] }

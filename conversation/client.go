@@ -34,19 +34,25 @@ type ClientPublic struct {
 	Lost          Code // empty, ClientRolledBack or ClientSecretsLost
 }
 
+// CredentialRef names one of a client's credentials: by its cipher suite and
+// its signature key, so that it is the same on every node. The empty one stands
+// for the client's first credential of the suite that is needed.
+type CredentialRef string
+
 // ClientCredential is a credential and the public half of its key.
 type ClientCredential struct {
-	Ref          string
+	Ref          CredentialRef
 	CipherSuite  mlsengine.CipherSuite
 	Credential   mlsengine.Credential
 	SignatureKey []byte
+	AddedMs      uint64 // when it was added
 }
 
 // ClientKeyPackage is a key package whose private keys wait for a Welcome.
 type ClientKeyPackage struct {
 	Ref         mlsengine.KeyPackageRef
 	KeyPackage  []byte
-	Credential  string // CredentialRef
+	Credential  CredentialRef
 	CipherSuite mlsengine.CipherSuite
 	NotAfter    uint64 // Unix seconds
 	LastResort  bool
@@ -89,21 +95,30 @@ type AddCredential struct {
 	Key         secret.Bytes // raw signature key; zero: make one
 }
 
-// RemoveCredential forgets a credential, its key and its key packages. InUse
-// names conversations whose own leaf presents it; with any it is refused.
+// RemoveCredential forgets a credential and its key. It is refused while a key
+// package of it may still bring a Welcome, and while conversations use it: InUse
+// names those.
 type RemoveCredential struct {
 	CommandMeta
-	Ref   string
+	Ref   CredentialRef
 	InUse []ids.ConversationID
 }
 
 // GenerateKeyPackages makes key packages for others to add us with.
 type GenerateKeyPackages struct {
 	CommandMeta
-	Credential      string // CredentialRef
+	Credential      CredentialRef
 	Count           int
 	LifetimeSeconds uint64 // 0: the default of twelve weeks
 	LastResort      bool
+}
+
+// RemoveKeyPackages drops key packages and their private keys: those named, and
+// every one of a credential. A Welcome for one of them is an orphan from then on.
+type RemoveKeyPackages struct {
+	CommandMeta
+	Refs       []mlsengine.KeyPackageRef
+	Credential CredentialRef // empty: of none
 }
 
 // ImportKeyPackage takes a key package made elsewhere, with its private keys.
@@ -149,6 +164,7 @@ type ListConversation struct {
 func (AddCredential) isClientInput()       {}
 func (RemoveCredential) isClientInput()    {}
 func (GenerateKeyPackages) isClientInput() {}
+func (RemoveKeyPackages) isClientInput()   {}
 func (ImportKeyPackage) isClientInput()    {}
 func (ConsumeKeyPackage) isClientInput()   {}
 func (ExpireKeyPackages) isClientInput()   {}
@@ -164,6 +180,9 @@ func (RemoveCredential) Name() string { return "remove_credential" }
 
 // Name is the command's name in causes and outcomes.
 func (GenerateKeyPackages) Name() string { return "generate_key_packages" }
+
+// Name is the command's name in causes and outcomes.
+func (RemoveKeyPackages) Name() string { return "remove_key_packages" }
 
 // Name is the command's name in causes and outcomes.
 func (ImportKeyPackage) Name() string { return "import_key_package" }
@@ -188,16 +207,16 @@ type ClientTransition struct {
 type ClientReply struct {
 	Err         *CommandError
 	Repeated    bool
-	Credential  string             // CredentialRef that was added
+	Credential  CredentialRef      // that was added
 	KeyPackages []ClientKeyPackage // that were made or imported
 }
 
-// Identity is the signing identity of a credential; ok is false where the
-// credential or its key is missing. An empty reference is the first credential
-// of the cipher suite.
-func (s ClientState) Identity(ref string, suite mlsengine.CipherSuite) (id *mlsengine.SigningIdentity, credential string, ok bool) {
+// Identity is the signing identity of a credential; ok is false where there is
+// none of this suite, or its key is missing. An empty reference is the first
+// credential of the cipher suite.
+func (s ClientState) Identity(ref CredentialRef, suite mlsengine.CipherSuite) (id *mlsengine.SigningIdentity, credential CredentialRef, ok bool) {
 	for _, c := range s.Credentials {
-		if ref == "" && c.CipherSuite != suite || ref != "" && c.Ref != ref {
+		if c.CipherSuite != suite || ref != "" && c.Ref != ref {
 			continue
 		}
 		id, ok = s.identity(c)
@@ -207,7 +226,7 @@ func (s ClientState) Identity(ref string, suite mlsengine.CipherSuite) (id *mlse
 }
 
 func (s ClientState) identity(c ClientCredential) (*mlsengine.SigningIdentity, bool) {
-	raw, ok := s.secrets.signature[c.Ref]
+	raw, ok := s.secrets.signature[string(c.Ref)]
 	if !ok {
 		return nil, false
 	}
@@ -264,7 +283,7 @@ func (s ClientPublic) KeyPackage(ref mlsengine.KeyPackageRef) (ClientKeyPackage,
 }
 
 // credential finds a credential by its reference.
-func (s ClientPublic) credential(ref string) (ClientCredential, bool) {
+func (s ClientPublic) credential(ref CredentialRef) (ClientCredential, bool) {
 	for _, c := range s.Credentials {
 		if c.Ref == ref {
 			return c, true
@@ -273,10 +292,10 @@ func (s ClientPublic) credential(ref string) (ClientCredential, bool) {
 	return ClientCredential{}, false
 }
 
-// CredentialRef names a credential by its suite and public key.
-func CredentialRef(id mlsengine.CipherSuite, signatureKey []byte) string {
+// RefOf is the reference of the credential with a signature key.
+func RefOf(id mlsengine.CipherSuite, signatureKey []byte) CredentialRef {
 	sum := sha256.Sum256(signatureKey)
-	return fmt.Sprintf("%d-%s", id, hex.EncodeToString(sum[:16]))
+	return CredentialRef(fmt.Sprintf("%d-%s", id, hex.EncodeToString(sum[:16])))
 }
 
 // WelcomeGroup reads which group a Welcome is for, with the key package that

@@ -48,7 +48,7 @@ func (s *ClientState) fold(e events.Event) error {
 	case *v1.CredentialAdded:
 		return s.foldCredential(body, e)
 	case *v1.CredentialRemoved:
-		s.Credentials = slices.DeleteFunc(slices.Clone(s.Credentials), func(c ClientCredential) bool { return c.Ref == body.GetRef() })
+		s.Credentials = slices.DeleteFunc(slices.Clone(s.Credentials), func(c ClientCredential) bool { return string(c.Ref) == body.GetRef() })
 		s.secrets.signature = without(s.secrets.signature, body.GetRef())
 	case *v1.KeyPackagesGenerated:
 		return s.foldKeyPackages(body, e)
@@ -92,7 +92,8 @@ func (s *ClientState) foldCredential(body *v1.CredentialAdded, e events.Event) e
 		return brokenf("credential %s: %v", body.GetRef(), err)
 	}
 	s.Credentials = append(slices.Clone(s.Credentials), ClientCredential{
-		Ref: body.GetRef(), CipherSuite: mlsengine.CipherSuite(body.GetCipherSuite()), Credential: credential, SignatureKey: body.GetSignatureKey(),
+		Ref: CredentialRef(body.GetRef()), CipherSuite: mlsengine.CipherSuite(body.GetCipherSuite()), Credential: credential,
+		SignatureKey: body.GetSignatureKey(), AddedMs: s.TimeMs,
 	})
 	if key, ok := e.Secret(events.ClassSignatureKey); ok {
 		s.secrets.signature = with(s.secrets.signature, body.GetRef(), key)
@@ -114,7 +115,7 @@ func (s *ClientState) foldKeyPackages(body *v1.KeyPackagesGenerated, e events.Ev
 	}
 	for _, k := range body.GetKeyPackages() {
 		s.KeyPackages = append(s.KeyPackages, ClientKeyPackage{
-			Ref: k.GetRef(), KeyPackage: k.GetKeyPackage(), Credential: k.GetCredential(),
+			Ref: k.GetRef(), KeyPackage: k.GetKeyPackage(), Credential: CredentialRef(k.GetCredential()),
 			CipherSuite: mlsengine.CipherSuite(k.GetCipherSuite()), NotAfter: k.GetNotAfter(), LastResort: k.GetLastResort(),
 		})
 		plain, ok := sealed[hex.EncodeToString(k.GetRef())]
@@ -192,6 +193,7 @@ func (k *ClientCredential) Code(c *syntax.Coder) {
 	syntax.Uint16(c, &k.CipherSuite)
 	k.Credential.Code(c)
 	syntax.Opaque(c, &k.SignatureKey)
+	syntax.Uint64(c, &k.AddedMs)
 }
 
 // Code walks a key package.

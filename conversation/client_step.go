@@ -72,6 +72,8 @@ func (w *clientWork) run(in ClientInput) error {
 		return w.removeCredential(in)
 	case GenerateKeyPackages:
 		return w.generateKeyPackages(in)
+	case RemoveKeyPackages:
+		return w.removeKeyPackages(in)
 	case ImportKeyPackage:
 		return w.importKeyPackage(in)
 	case ConsumeKeyPackage:
@@ -124,7 +126,7 @@ func (w *clientWork) recall(in ClientInput) (known bool, err error) {
 
 // clientOutcome is the outcome of a client's command, as it is remembered.
 type clientOutcome struct {
-	credential  string
+	credential  CredentialRef
 	keyPackages []mlsengine.KeyPackageRef
 }
 
@@ -184,7 +186,7 @@ func (w *clientWork) addCredential(in AddCredential) error {
 }
 
 // learnCredential records a credential with its key, unless it is known.
-func (w *clientWork) learnCredential(id mlsengine.CipherSuite, credential mlsengine.Credential, key secret.Bytes) (string, error) {
+func (w *clientWork) learnCredential(id mlsengine.CipherSuite, credential mlsengine.Credential, key secret.Bytes) (CredentialRef, error) {
 	if HistoryClient(w.s.Client) || HistoryClient(ClientOf(credential)) {
 		return "", refuse(HistoryClientCannotWrite, GiveUp, "a credential under the name of a reader of history")
 	}
@@ -200,7 +202,7 @@ func (w *clientWork) learnCredential(id mlsengine.CipherSuite, credential mlseng
 	if err != nil {
 		return "", refuse(CredentialRefused, GiveUp, "the signature key does not parse")
 	}
-	ref := CredentialRef(id, public)
+	ref := RefOf(id, public)
 	if known, ok := w.s.credential(ref); ok {
 		if !known.Credential.Equal(credential) {
 			return "", refuse(CredentialRefused, GiveUp, "its signature key belongs to another credential, %s", ref)
@@ -212,13 +214,14 @@ func (w *clientWork) learnCredential(id mlsengine.CipherSuite, credential mlseng
 	}
 	return ref, w.emit(events.Event{
 		Body: &v1.CredentialAdded{
-			Ref: ref, CipherSuite: uint32(id), Type: uint32(credential.Type()), Credential: syntax.Encode(&credential), SignatureKey: public,
+			Ref: string(ref), CipherSuite: uint32(id), Type: uint32(credential.Type()), Credential: syntax.Encode(&credential), SignatureKey: public,
 		},
-		Secrets: []events.Secret{{Class: events.ClassSignatureKey, Label: ref, Plain: private.Raw()}},
+		Secrets: []events.Secret{{Class: events.ClassSignatureKey, Label: string(ref), Plain: private.Raw()}},
 	})
 }
 
-// removeCredential forgets a credential and the key packages that carry it.
+// removeCredential forgets a credential that nothing presents any more. Key
+// packages of it whose lifetime is over bring nobody a Welcome.
 func (w *clientWork) removeCredential(in RemoveCredential) error {
 	if _, ok := w.s.credential(in.Ref); !ok {
 		return refuse(CredentialNotFound, GiveUp, "%s", in.Ref)
@@ -226,11 +229,15 @@ func (w *clientWork) removeCredential(in RemoveCredential) error {
 	if len(in.InUse) > 0 {
 		return refuse(CredentialStillInUse, GiveUp, "by %d conversations, %s among them", len(in.InUse), in.InUse[0])
 	}
+	now := w.now() / 1000
+	if i := slices.IndexFunc(w.s.KeyPackages, func(kp ClientKeyPackage) bool { return kp.Credential == in.Ref && kp.NotAfter >= now }); i >= 0 {
+		return refuse(CredentialStillInUse, GiveUp, "by key package %x", []byte(w.s.KeyPackages[i].Ref))
+	}
 	if err := w.expire(func(kp ClientKeyPackage) bool { return kp.Credential == in.Ref }); err != nil {
 		return err
 	}
 	err := w.emit(events.Event{
-		Body: &v1.CredentialRemoved{Ref: in.Ref}, Forget: []string{events.Forget(events.ClassSignatureKey, in.Ref)},
+		Body: &v1.CredentialRemoved{Ref: string(in.Ref)}, Forget: []string{events.Forget(events.ClassSignatureKey, string(in.Ref))},
 	})
 	if err != nil {
 		return err
@@ -280,7 +287,7 @@ type heldKeyPackage struct {
 }
 
 // hold records key packages, each under a key of its own.
-func (w *clientWork) hold(credential string, held []heldKeyPackage, body *v1.KeyPackagesGenerated) ([]mlsengine.KeyPackageRef, error) {
+func (w *clientWork) hold(credential CredentialRef, held []heldKeyPackage, body *v1.KeyPackagesGenerated) ([]mlsengine.KeyPackageRef, error) {
 	if n := len(w.s.KeyPackages) + len(held); n > KeyPackagesHeldMax {
 		return nil, refuse(Busy, GiveUp, "%d key packages would be more than %d", n, KeyPackagesHeldMax)
 	}
@@ -289,7 +296,7 @@ func (w *clientWork) hold(credential string, held []heldKeyPackage, body *v1.Key
 	for _, h := range held {
 		ref := h.kp.Ref()
 		body.KeyPackages = append(body.KeyPackages, &v1.KeyPackageEntry{
-			Ref: ref, KeyPackage: h.kp.Bytes(), Credential: credential, NotAfter: h.kp.LeafNode.Lifetime.NotAfter,
+			Ref: ref, KeyPackage: h.kp.Bytes(), Credential: string(credential), NotAfter: h.kp.LeafNode.Lifetime.NotAfter,
 			LastResort: h.kp.LastResort(), CipherSuite: uint32(h.kp.CipherSuite),
 		})
 		stored := keyPackageSecrets(h.secrets)
@@ -371,6 +378,25 @@ func (w *clientWork) consumeKeyPackage(in ConsumeKeyPackage) error {
 		return err
 	}
 	return w.done(in, clientOutcome{credential: kp.Credential})
+}
+
+// removeKeyPackages drops key packages that nobody is to use any more; one that
+// is not held is dropped already.
+func (w *clientWork) removeKeyPackages(in RemoveKeyPackages) error {
+	if _, ok := w.s.credential(in.Credential); !ok && in.Credential != "" {
+		return refuse(CredentialNotFound, GiveUp, "%s", in.Credential)
+	}
+	named := make(map[string]bool, len(in.Refs))
+	for _, ref := range in.Refs {
+		named[string(ref)] = true
+	}
+	err := w.expire(func(kp ClientKeyPackage) bool {
+		return named[string(kp.Ref)] || in.Credential != "" && kp.Credential == in.Credential
+	})
+	if err != nil {
+		return err
+	}
+	return w.done(in, clientOutcome{credential: in.Credential})
 }
 
 // expireKeyPackages drops those whose lifetime is over.

@@ -14,7 +14,7 @@ import (
 
 const suiteOne = suite.X25519_AES128GCM_SHA256_Ed25519
 
-func newClient(t *testing.T, w *world) (ClientState, string) {
+func newClient(t *testing.T, w *world) (ClientState, CredentialRef) {
 	t.Helper()
 	tr := stepClient(t, w, NewClientState("ada"), AddCredential{CipherSuite: suiteOne})
 	return tr.Next, tr.Reply.Credential
@@ -91,9 +91,19 @@ func TestClientCredentials(t *testing.T) {
 	x509 := mlsengine.X509Credential([][]byte{{0x30, 0}})
 	refusedClient(t, w, s, AddCredential{CipherSuite: suiteOne, Credential: &x509}, CredentialRefused) // it names nobody
 	s = stepClient(t, w, s, GenerateKeyPackages{Credential: credential, Count: 3}).Next
-	gone := stepClient(t, w, s, RemoveCredential{Ref: credential})
-	if len(gone.Next.KeyPackages) != 0 || len(gone.Next.Credentials) != 0 {
-		t.Error("key packages outlived their credential")
+	refusedClient(t, w, s, RemoveCredential{Ref: credential}, CredentialStillInUse)
+	refusedClient(t, w, s, RemoveKeyPackages{Credential: "none"}, CredentialNotFound)
+	fewer := stepClient(t, w, s, RemoveKeyPackages{Refs: []mlsengine.KeyPackageRef{s.KeyPackages[1].Ref, []byte("unknown")}}).Next
+	if len(fewer.KeyPackages) != 2 || len(fewer.secrets.keyPackages) != 2 {
+		t.Errorf("%d key packages are left", len(fewer.KeyPackages))
+	}
+	none := stepClient(t, w, fewer, RemoveKeyPackages{Credential: credential})
+	if len(none.Next.KeyPackages) != 0 || len(none.Events[0].Forget) != 2 {
+		t.Errorf("%d key packages are left, %v forgotten", len(none.Next.KeyPackages), none.Events[0].Forget)
+	}
+	gone := stepClient(t, w, none.Next, RemoveCredential{Ref: credential})
+	if len(gone.Next.Credentials) != 0 || !slices.Equal(gone.Events[0].Forget, []string{events.Forget(events.ClassSignatureKey, string(credential))}) {
+		t.Errorf("credentials %v, forgotten %v", gone.Next.Credentials, gone.Events[0].Forget)
 	}
 	if _, _, ok := gone.Next.Identity(credential, suiteOne); ok {
 		t.Error("the signature key is still there")

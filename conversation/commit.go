@@ -14,12 +14,13 @@ const KeyPackagesMax = 10_000
 
 // intent is a commit to be made.
 type intent struct {
-	command   CommandRef // whose it is
-	name      string     // the command's name
-	inline    []mlsengine.Proposal
-	clients   []ids.ClientID
-	forcePath bool
-	rebuilt   uint32 // how often it was made before, for epochs that others won
+	command    CommandRef // whose it is
+	name       string     // the command's name
+	inline     []mlsengine.Proposal
+	clients    []ids.ClientID
+	forcePath  bool
+	credential CredentialRef // that the own leaf is to present; empty: the one it does, or that of a pending Update of ours
+	rebuilt    uint32        // how often it was made before, for epochs that others won
 }
 
 // intend makes room for a commit: one whose outcome nobody knows and nobody
@@ -165,12 +166,16 @@ func (w *work) commit(in intent) error {
 		return err
 	}
 	refs, inline = share.refs, share.inline
+	credential, successor, err := w.successorFor(in)
+	if err != nil {
+		return err
+	}
 	private, block, from, err := w.framing(mlsengine.ContentTypeCommit)
 	if err != nil {
 		return err
 	}
 	out, err := private.Group.Commit(mlsengine.CommitIntent{
-		Proposals: refs, Inline: inline, ForcePath: in.forcePath,
+		Proposals: refs, Inline: inline, ForcePath: in.forcePath, NewIdentity: successor,
 		Framing: mlsengine.Framing{Encrypt: block != nil, Block: block, Padding: int(w.s.Config.PaddingBlock)},
 		PSKs:    w.env.PSKs, TreeInWelcome: mlsengine.WithTree, TreeInInfo: mlsengine.WithTree,
 	}, w.env.engine())
@@ -181,12 +186,12 @@ func (w *work) commit(in intent) error {
 	body := &v1.CommitStaged{}
 	if share.history != nil {
 		body.NextReserved = historyGenerations
-		if body.EncryptedMessage, secrets.history, err = w.sealHistory(share.history, out.Staged.Next); err != nil {
+		if body.EncryptedMessage, secrets.history, err = w.sealHistory(share.history, out.Staged.Next, successor); err != nil {
 			return err
 		}
 	}
 	describeCommit(body, in, out)
-	body.Epoch, body.Command = uint64(w.s.Epoch()), in.command.toProto()
+	body.Epoch, body.Command, body.Credential = uint64(w.s.Epoch()), in.command.toProto(), string(credential)
 	for _, r := range refs {
 		body.ProposalRefs = append(body.ProposalRefs, r.ProposalRef())
 	}

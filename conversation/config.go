@@ -30,8 +30,8 @@ const (
 	TransportForeign TransportKind = 2
 )
 
-// Config is what a conversation was created or joined with. It does not change
-// during the conversation's life.
+// Config is what a conversation was created or joined with. But for the own
+// credential it does not change during the membership.
 type Config struct {
 	CipherSuite            mlsengine.CipherSuite
 	ExternalSenders        []mlsengine.ExternalSender // of a conversation we create; a joiner finds them in the group
@@ -45,7 +45,8 @@ type Config struct {
 	PaddingBlock           uint32 // encrypted messages are padded to a multiple of this many bytes; 0: not at all
 	SpoolAgeMs             uint64 // messages not acknowledged for so long expire; 0: never
 	Transport              TransportKind
-	Credential             string // CredentialRef of the own leaf
+	// Credential is what the own leaf presents; empty: the client's first of the suite. A membership may change it: SetCredential.
+	Credential CredentialRef
 }
 
 // RetainAll as Config.RetainEpochs or PastEpochs keeps every epoch.
@@ -109,7 +110,7 @@ func (c Config) validate() *CommandError {
 	if c.Transport != TransportBuiltIn && c.Transport != TransportForeign {
 		return refuse(InvalidConfiguration, GiveUp, "transport %d is unknown", c.Transport)
 	}
-	if !utf8.ValidString(c.Credential) || len(c.Credential) > credentialBytesMax {
+	if !utf8.ValidString(string(c.Credential)) || len(c.Credential) > credentialBytesMax {
 		return refuse(InvalidConfiguration, GiveUp, "the credential's name is too long, or no text")
 	}
 	if c.OutOfOrderTolerance > outOfOrderToleranceMax || c.MaximumForwardDistance > forwardDistanceMax {
@@ -162,7 +163,7 @@ func (c Config) toProto() *v1.Configuration {
 		PaddingBlock:           c.PaddingBlock,
 		SpoolAgeMs:             c.SpoolAgeMs,
 		Transport:              uint32(c.Transport),
-		Credential:             c.Credential,
+		Credential:             string(c.Credential),
 	}
 	for i := range c.ExternalSenders {
 		p.ExternalSenders = append(p.ExternalSenders, encodeExternalSender(c.ExternalSenders[i]))
@@ -183,7 +184,7 @@ func configFromProto(p *v1.Configuration) (Config, error) {
 		PaddingBlock:           p.GetPaddingBlock(),
 		SpoolAgeMs:             p.GetSpoolAgeMs(),
 		Transport:              TransportKind(p.GetTransport()),
-		Credential:             p.GetCredential(),
+		Credential:             CredentialRef(p.GetCredential()),
 	}
 	for _, b := range p.GetExternalSenders() {
 		sender, err := decodeExternalSender(b)

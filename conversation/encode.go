@@ -9,7 +9,7 @@ import (
 
 // The formats of the encodings below. Another one is refused.
 const (
-	publicFormat  = 4
+	publicFormat  = 5
 	privateFormat = 3
 )
 
@@ -150,6 +150,7 @@ func (p *PendingProposal) Code(c *syntax.Coder) {
 	syntax.Uint64(c, &p.Position)
 	syntax.Uint64(c, &p.TimeMs)
 	syntax.Uint32(c, &p.Renewed)
+	codeString(c, &p.Credential)
 }
 
 // Code walks a staged commit.
@@ -177,6 +178,7 @@ func (s *StagedCommit) Code(c *syntax.Coder) {
 	codeBool(c, &s.Failed)
 	syntax.Opaque(c, &s.EncryptedMessage)
 	syntax.Uint32(c, &s.NextReserved)
+	codeString(c, &s.Credential)
 }
 
 // Code walks a commit that lost its epoch.
@@ -188,6 +190,7 @@ func (s *SupersededCommit) Code(c *syntax.Coder) {
 	syntax.VectorFunc(c, &s.Inline, syntax.Opaque[[]byte])
 	codeBool(c, &s.Done)
 	syntax.Uint32(c, &s.Rebuilt)
+	codeString(c, &s.Credential)
 }
 
 // Code walks a commit that joins.

@@ -39,6 +39,7 @@ func (w *work) enterEpoch(a advance) (*v1.EpochAdvanced, error) {
 		return nil, err
 	}
 	body := w.advanceBody(a)
+	body.OwnCredential = w.presents(a.staged.Public)
 	e := w.advanceEvent(a, body)
 	e.secrets = append(e.secrets, verificationOf(a.staged.Next)...)
 	e.forget = w.outdatedVerification(uint64(a.staged.Public.Epoch()))
@@ -140,6 +141,11 @@ func (w *work) advanceBody(a advance) *v1.EpochAdvanced {
 // lifetime; the leaf index follows.
 const warningLifetime = "LifetimeExpired:"
 
+// The prefix of the warning about a member who went on under the name of another
+// client (RFC 9420 §5.3.1); the leaf index follows. Our own delivery service lets
+// nobody do so.
+const warningSuccessor = "ClientChanged:"
+
 // warnings are what clock and authentication service say against a commit that
 // others accepted.
 func (w *work) warnings(a advance) []string {
@@ -148,6 +154,11 @@ func (w *work) warnings(a advance) []string {
 	}
 	effects := a.staged.Effects
 	warnings := w.doubts(a.staged.Public, append(changed(effects.Added), changed(effects.Updated)...))
+	for _, m := range effects.Updated {
+		if before, ok := w.s.Group.Member(m.Index); ok && ClientOf(before.Credential) != ClientOf(m.Credential) {
+			warnings = append(warnings, fmt.Sprintf("%s%d", warningSuccessor, m.Index))
+		}
+	}
 	for _, leaf := range effects.Expired {
 		warnings = append(warnings, fmt.Sprintf("%s%d", warningLifetime, leaf))
 	}

@@ -145,8 +145,11 @@ func (p *Public) advance(e *v1.EpochAdvanced, group *mlsengine.PublicGroup) {
 	p.Group = group
 	p.Fingerprint = e.GetFacts().GetAuthenticatorFingerprint()
 	p.Pending, p.Cleared, p.Staged, p.Shelved = nil, nil, nil, nil
+	if presented := e.GetOwnCredential(); presented != "" {
+		p.Config.Credential = CredentialRef(presented)
+	}
 	if p.Superseded != nil {
-		p.Superseded = p.Superseded.after(e, p.OwnLeaf)
+		p.Superseded = p.Superseded.after(e, p.OwnLeaf, p.Config.Credential)
 	}
 	if e.GetCause() == v1.EpochCause_EPOCH_CAUSE_OWN && e.GetPath() || updates(e, p.OwnLeaf) {
 		p.RotatedMs = p.TimeMs
@@ -188,6 +191,7 @@ func (p *Public) evolveProposals(body events.Body) {
 		proposal.Digest = ids.DigestOf(e.GetMessage())
 		proposal.TimeMs = p.TimeMs
 		proposal.Renewed = e.GetRenewed()
+		proposal.Credential = CredentialRef(e.GetCredential())
 		p.Pending = append(slices.Clone(p.Pending), proposal)
 		p.CommitDueMs = e.GetCommitDueMs()
 		if e.GetEncrypted() {
@@ -336,6 +340,7 @@ func stagedFrom(e *v1.CommitStaged, timeMs uint64) *StagedCommit {
 		StagedMs:       timeMs,
 		Inline:         e.GetInline(),
 		Rebuilt:        e.GetRebuilt(),
+		Credential:     CredentialRef(e.GetCredential()),
 
 		EncryptedMessage: e.GetEncryptedMessage(),
 		NextReserved:     e.GetNextReserved(),

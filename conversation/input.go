@@ -79,6 +79,14 @@ type UpdateKeyMaterial struct {
 	CommandMeta
 }
 
+// SetCredential commits new keys for the own leaf together with another of the
+// client's credentials, everything pending with it. The others see the client
+// under it from then on.
+type SetCredential struct {
+	CommandMeta
+	Credential CredentialRef
+}
+
 // CommitPending commits what is pending; without anything it does nothing.
 type CommitPending struct {
 	CommandMeta
@@ -96,9 +104,11 @@ type ProposeRemove struct {
 	Client ids.ClientID
 }
 
-// ProposeUpdate makes an Update proposal with new keys for the own leaf.
+// ProposeUpdate makes an Update proposal with new keys for the own leaf, and
+// with another of the client's credentials where one is named.
 type ProposeUpdate struct {
 	CommandMeta
+	Credential CredentialRef
 }
 
 // ClearProposal drops one pending proposal. It is meant for one that the
@@ -250,6 +260,7 @@ func (AbandonJoin) isInput()       {}
 func (AddMembers) isInput()        {}
 func (RemoveMembers) isInput()     {}
 func (UpdateKeyMaterial) isInput() {}
+func (SetCredential) isInput()     {}
 func (CommitPending) isInput()     {}
 func (ProposeAdd) isInput()        {}
 func (ProposeRemove) isInput()     {}
@@ -294,6 +305,9 @@ func (RemoveMembers) Name() string { return "remove_members" }
 
 // Name is the command's name in causes and outcomes.
 func (UpdateKeyMaterial) Name() string { return "update_key_material" }
+
+// Name is the command's name in causes and outcomes.
+func (SetCredential) Name() string { return "set_credential" }
 
 // Name is the command's name in causes and outcomes.
 func (CommitPending) Name() string { return "commit_pending_proposals" }

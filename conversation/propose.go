@@ -40,14 +40,38 @@ func (w *work) proposeRemove(in ProposeRemove) error {
 
 // propose makes a proposal, which is pending from then on.
 func (w *work) propose(command Command, p mlsengine.Proposal) error {
+	return w.proposeAs(command, wish{proposal: p})
+}
+
+// proposeUpdate makes an Update proposal of ourselves.
+func (w *work) proposeUpdate(in ProposeUpdate) error {
 	if err := w.committer(); err != nil {
 		return err
 	}
-	made, err := w.makeProposal(p, 0)
+	if in.Credential != "" {
+		if _, err := w.successor(in.Credential); err != nil {
+			return err
+		}
+	}
+	return w.proposeAs(in, wish{proposal: &mlsengine.Update{}, credential: in.Credential})
+}
+
+// wish is a proposal to be made.
+type wish struct {
+	proposal   mlsengine.Proposal
+	credential CredentialRef // of an Update: what our leaf is to present; empty: what it does
+	renewed    uint32        // how often it was made before
+}
+
+func (w *work) proposeAs(command Command, p wish) error {
+	if err := w.committer(); err != nil {
+		return err
+	}
+	made, err := w.makeProposal(p)
 	if err != nil {
 		return err
 	}
-	if err := w.foundIn(&made.DistributionPoints, newcomers(p)); err != nil {
+	if err := w.foundIn(&made.DistributionPoints, w.broughtBy(p)); err != nil {
 		return err
 	}
 	w.reply.Proposal = made
@@ -56,7 +80,7 @@ func (w *work) propose(command Command, p mlsengine.Proposal) error {
 }
 
 // makeProposal makes a proposal and puts it on its way.
-func (w *work) makeProposal(p mlsengine.Proposal, renewed uint32) (*Proposal, error) {
+func (w *work) makeProposal(p wish) (*Proposal, error) {
 	if len(w.s.Pending) >= PendingMax {
 		return nil, refuse(TooManyProposals, Retry, "%d proposals are pending", len(w.s.Pending))
 	}
@@ -65,11 +89,11 @@ func (w *work) makeProposal(p mlsengine.Proposal, renewed uint32) (*Proposal, er
 		return nil, err
 	}
 	framing := mlsengine.Framing{Encrypt: block != nil, Block: block, Padding: int(w.s.Config.PaddingBlock)}
-	out, err := private.Group.Propose(p, framing, w.env.engine())
+	out, err := w.frameProposal(private.Group, p, framing)
 	if err != nil {
 		return nil, commitFault(err)
 	}
-	body := &v1.ProposalCreated{Facts: w.proposalFacts(out.Content), Message: out.Message, Renewed: renewed}
+	body := &v1.ProposalCreated{Facts: w.proposalFacts(out.Content), Message: out.Message, Renewed: p.renewed, Credential: string(p.credential)}
 	var secrets []events.Secret
 	if out.Secrets.Len() > 0 {
 		secrets = append(secrets, events.Secret{Class: events.ClassConsumption, Plain: out.Secrets})
@@ -81,7 +105,7 @@ func (w *work) makeProposal(p mlsengine.Proposal, renewed uint32) (*Proposal, er
 		secrets = append(secrets, events.Secret{Class: events.ClassAudit, Plain: content})
 	}
 	grace := uint64(0)
-	if renewed == 0 {
+	if p.renewed == 0 {
 		grace = ownGraceMs
 	}
 	body.CommitDueMs = w.s.commitDue(w.now()+grace, pendingFrom(body.Facts, body.Encrypted))
@@ -91,6 +115,18 @@ func (w *work) makeProposal(p mlsengine.Proposal, renewed uint32) (*Proposal, er
 	}
 	w.outbox = append(w.outbox, SendProposal{Message: out.Message, Ref: out.Ref, Epoch: w.s.Epoch()})
 	return &Proposal{Ref: out.Ref, Message: out.Message}, nil
+}
+
+// frameProposal signs a proposal. An Update says what our leaf is to present.
+func (w *work) frameProposal(group *mlsengine.Group, p wish, framing mlsengine.Framing) (*mlsengine.Proposed, error) {
+	if _, update := p.proposal.(*mlsengine.Update); !update || p.credential == "" {
+		return group.Propose(p.proposal, framing, w.env.engine())
+	}
+	id, err := w.successor(p.credential)
+	if err != nil {
+		return nil, err
+	}
+	return group.ProposeUpdate(id, nil, framing, w.env.engine())
 }
 
 // proposalFacts is what the log shows of a proposal.

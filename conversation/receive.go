@@ -2,6 +2,7 @@ package conversation
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"parley/events"
@@ -386,18 +387,22 @@ func (w *work) isOwn(s mlsengine.Sender) bool {
 // proposalDoubts asks the authentication service about whom a proposal brings in.
 func (w *work) proposalDoubts(c *mlsengine.Content) []string {
 	var leaf *mlsengine.LeafNode
+	var doubts []string
 	switch p := c.Proposal().(type) {
 	case *mlsengine.Add:
 		leaf = &p.KeyPackage.LeafNode
 	case *mlsengine.Update:
 		leaf = &p.LeafNode
+		if m, ok := w.s.Group.Member(c.Sender().Leaf); ok && ClientOf(m.Credential) != ClientOf(leaf.Credential) {
+			doubts = append(doubts, fmt.Sprintf("%s%d", warningSuccessor, m.Index))
+		}
 	default:
 		return nil
 	}
-	if w.authentic(ClientOf(leaf.Credential), leaf.Credential, leaf.SignatureKey) {
-		return nil
+	if !w.authentic(ClientOf(leaf.Credential), leaf.Credential, leaf.SignatureKey) {
+		doubts = append(doubts, warningCredential)
 	}
-	return []string{warningCredential}
+	return doubts
 }
 
 // takeCommit enters the epoch of somebody else's commit.

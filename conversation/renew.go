@@ -35,7 +35,8 @@ func (p Public) ownProposals() []PendingProposal {
 //
 //	Add             dropped when the commit added the client
 //	Remove          dropped when the commit removed the member: who holds its leaf next is somebody else
-//	Update          dropped when the commit holds one of ours; of several the first is made anew
+//	Update          dropped when the commit holds one of ours; of several the first is made anew. One that changes
+//	                what our leaf presents goes before, and is dropped only when the leaf does so
 //	anything else   dropped
 //
 // Proposals of others are theirs to renew. What cannot be made anew is a
@@ -46,7 +47,8 @@ func (w *work) renew(before []PendingProposal, e *v1.EpochAdvanced) (renewal, er
 		return r, nil
 	}
 	done := &v1.ProposalsRenewed{}
-	updated := updates(e, w.s.OwnLeaf)
+	switches := w.switching(before)
+	updated := updates(e, w.s.OwnLeaf) && switches == ""
 	for _, q := range before {
 		p, err := mlsengine.ParseProposal(q.Proposal)
 		if err != nil || q.Renewed >= RenewalsMax || applied(q, e) {
@@ -56,14 +58,14 @@ func (w *work) renew(before []PendingProposal, e *v1.EpochAdvanced) (renewal, er
 		switch p.(type) {
 		case *mlsengine.Add, *mlsengine.Remove:
 		case *mlsengine.Update:
-			if updated {
+			if updated || q.Credential != switches {
 				continue
 			}
 			updated = true
 		default:
 			continue
 		}
-		made, err := w.makeProposal(p, q.Renewed+1)
+		made, err := w.makeProposal(wish{proposal: p, credential: q.Credential, renewed: q.Renewed + 1})
 		var refused *CommandError
 		if errors.As(err, &refused) {
 			r.warnings = append(r.warnings, bounded(warningNotRenewed+string(refused.Code)))
@@ -79,6 +81,20 @@ func (w *work) renew(before []PendingProposal, e *v1.EpochAdvanced) (renewal, er
 		return r, nil
 	}
 	return r, w.emit(event{body: done})
+}
+
+// switching is the credential that the latest of own proposals wants our leaf
+// to present and that it does not present yet; empty: none.
+func (w *work) switching(own []PendingProposal) CredentialRef {
+	for i := len(own) - 1; i >= 0; i-- {
+		if ref := own[i].Credential; ref != "" {
+			if ref == w.s.Config.Credential {
+				return ""
+			}
+			return ref
+		}
+	}
+	return ""
 }
 
 // applied reports whether the commit put the proposal itself into effect.

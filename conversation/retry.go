@@ -18,19 +18,24 @@ import (
 // Its proposals travel in the new commit itself, so that whoever receives the
 // commit can apply it.
 type SupersededCommit struct {
-	Digest  ids.Digest // of the bundle that lost
-	Command CommandRef
-	Intent  string // the command's name
-	Clients []ids.ClientID
-	Inline  [][]byte // what it still wants, as Proposal structs
-	Done    bool     // others have done all of it
-	Rebuilt uint32
+	Digest     ids.Digest // of the bundle that lost
+	Command    CommandRef
+	Intent     string // the command's name
+	Clients    []ids.ClientID
+	Inline     [][]byte // what it still wants, as Proposal structs
+	Done       bool     // others have done all of it
+	Rebuilt    uint32
+	Credential CredentialRef // what the own leaf is to present; empty: what it does
 }
 
 func superseded(c *StagedCommit) *SupersededCommit {
-	return &SupersededCommit{
+	s := &SupersededCommit{
 		Digest: c.Digest, Command: c.Command, Intent: c.Intent, Clients: c.Clients, Inline: c.Inline, Rebuilt: c.Rebuilt,
 	}
+	if c.Intent == (SetCredential{}).Name() {
+		s.Credential = c.Credential // of any other command it was that of a pending Update, which is made anew by itself
+	}
+	return s
 }
 
 // CommitInFlight reports whether a command waits for the fate of its commit.
@@ -58,8 +63,9 @@ func (p Public) committing() CommandRef {
 
 // after is what a command still wants after an epoch's commit. An Add is done
 // when the client was added, a Remove when its leaf was vacated: whoever has
-// taken the leaf since is somebody else.
-func (s *SupersededCommit) after(e *v1.EpochAdvanced, own mlsengine.LeafIndex) *SupersededCommit {
+// taken the leaf since is somebody else. The credential is what our leaf presents
+// behind the commit.
+func (s *SupersededCommit) after(e *v1.EpochAdvanced, own mlsengine.LeafIndex, presented CredentialRef) *SupersededCommit {
 	next := *s
 	next.Inline = nil
 	for _, b := range s.Inline {
@@ -76,6 +82,8 @@ func (s *SupersededCommit) after(e *v1.EpochAdvanced, own mlsengine.LeafIndex) *
 		next.Done = len(next.Inline) == 0
 	case s.Intent == (UpdateKeyMaterial{}).Name():
 		next.Done = s.Done || updates(e, own)
+	case s.Intent == (SetCredential{}).Name():
+		next.Done = presented == s.Credential
 	}
 	return &next
 }
@@ -133,6 +141,7 @@ func (w *work) rebuild(lost SupersededCommit) error {
 	}
 	again := intent{
 		command: lost.Command, name: lost.Intent, clients: lost.Clients, forcePath: lost.Intent != (RemoveMembers{}).Name(), rebuilt: lost.Rebuilt + 1,
+		credential: lost.Credential,
 	}
 	for _, b := range lost.Inline {
 		p, err := mlsengine.ParseProposal(b)

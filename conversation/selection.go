@@ -10,13 +10,16 @@ import (
 // reference, and which of the wanted ones remain to be included by value.
 // Everything pending is meant to go in. What the rules do not allow together is
 // chosen as RFC 9420 recommends (§12.2); what somebody proposed that no commit
-// could hold is left out, so that nobody can keep us from committing.
+// could hold is left out, so that nobody can keep us from committing; and so is
+// whoever the authentication service does not vouch for: it is we who would let
+// them in.
 func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []mlsengine.Proposal, error) {
 	pending, err := w.pendingContents()
 	if err != nil {
 		return nil, nil, err
 	}
 	pending, wanted = w.byValue(pending, wanted)
+	pending = slices.DeleteFunc(pending, func(c *mlsengine.Content) bool { return !w.isOwn(c.Sender()) && len(w.proposalDoubts(c)) > 0 })
 	c := newChooser(w.s.OwnLeaf)
 	refs, inline, err := c.choose(pending, wanted)
 	if err != nil {

@@ -143,15 +143,19 @@ func removedBy(refs []*mlsengine.Content, inline []mlsengine.Proposal) []mlsengi
 // sealHistory puts a reader's secret into a message of the epoch that a commit
 // leads to: whoever is in it can open it, and nobody else. The generation it
 // takes is reserved with the commit.
-func (w *work) sealHistory(history *HistorySecret, next *mlsengine.Group) (message []byte, plain secret.Bytes, err error) {
+func (w *work) sealHistory(history *HistorySecret, next *mlsengine.Group, successor *mlsengine.SigningIdentity) (message []byte, plain secret.Bytes, err error) {
 	_, group, block, err := next.Reserve(mlsengine.ContentTypeApplication, historyGenerations)
 	if err != nil {
 		return nil, secret.Bytes{}, brokenf("the first generation of an epoch: %v", err)
 	}
 	plain = history.Encode()
+	env := w.env.engine()
+	if successor != nil {
+		env.Identity = successor // in the next epoch we are who the commit makes us
+	}
 	message, _, err = group.SealApplication(block, mlsengine.Plaintext{
 		Data: plain.Expose(), Padding: int(w.s.Config.PaddingBlock),
-	}, w.env.engine())
+	}, env)
 	if err != nil {
 		return nil, secret.Bytes{}, engineFault(CommitInvalid, err)
 	}

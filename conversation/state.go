@@ -131,7 +131,8 @@ type PendingProposal struct {
 	Digest      ids.Digest // of the MLSMessage
 	Position    uint64     // in the group's order; 0: not there yet
 	TimeMs      uint64
-	Renewed     uint32 // own: how often it was made anew, because the commit of its epoch left it out
+	Renewed     uint32        // own: how often it was made anew, because the commit of its epoch left it out
+	Credential  CredentialRef // own Update: what the leaf is to present from then on; empty: what it does
 }
 
 // StagedCommit is an own commit between being made and the transport's verdict.
@@ -154,9 +155,10 @@ type StagedCommit struct {
 	Updated        []Member
 	ContextChanged bool
 	StagedMs       uint64
-	Inline         [][]byte // what the command wants, as Proposal structs
-	Rebuilt        uint32   // how often the command's commit was made anew
-	Failed         bool     // the transport gave no answer: nobody waits, a new commit may take its place
+	Inline         [][]byte      // what the command wants, as Proposal structs
+	Rebuilt        uint32        // how often the command's commit was made anew
+	Failed         bool          // the transport gave no answer: nobody waits, a new commit may take its place
+	Credential     CredentialRef // what our leaf presents with it; empty: what it does
 
 	EncryptedMessage []byte // MLSMessage of the epoch it leads to: the secret of the reader that it adds
 	NextReserved     uint32 // own application generations of that epoch that it uses

@@ -16,7 +16,9 @@ type Env struct {
 	NowMs    uint64
 	Entropy  mlsengine.Entropy
 	Identity *mlsengine.SigningIdentity // the own credential and signature key
-	Auth     Authenticator              // nil: every credential is accepted unchecked
+	// Credentials are the client's own ones, for changing what the own leaf presents; nil: there are no others.
+	Credentials Credentials
+	Auth        Authenticator // nil: every credential is accepted unchecked
 	// Certificates finds revocation lists in X.509 chains; nil: nobody looks for any.
 	Certificates Certificates
 	PSKs         mlsengine.PSKStore // external and foreign resumption keys; may be nil
@@ -30,6 +32,12 @@ type Env struct {
 // shell has loaded.
 type Authenticator interface {
 	Authenticate(client ids.ClientID, credential mlsengine.Credential, signatureKey []byte) bool
+}
+
+// Credentials finds the client's own credentials. Like Authenticator it is a pure lookup; ClientState is one.
+type Credentials interface {
+	// Identity is the signing identity of a credential of a cipher suite; ok is false where there is none, or its key is missing.
+	Identity(ref CredentialRef, suite mlsengine.CipherSuite) (id *mlsengine.SigningIdentity, credential CredentialRef, ok bool)
 }
 
 // Certificates reads X.509 chains. Like Authenticator it is a pure lookup.
@@ -108,6 +116,9 @@ func (w *work) add(e event) error {
 		w.s.joining = secret.Bytes{}
 	}
 	w.s.Live = w.s.Live.after(e.body)
+	if advanced, ok := e.body.(*v1.EpochAdvanced); ok && advanced.GetOwnCredential() != "" {
+		w.env.Identity = w.signer(w.s.Config.Credential) // what follows in this step is signed with it already
+	}
 	switch e.body.(type) {
 	case *v1.GenerationsReserved, *v1.CommitStaged, *v1.ProposalCreated, *v1.EpochAdvanced, *v1.ConversationCreated, *v1.ConversationJoined,
 		*v1.LogRolledBack:
@@ -169,6 +180,8 @@ func (w *work) run(in Input) error {
 		return w.removeMembers(in)
 	case UpdateKeyMaterial:
 		return w.updateKeyMaterial(in)
+	case SetCredential:
+		return w.setCredential(in)
 	case CommitPending:
 		return w.commitPending(in)
 	case EnableHistorySharing:
@@ -180,7 +193,7 @@ func (w *work) run(in Input) error {
 	case ProposeRemove:
 		return w.proposeRemove(in)
 	case ProposeUpdate:
-		return w.propose(in, &mlsengine.Update{})
+		return w.proposeUpdate(in)
 	case ClearProposal:
 		return w.clearProposal(in)
 	case Encrypt:

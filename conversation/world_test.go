@@ -52,6 +52,7 @@ type member struct {
 	received []string            // plaintexts handed over, in order
 	queue    [][]byte            // foreign transport: messages on their way in
 	commands int
+	others   map[CredentialRef]*mlsengine.SigningIdentity // credentials beside the first
 }
 
 // world is a group's surroundings: a clock, an order, and everybody.
@@ -109,7 +110,8 @@ func (w *world) newMember(name string) *member {
 }
 
 func (w *world) env(m *member) Env {
-	return Env{NowMs: w.nowMs, Entropy: m.entropy, Identity: m.identity, PSKs: w.psks, LeaseValid: true}
+	id, _, _ := m.Identity(m.state.Config.Credential, m.suite)
+	return Env{NowMs: w.nowMs, Entropy: m.entropy, Identity: id, Credentials: m, PSKs: w.psks, LeaseValid: true}
 }
 
 func (w *world) keyPackage(m *member) (*mlsengine.KeyPackage, mlsengine.KeyPackageSecrets) {

@@ -77,6 +77,9 @@ func (c *candidate) judge(m *mlsengine.Message) *Error {
 		return ruleBroken(err)
 	}
 	c.next, c.delta, c.effects = staged.Next, staged.Delta, staged.Effects
+	if refused := c.judgeUpdated(); refused != nil {
+		return refused
+	}
 	if refused := c.judgeWelcome(); refused != nil {
 		return refused
 	}

@@ -15,6 +15,8 @@ type Env struct {
 	NowMs uint64
 	// Joiner is the verdict about somebody who joins by external commit: nil lets the commit be judged. Only JoinerOf names it.
 	Joiner func(Identity) error
+	// Successor is the verdict about a credential that takes the place of another one of its client; nil: every one is let in.
+	Successor func(Identity) error
 }
 
 // Decision is what a sequencer makes of one submission: an event to append and what to answer once it is durable, or an answer alone.
@@ -223,6 +225,9 @@ func (s *SequencerState) decideProposal(p *Proposal, env Env) Decision {
 	if m.WireFormat() == mlsengine.WireFormatPublicMessage {
 		content, err := s.verifyProposal(m, p.Origin.Client)
 		if err != nil {
+			return answered(p, err)
+		}
+		if err := s.judgeUpdate(content, env); err != nil {
 			return answered(p, err)
 		}
 		entry.Proposals = []*eventsv1.ProposalFacts{factsOf(content)}

@@ -292,6 +292,24 @@ func (s *Service) PublishKeyPackages(ctx context.Context, c ids.ClientID, ps []P
 	})
 }
 
+// WithdrawKeyPackages takes key packages of a client out of its directory: nobody can claim them from then on. Those that are not there,
+// or were claimed already, are left as they are.
+func (s *Service) WithdrawKeyPackages(ctx context.Context, c ids.ClientID, refs [][]byte) error {
+	cause := events.Cause{Command: "withdraw-key-packages", Principal: string(c)}
+	return s.directories.with(ctx, c, cause, func(d *directoryState) ([]events.Event, error) {
+		body := &eventsv1.KeyPackagesExpired{}
+		for _, ref := range refs {
+			if slices.ContainsFunc(d.offered, func(o offered) bool { return slices.Equal(o.ref, ref) }) {
+				body.Refs = append(body.Refs, ref)
+			}
+		}
+		if len(body.Refs) == 0 {
+			return nil, nil
+		}
+		return []events.Event{{Body: body}}, nil
+	})
+}
+
 // trustsFirst tells whether the registry may take an identity at its word. It has no say where certificates are judged by their chains.
 func (s *Service) trustsFirst(id Identity) bool {
 	return s.registry != nil && s.config.Trust == TrustOnFirstRegistration && (s.config.Certified == nil || !isCertificate(id))

@@ -74,6 +74,10 @@ func (s *directoryState) foldBody(body events.Body) error {
 	case *eventsv1.CredentialRemoved:
 		s.keys = slices.DeleteFunc(s.keys, func(k registeredKey) bool { return refOfKey(k.key) == b.Ref })
 		s.offered = slices.DeleteFunc(s.offered, func(o offered) bool { return refOfKey(o.signatureKey) == b.Ref })
+	case *eventsv1.KeyPackagesExpired:
+		s.offered = slices.DeleteFunc(s.offered, func(o offered) bool {
+			return slices.ContainsFunc(b.GetRefs(), func(ref []byte) bool { return bytes.Equal(ref, o.ref) })
+		})
 	case *eventsv1.OrderCheckpoint:
 		return s.restore(b.State)
 	case *eventsv1.TransactionTorn, *eventsv1.Claimed: // something that never happened, or somebody's place in the log

@@ -62,12 +62,21 @@ func (c *candidate) judgeLeaves(next *mlsengine.PublicGroup, committer mlsengine
 			continue
 		}
 		if i == committer {
-			if after == nil || conversation.ClientOf(after.Credential) != conversation.ClientOf(before.Credential) {
-				return refuse(TreeWrong, "the committer's leaf changed hands")
+			if after == nil {
+				return refuse(TreeWrong, "the committer's leaf is gone")
 			}
+			if refused := c.s.judgeSuccessor(identityOf(before), identityOf(after), c.env); refused != nil {
+				return refused
+			}
+			found[Change{Kind: ChangeUpdated, Leaf: uint32(i), Client: conversation.ClientOf(after.Credential)}] = true
 			continue
 		}
 		for _, change := range changesAt(i, before, after) {
+			if change.Kind == ChangeUpdated {
+				if refused := c.s.judgeSuccessor(identityOf(before), identityOf(after), c.env); refused != nil {
+					return refused
+				}
+			}
 			if !c.lists(change.Kind, change.Leaf, change.Client) {
 				return refuse(TreeWrong, "leaf %d changed unlisted", i)
 			}

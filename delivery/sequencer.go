@@ -208,7 +208,7 @@ func (q *Sequencer) decide(ctx context.Context, sub Submission, nowMs uint64) De
 	if !q.limiter.take(sub, nowMs) {
 		return answered(sub, refuse(Busy, "%s submits too often", sub.origin().Client))
 	}
-	env := Env{NowMs: nowMs}
+	env := Env{NowMs: nowMs, Successor: func(id Identity) error { return q.service.auth.Authenticate(ctx, id) }}
 	if joiner, ok := q.state.JoinerOf(sub); ok {
 		verdict := q.service.mayJoin(ctx, q.state, joiner)
 		env.Joiner = func(Identity) error { return verdict }

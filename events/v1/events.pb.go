@@ -2455,6 +2455,7 @@ type ProposalCreated struct {
 	Encrypted     bool                   `protobuf:"varint,4,opt,name=encrypted,proto3" json:"encrypted,omitempty"`
 	CommitDueMs   uint64                 `protobuf:"varint,5,opt,name=commit_due_ms,json=commitDueMs,proto3" json:"commit_due_ms,omitempty"` // when we commit what is pending, should nobody have done so; 0: not we
 	Renewed       uint32                 `protobuf:"varint,6,opt,name=renewed,proto3" json:"renewed,omitempty"`                              // how often it was made anew, because the commit of its epoch left it out
+	Credential    string                 `protobuf:"bytes,16,opt,name=credential,proto3" json:"credential,omitempty"`                        // of an Update: the credential that the leaf is to present from then on; empty: the one it has
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2529,6 +2530,13 @@ func (x *ProposalCreated) GetRenewed() uint32 {
 		return x.Renewed
 	}
 	return 0
+}
+
+func (x *ProposalCreated) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
 }
 
 type ProposalReceived struct {
@@ -2760,6 +2768,7 @@ type CommitStaged struct {
 	Rebuilt          uint32                 `protobuf:"varint,21,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"`                                          // how often the command's commit was made anew
 	EncryptedMessage []byte                 `protobuf:"bytes,22,opt,name=encrypted_message,json=encryptedMessage,proto3" json:"encrypted_message,omitempty"` // MLSMessage of the epoch the commit leads to: the secret of the history client that it adds
 	NextReserved     uint32                 `protobuf:"varint,23,opt,name=next_reserved,json=nextReserved,proto3" json:"next_reserved,omitempty"`            // own application generations of that epoch that it used
+	Credential       string                 `protobuf:"bytes,31,opt,name=credential,proto3" json:"credential,omitempty"`                                     // the credential that our leaf presents with it; empty: the one it has
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2953,6 +2962,13 @@ func (x *CommitStaged) GetNextReserved() uint32 {
 		return x.NextReserved
 	}
 	return 0
+}
+
+func (x *CommitStaged) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
 }
 
 // CommandRef binds a command id to its principal and request.
@@ -3463,6 +3479,7 @@ type EpochAdvanced struct {
 	MessageDigest       []byte                 `protobuf:"bytes,15,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"` // SHA-256 of the MLSMessage
 	Warnings            []string               `protobuf:"bytes,16,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	ApplicationReserved uint32                 `protobuf:"varint,17,opt,name=application_reserved,json=applicationReserved,proto3" json:"application_reserved,omitempty"` // own generations of the new epoch that the commit used already
+	OwnCredential       string                 `protobuf:"bytes,26,opt,name=own_credential,json=ownCredential,proto3" json:"own_credential,omitempty"`                    // the credential that our leaf presents from here on, where that has changed
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -3614,6 +3631,13 @@ func (x *EpochAdvanced) GetApplicationReserved() uint32 {
 		return x.ApplicationReserved
 	}
 	return 0
+}
+
+func (x *EpochAdvanced) GetOwnCredential() string {
+	if x != nil {
+		return x.OwnCredential
+	}
+	return ""
 }
 
 type GenerationsReserved struct {
@@ -6984,7 +7008,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\fsender_index\x18\x04 \x01(\rR\vsenderIndex\x12\x10\n" +
 	"\x03ref\x18\x05 \x01(\fR\x03ref\x12\x18\n" +
 	"\acontent\x18\x06 \x01(\fR\acontent\x12\x16\n" +
-	"\x06client\x18\a \x01(\fR\x06client\"\xde\x01\n" +
+	"\x06client\x18\a \x01(\fR\x06client\"\xfe\x01\n" +
 	"\x0fProposalCreated\x125\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1f.parley.events.v1.ProposalFactsR\x05facts\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\x12\x1e\n" +
@@ -6993,7 +7017,10 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"generation\x12\x1c\n" +
 	"\tencrypted\x18\x04 \x01(\bR\tencrypted\x12\"\n" +
 	"\rcommit_due_ms\x18\x05 \x01(\x04R\vcommitDueMs\x12\x18\n" +
-	"\arenewed\x18\x06 \x01(\rR\arenewed\"\xfc\x01\n" +
+	"\arenewed\x18\x06 \x01(\rR\arenewed\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x10 \x01(\tR\n" +
+	"credential\"\xfc\x01\n" +
 	"\x10ProposalReceived\x125\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1f.parley.events.v1.ProposalFactsR\x05facts\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x1c\n" +
@@ -7008,7 +7035,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\rcommit_due_ms\x18\x03 \x01(\x04R\vcommitDueMs\"6\n" +
 	"\x10ProposalsRenewed\x12\x12\n" +
 	"\x04from\x18\x01 \x03(\fR\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x03(\fR\x02to\"\xc1\x06\n" +
+	"\x02to\x18\x02 \x03(\fR\x02to\"\xe1\x06\n" +
 	"\fCommitStaged\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\fR\x06commit\x12\x18\n" +
@@ -7035,7 +7062,10 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06inline\x18\x14 \x03(\fR\x06inline\x12\x18\n" +
 	"\arebuilt\x18\x15 \x01(\rR\arebuilt\x12+\n" +
 	"\x11encrypted_message\x18\x16 \x01(\fR\x10encryptedMessage\x12#\n" +
-	"\rnext_reserved\x18\x17 \x01(\rR\fnextReserved\"\x98\x01\n" +
+	"\rnext_reserved\x18\x17 \x01(\rR\fnextReserved\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x1f \x01(\tR\n" +
+	"credential\"\x98\x01\n" +
 	"\n" +
 	"CommandRef\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
@@ -7069,7 +7099,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"B\n" +
 	"\rCommitDelayed\x12\x19\n" +
 	"\buntil_ms\x18\x01 \x01(\x04R\auntilMs\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xb1\x05\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xd8\x05\n" +
 	"\rEpochAdvanced\x122\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x122\n" +
 	"\x05cause\x18\x02 \x01(\x0e2\x1c.parley.events.v1.EpochCauseR\x05cause\x12%\n" +
@@ -7088,7 +7118,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x06reinit\x18\x0e \x01(\bR\x06reinit\x12%\n" +
 	"\x0emessage_digest\x18\x0f \x01(\fR\rmessageDigest\x12\x1a\n" +
 	"\bwarnings\x18\x10 \x03(\tR\bwarnings\x121\n" +
-	"\x14application_reserved\x18\x11 \x01(\rR\x13applicationReserved\"x\n" +
+	"\x14application_reserved\x18\x11 \x01(\rR\x13applicationReserved\x12%\n" +
+	"\x0eown_credential\x18\x1a \x01(\tR\rownCredential\"x\n" +
 	"\x13GenerationsReserved\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\rR\vcontentType\x12\x12\n" +

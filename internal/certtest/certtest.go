@@ -51,8 +51,9 @@ func (a *Authority) Newest() int64 { return a.issued.Load() }
 // Request says what to certify. Every certificate has a serial number of its own.
 type Request struct {
 	URI                 string
-	Curve               elliptic.Curve // of the client's key; nil: Ed25519
-	NotBefore, NotAfter time.Time      // zero: an hour ago, in an hour
+	Curve               elliptic.Curve          // of the client's key; nil: Ed25519
+	NotBefore, NotAfter time.Time               // zero: an hour ago, in an hour
+	Change              func(*x509.Certificate) // the last word on what it says; may be nil
 }
 
 // Certify makes a key and its certificate: DER, and the seed of an Edwards key or the scalar of a NIST key.
@@ -70,6 +71,9 @@ func (a *Authority) Certify(t testing.TB, r Request) (certificate, key []byte) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(a.issued.Add(1)), NotBefore: r.NotBefore, NotAfter: r.NotAfter, URIs: []*url.URL{name},
 		KeyUsage: x509.KeyUsageDigitalSignature, CRLDistributionPoints: []string{ListPoint},
+	}
+	if r.Change != nil {
+		r.Change(template)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, public, a.key)
 	must(t, err)

@@ -86,6 +86,16 @@ type Certificate struct {
 	NotAfter     uint64
 }
 
+// Describe tells what the end entity's certificate of a chain says. Nobody need
+// vouch for it, and it need not be valid at any time.
+func Describe(chain [][]byte) (Certificate, error) {
+	certificates, err := parseChain(chain)
+	if err != nil {
+		return Certificate{}, err
+	}
+	return describe(certificates[0]), nil
+}
+
 func describe(c *x509.Certificate) Certificate {
 	out := Certificate{
 		Fingerprint: fingerprint(c), CommonName: c.Subject.CommonName, Serial: c.SerialNumber.String(),

@@ -69,6 +69,24 @@ type Claim struct {
 	Suite suite.ID // zero: any whose signature scheme the certificate's key is of
 }
 
+// ClaimOf is what a chain claims together with a raw private key of a suite. It
+// is KeyMismatch where that is no such key.
+func ClaimOf(chain [][]byte, id suite.ID, private []byte) (Claim, error) {
+	s, err := suite.Get(id)
+	if err != nil {
+		return Claim{}, &Error{KeyMismatch, err.Error()}
+	}
+	key, err := s.ParseSignaturePrivateKey(private)
+	if err != nil {
+		return Claim{}, &Error{KeyMismatch, "the private key does not parse"}
+	}
+	public, err := s.PublicSignatureKey(key)
+	if err != nil {
+		return Claim{}, &Error{KeyMismatch, "the private key does not parse"}
+	}
+	return Claim{Chain: chain, Key: public, Suite: id}, nil
+}
+
 // Verdict is what a TrustStore thinks of a claim.
 type Verdict struct {
 	Status      Status
