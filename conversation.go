@@ -46,11 +46,8 @@ func (c *Conversation) do(ctx context.Context, op string, in conversation.Input)
 // Add commits the addition of clients, with key packages they have published, and everything that is pending with it. It returns when
 // the group's order has the commit and the own state has followed it.
 func (c *Conversation) Add(ctx context.Context, clients ...ClientID) error {
-	packages, err := c.claim(ctx, clients)
-	if err != nil {
-		return c.wrap("add", err)
-	}
-	return c.AddKeyPackages(ctx, packages...)
+	_, err := c.AddMembers(ctx, Addition{Clients: clients})
+	return err
 }
 
 // claim takes one key package of each client out of the directory. A repeated claim under the same command id gets the same ones.
@@ -79,7 +76,8 @@ func (c *Conversation) claim(ctx context.Context, clients []ClientID) ([][]byte,
 
 // AddKeyPackages is Add with key packages that were obtained otherwise.
 func (c *Conversation) AddKeyPackages(ctx context.Context, packages ...[]byte) error {
-	return c.change(ctx, "add", conversation.AddMembers{CommandMeta: c.client.meta(ctx, "add", packages...), KeyPackages: packages})
+	_, err := c.AddMembers(ctx, Addition{KeyPackages: packages})
+	return err
 }
 
 // Remove commits the removal of clients. Those who are no members are ignored.
@@ -102,20 +100,6 @@ func (c *Conversation) UpdateKeys(ctx context.Context) error {
 // CommitPending commits every pending proposal; without any it does nothing.
 func (c *Conversation) CommitPending(ctx context.Context) error {
 	return c.change(ctx, "commit pending", conversation.CommitPending{CommandMeta: c.client.meta(ctx, "commit_pending")})
-}
-
-// Proposal is a proposal we made: it waits for a commit, and goes out to the group meanwhile.
-type Proposal struct {
-	Ref     []byte
-	Message []byte // MLSMessage
-}
-
-func (c *Conversation) propose(ctx context.Context, in conversation.Input) (Proposal, error) {
-	reply, err := c.do(ctx, "propose", in)
-	if err != nil || reply.Proposal == nil {
-		return Proposal{}, err
-	}
-	return Proposal{Ref: reply.Proposal.Ref, Message: reply.Proposal.Message}, nil
 }
 
 // ProposeAdd proposes to add a client, with a key package it has published.
@@ -265,7 +249,8 @@ type Status struct {
 	Epoch         uint64
 	CipherSuite   mlsengine.CipherSuite
 	Members       []Member       // in leaf order
-	Pending       int            // proposals of the epoch that are not committed
+	Pending       int            // how many Proposals there are
+	Proposals     []Pending      // of the epoch, not committed yet, in the order they came
 	Unresolved    []Unresolved   // own commits that a foreign delivery service gave no answer about; while there are any: Decide
 	Staged        bool           // an own commit waits for the delivery service
 	Position      uint64         // followed in the group's order
@@ -288,9 +273,10 @@ func (c *Conversation) Status(ctx context.Context) (Status, error) {
 	return Status{
 		Exists: s.Exists(), Lifecycle: s.Lifecycle.String(), Epoch: uint64(s.Epoch()), CipherSuite: s.Config.CipherSuite, Members: s.Roster(),
 		Pending: len(s.PendingProposals()), Staged: s.Staged != nil, Position: s.Position, Version: s.Version, Digest: s.Digest().String(),
-		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, Holdings: s.Holdings(), NextDue: timeOf(s.NextDue(true)),
+		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, Holdings: s.Holdings(), NextDue: timeOf(s.NextDue(!c.client.node.options.ManualCommits)),
 		History:    s.HistorySharing(),
 		Unresolved: unresolvedIn(c.id, s),
+		Proposals:  proposalsOf(s),
 	}, nil
 }
 

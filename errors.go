@@ -24,25 +24,6 @@ const (
 // Code is the stable name of a refusal; errors.Is(err, parley.PendingCommit) asks for it.
 type Code = conversation.Code
 
-// Codes that bots branch on. All codes are in package conversation.
-const (
-	ConversationAlreadyExists = conversation.ConversationAlreadyExists
-	ConversationNotFound      = conversation.ConversationNotFound
-	CredentialRefused         = conversation.CredentialRefused
-	PendingCommit             = conversation.PendingCommit
-	PendingProposals          = conversation.PendingProposals
-	CommitSuperseded          = conversation.CommitSuperseded
-	DuplicateMessage          = conversation.DuplicateMessage
-	OrphanWelcome             = conversation.OrphanWelcome
-	NothingToCommit           = conversation.NothingToCommit
-	HistoryClientCannotWrite  = conversation.HistoryClientCannotWrite
-	InvalidHistorySecret      = conversation.InvalidHistorySecret
-	ClientRolledBack          = conversation.ClientRolledBack
-	ClientSecretsLost         = conversation.ClientSecretsLost
-	CredentialNotFound        = conversation.CredentialNotFound
-	CredentialStillInUse      = conversation.CredentialStillInUse
-)
-
 // UnknownIdentity is what an AuthenticationService answers for who it does not know.
 const UnknownIdentity = delivery.UnknownIdentity
 
@@ -87,6 +68,9 @@ func wrap(op string, err error) error {
 		return e
 	}
 	e := &Error{Op: op, Advice: advise(err), Err: err}
+	if one, ok := errors.AsType[*actors.ConversationError](err); ok {
+		e.Conversation = one.Conversation
+	}
 	if refused, ok := errors.AsType[*conversation.CommandError](err); ok {
 		e.Code = refused.Code
 	}

@@ -3,6 +3,8 @@ package actors
 import (
 	"errors"
 	"fmt"
+
+	"parley/internal/ids"
 )
 
 var (
@@ -34,6 +36,17 @@ var (
 	// errBounced means that the actor stopped before it saw the mail. The asker activates a successor and asks again.
 	errBounced = errors.New("actors: bounced")
 )
+
+// ConversationError is what one conversation of several had to say.
+type ConversationError struct {
+	Conversation ids.ConversationID
+	Err          error
+}
+
+func (e *ConversationError) Error() string { return e.Conversation.String() + ": " + e.Err.Error() }
+
+// Unwrap gives what went wrong.
+func (e *ConversationError) Unwrap() error { return e.Err }
 
 // CorruptError says that a log cannot be believed. It stops that conversation or client and nothing else.
 type CorruptError struct {

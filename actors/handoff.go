@@ -40,7 +40,7 @@ func deliveriesOf(id ids.ConversationID, r *events.Record) (out []Delivery) {
 	for i := range r.Events {
 		one := *r
 		one.Events = r.Events[i : i+1]
-		for _, m := range conversation.Memberships(&one) {
+		if m, ok := conversation.MembershipAt(r, i); ok {
 			out = append(out, Delivery{Conversation: id, Version: r.Version, TimeMs: r.TimeMS, Membership: &m})
 		}
 		messages, err := conversation.Messages(&one)

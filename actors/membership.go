@@ -75,7 +75,7 @@ func (t *Transaction) awaitOrders(ctx context.Context) error {
 	t.mu.Unlock()
 	for _, id := range created {
 		if _, err := request[registration, struct{}](ctx, t.node, ConversationIdentity(t.client, id), registration{}); err != nil {
-			return err
+			return &ConversationError{Conversation: id, Err: err}
 		}
 	}
 	return nil

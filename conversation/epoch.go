@@ -127,7 +127,7 @@ func (w *work) advanceBody(a advance) *v1.EpochAdvanced {
 			Type: uint32(p.Type), Proposal: p.Bytes, SenderType: uint32(p.Sender.Type), SenderIndex: senderIndex(p.Sender), Ref: p.Ref,
 		}
 		if proposal, err := mlsengine.ParseProposal(p.Bytes); err == nil {
-			facts.Client = []byte(w.subject(proposal, p.Sender))
+			facts.Client = []byte(w.s.subject(proposal, p.Sender))
 		}
 		body.Proposals = append(body.Proposals, facts)
 	}

@@ -80,6 +80,14 @@ func broughtIn(staged *mlsengine.Staged) []mlsengine.Credential {
 	return list
 }
 
+// Credentials are all that members present, in leaf order.
+func (p Public) Credentials() []mlsengine.Credential {
+	if p.Group == nil {
+		return nil
+	}
+	return credentialsOf(p.Group)
+}
+
 // credentialsOf are all of a group's.
 func credentialsOf(public *mlsengine.PublicGroup) []mlsengine.Credential {
 	var list []mlsengine.Credential
@@ -89,10 +97,11 @@ func credentialsOf(public *mlsengine.PublicGroup) []mlsengine.Credential {
 	return list
 }
 
-// foundIn lists the revocation lists that credentials name and nobody has
-// registered: nil where none of them is a chain, empty where all are known.
-func (w *work) foundIn(out *[]string, credentials []mlsengine.Credential) error {
-	if w.env.Certificates == nil {
+// DistributionPoints lists the revocation lists that credentials name and
+// nobody has registered: nil where none of them is a chain, empty where all are
+// known.
+func DistributionPoints(known Certificates, credentials []mlsengine.Credential) []string {
+	if known == nil {
 		return nil
 	}
 	var found []string
@@ -103,15 +112,19 @@ func (w *work) foundIn(out *[]string, credentials []mlsengine.Credential) error 
 		if found == nil {
 			found = []string{}
 		}
-		for _, url := range w.env.Certificates.DistributionPoints(c.Certificates()) {
+		for _, url := range known.DistributionPoints(c.Certificates()) {
 			if len(found) < pointsMax && len(url) <= pointBytesMax && url == strings.ToValidUTF8(url, "") {
 				found = append(found, url)
 			}
 		}
 	}
 	slices.Sort(found)
-	*out = slices.Compact(found)
-	if len(*out) == 0 {
+	return slices.Compact(found)
+}
+
+// foundIn notes them.
+func (w *work) foundIn(out *[]string, credentials []mlsengine.Credential) error {
+	if *out = DistributionPoints(w.env.Certificates, credentials); len(*out) == 0 {
 		return nil
 	}
 	return w.emit(event{body: &v1.CrlDistributionPointsFound{Urls: *out}})

@@ -152,6 +152,9 @@ func (w *work) join(in Join) error {
 	if err := w.emitSealed(e, &Private{Group: group}); err != nil {
 		return err
 	}
+	if err := w.foundIn(&w.reply.DistributionPoints, credentialsOf(public)); err != nil {
+		return err
+	}
 	if err := w.behindCommit(in.EncryptedMessage, incoming{position: in.Position}); err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ type Membership struct {
 	Warnings  []string
 	Reason    string
 	Successor ids.ConversationID
+	// DistributionPoints are revocation lists that the credentials of who came in name and nobody had registered.
+	DistributionPoints []string
 }
 
 // Memberships reads what a record changed for the owner, in order. It needs no
@@ -47,12 +49,30 @@ type Membership struct {
 func Memberships(r *events.Record) []Membership {
 	var list []Membership
 	for i := range r.Events {
-		if m, ok := membershipOf(r.Events[i].Body); ok {
-			m.TimeMs = r.TimeMS
+		if m, ok := MembershipAt(r, i); ok {
 			list = append(list, m)
 		}
 	}
 	return list
+}
+
+// MembershipAt is the change that one of a record's events made, if it made
+// one. What was found in the credentials stands behind it.
+func MembershipAt(r *events.Record, i int) (Membership, bool) {
+	m, ok := membershipOf(r.Events[i].Body)
+	if !ok {
+		return Membership{}, false
+	}
+	m.TimeMs = r.TimeMS
+	for _, e := range r.Events[i+1:] {
+		if found, ok := e.Body.(*v1.CrlDistributionPointsFound); ok {
+			m.DistributionPoints = found.GetUrls()
+		}
+		if _, another := membershipOf(e.Body); another || m.DistributionPoints != nil {
+			break
+		}
+	}
+	return m, true
 }
 
 func membershipOf(body events.Body) (Membership, bool) {

@@ -135,7 +135,7 @@ func (w *work) proposalFacts(c *mlsengine.Content) *v1.ProposalFacts {
 	f := &v1.ProposalFacts{
 		Type: uint32(c.Proposal().ProposalType()), Proposal: mlsengine.MarshalProposal(c.Proposal()),
 		SenderType: uint32(sender.Type), SenderIndex: senderIndex(sender), Ref: c.ProposalRef(),
-		Client: []byte(w.subject(c.Proposal(), sender)),
+		Client: []byte(w.s.subject(c.Proposal(), sender)),
 	}
 	if !c.Encrypted() {
 		f.Content = c.Marshal()
@@ -143,19 +143,39 @@ func (w *work) proposalFacts(c *mlsengine.Content) *v1.ProposalFacts {
 	return f
 }
 
+// Parties names who made a pending proposal and whom it is about; empty where
+// that is no client. A proposal of the group's service has a sender without a
+// name, one of a client that asks to be added has that client.
+func (p Public) Parties(q PendingProposal) (sender, subject ids.ClientID) {
+	proposal, err := mlsengine.ParseProposal(q.Proposal)
+	if err != nil || p.Group == nil {
+		return "", ""
+	}
+	subject = p.subject(proposal, mlsengine.Sender{Type: q.SenderType, Leaf: mlsengine.LeafIndex(q.SenderIndex)})
+	switch q.SenderType {
+	case mlsengine.SenderTypeMember:
+		if m, ok := p.Group.Member(mlsengine.LeafIndex(q.SenderIndex)); ok {
+			sender = ClientOf(m.Credential)
+		}
+	case mlsengine.SenderTypeNewMemberProposal:
+		sender = subject
+	}
+	return sender, subject
+}
+
 // subject names whom a proposal of the current epoch is about.
-func (w *work) subject(p mlsengine.Proposal, sender mlsengine.Sender) ids.ClientID {
+func (p Public) subject(proposal mlsengine.Proposal, sender mlsengine.Sender) ids.ClientID {
 	leaf := sender.Leaf
-	switch p := p.(type) {
+	switch proposal := proposal.(type) {
 	case *mlsengine.Add:
-		return ClientOf(p.KeyPackage.LeafNode.Credential)
+		return ClientOf(proposal.KeyPackage.LeafNode.Credential)
 	case *mlsengine.Remove:
-		leaf = p.Removed
+		leaf = proposal.Removed
 	case *mlsengine.Update:
 	default:
 		return ""
 	}
-	if m, ok := w.s.Group.Member(leaf); ok {
+	if m, ok := p.Group.Member(leaf); ok {
 		return ClientOf(m.Credential)
 	}
 	return ""
