@@ -34,6 +34,8 @@ type domain[S any] interface {
 	storing(evs []events.Event)
 	// staged runs after a step on a transaction's copy.
 	staged(c actor.Context, t stepped[S])
+	// merged says what the steps of a record decided in as few events as may be.
+	merged(evs []events.Event) []events.Event
 	// unlocked runs after a transaction has let go, with the copy that was dropped if there was one.
 	unlocked(c actor.Context, dropped *S)
 	// recheck looks whether a refused input was carried out when it was asked for first, and then answers its caller; false: it need not.

@@ -141,6 +141,8 @@ func (a *clientActor) at(s conversation.ClientState, version uint64) conversatio
 
 func (a *clientActor) storing([]events.Event) {}
 
+func (a *clientActor) merged(evs []events.Event) []events.Event { return evs }
+
 func (a *clientActor) unlocked(actor.Context, *conversation.ClientState) {}
 
 func (a *clientActor) holds(work) bool { return false }

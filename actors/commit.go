@@ -174,6 +174,7 @@ func (g *aggregate[S]) write(c actor.Context, r *recording[S]) bool {
 	}
 	if len(r.draft.Events) > 0 {
 		r.draft.TimeMS = r.timeMS
+		r.draft.Events = g.merged(r.draft.Events)
 		g.storing(r.draft.Events)
 		what, err := g.store(r.next, r.draft)
 		switch what {

@@ -401,6 +401,8 @@ func (a *conversationActor) stopTimers() {
 	a.follow.stop()
 }
 
+func (a *conversationActor) merged(evs []events.Event) []events.Event { return conversation.Merge(evs) }
+
 // storing keeps a public snapshot right before a record that seals the whole private state anew: with that record and the following
 // ones it gives everything. Where the record does not come after all, activation finds no secrets behind the snapshot and reads the
 // whole log.

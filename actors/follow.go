@@ -165,12 +165,23 @@ func (a *conversationActor) deliver(d finished[conversation.State]) {
 	if len(d.events) == 0 {
 		return
 	}
-	// All steps of one record carry that record's version and time.
-	r := &events.Record{Head: events.Head{Version: a.state.Version}, Log: a.log, TimeMS: d.timeMS, Events: d.events}
-	if a.fresh.add(a.conversation, r) {
+	if a.fresh.add(a.state.Version, a.news(d)) {
 		a.announce()
 	}
-	a.trim()
+	a.fresh.acknowledged(a.state.Spool)
+}
+
+// news lists what a durable step tells the owner. All steps of one record carry that record's version and time.
+func (a *conversationActor) news(d finished[conversation.State]) (out []Delivery) {
+	r := &events.Record{Head: events.Head{Version: a.state.Version}, Log: a.log, TimeMS: d.timeMS, Events: d.events}
+	messages := d.result.Conversation.Messages
+	if !conversation.TellsOnly(d.events, messages) {
+		return deliveriesOf(a.conversation, r)
+	}
+	for i := range messages { // as they were decrypted a moment ago
+		out = append(out, Delivery{Conversation: a.conversation, Version: r.Version, TimeMs: r.TimeMS, Message: &messages[i]})
+	}
+	return out
 }
 
 // arm sets the timer for the next thing that time makes due.

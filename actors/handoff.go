@@ -60,13 +60,14 @@ type deliveries struct {
 	items    []Delivery
 	bytes    int
 	floor    uint64 // everything after this version is here
+
+	seen, through uint64 // what was acknowledged is gone up to here
 }
 
-// add takes the deliveries of a step of the record in. It reports whether there were any.
-func (f *deliveries) add(id ids.ConversationID, r *events.Record) bool {
-	found := deliveriesOf(id, r)
+// add takes the deliveries of a step of a record in. It reports whether there were any.
+func (f *deliveries) add(version uint64, found []Delivery) bool {
 	index := 0
-	if n := len(f.items); n > 0 && f.items[n-1].Version == r.Version {
+	if n := len(f.items); n > 0 && f.items[n-1].Version == version {
 		index = f.items[n-1].Index + 1 // the record held several steps
 		f.items[n-1].last = false
 	}
@@ -75,15 +76,31 @@ func (f *deliveries) add(id ids.ConversationID, r *events.Record) bool {
 		f.items = append(f.items, found[i])
 		f.bytes += found[i].size()
 	}
-	for f.bytes > f.bytesMax && len(f.items) > 0 {
-		f.floor = max(f.floor, f.items[0].Version)
-		f.drop(func(d Delivery) bool { return d.Version > f.floor })
+	if f.bytes > f.bytesMax {
+		f.relieve()
 	}
 	return len(found) > 0
 }
 
+// relieve lets the oldest go, whole records of them, until there is room for a while.
+func (f *deliveries) relieve() {
+	bytes := f.bytes
+	for _, d := range f.items {
+		if bytes <= f.bytesMax*3/4 {
+			break
+		}
+		f.floor = max(f.floor, d.Version)
+		bytes -= d.size()
+	}
+	f.drop(func(d Delivery) bool { return d.Version > f.floor })
+}
+
 // acknowledged forgets what the owner has.
 func (f *deliveries) acknowledged(spool conversation.Spool) {
+	if f.seen == spool.Seen && f.through == spool.Acknowledged {
+		return // nothing more than before
+	}
+	f.seen, f.through = spool.Seen, spool.Acknowledged
 	f.drop(func(d Delivery) bool {
 		return d.Version > spool.Seen || d.Message != nil && d.Message.Number > spool.Acknowledged
 	})
@@ -97,6 +114,10 @@ func (f *deliveries) drop(keep func(Delivery) bool) {
 			kept = append(kept, d)
 			f.bytes += d.size()
 		}
+	}
+	if len(kept) < cap(f.items)/4 {
+		f.items = slices.Clone(kept)
+		return
 	}
 	clear(f.items[len(kept):])
 	f.items = kept
@@ -437,12 +458,4 @@ func (s *Stream) Acknowledge(ctx context.Context, d Delivery) error {
 	}
 	_, err := request[work, result](ctx, s.node, ConversationIdentity(s.client, d.Conversation), work{Conversation: in})
 	return err
-}
-
-// trim lets go of what was acknowledged.
-func (a *conversationActor) trim() {
-	if len(a.fresh.items) > 0 {
-		a.fresh.acknowledged(a.state.Spool)
-		a.fresh.items = slices.Clip(a.fresh.items)
-	}
 }

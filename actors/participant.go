@@ -223,7 +223,7 @@ func (g *aggregate[S]) txSeal(m *ask[txSeal, *events.Prepared]) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
 	defer cancel()
-	x.draft.TimeMS = x.timeMS
+	x.draft.TimeMS, x.draft.Events = x.timeMS, g.merged(x.draft.Events)
 	p, err := g.journal.Prepare(ctx, x.draft, m.Query.Batch)
 	if err != nil {
 		m.refuse(err)

@@ -223,3 +223,12 @@ func Messages(r *events.Record) ([]ReceivedMessage, error) {
 	}
 	return messages, nil
 }
+
+// TellsOnly reports whether these messages, which a step has decrypted, are all that its events tell the owner.
+func TellsOnly(evs []events.Event, messages []ReceivedMessage) bool {
+	if len(evs) != 1 {
+		return false
+	}
+	body, ok := evs[0].Body.(*v1.MessagesConsumed)
+	return ok && int(body.GetSpooled()) == len(messages)
+}

@@ -26,13 +26,18 @@ func (s Spool) add(first uint64, count uint32, version, timeMs uint64) Spool {
 	last := first + uint64(count) - 1
 	s.Next = last + 1
 	marks := slices.Clone(s.Marks)
-	if n := len(marks); n > 0 && last-marks[n-1].First < markMessagesMax && timeMs-marks[n-1].TimeMs < markAgeMaxMs {
-		marks[n-1].Last, marks[n-1].LastMs = last, timeMs
-	} else {
-		marks = append(marks, SpoolMark{First: first, Last: last, Version: version, TimeMs: timeMs, LastMs: timeMs})
-	}
-	if len(marks) > SpoolMarksMax {
-		marks = mergeMarks(marks)
+	for first <= last { // filled up, so that it does not matter in how many runs the messages of a record come
+		n := len(marks)
+		if n == 0 || first-marks[n-1].First >= markMessagesMax || timeMs-marks[n-1].TimeMs >= markAgeMaxMs {
+			marks = append(marks, SpoolMark{First: first, Version: version, TimeMs: timeMs})
+			n++
+		}
+		newest := &marks[n-1]
+		newest.Last, newest.LastMs = min(last, newest.First+markMessagesMax-1), timeMs
+		first = newest.Last + 1
+		if n > SpoolMarksMax {
+			marks = mergeMarks(marks)
+		}
 	}
 	s.Marks = marks
 	return s

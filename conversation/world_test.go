@@ -328,11 +328,16 @@ func (w *world) hearQueue(m *member, most int) {
 			return
 		}
 		i := w.rng.IntN(min(2, len(m.queue)))
-		message := m.queue[i]
-		m.queue = slices.Delete(m.queue, i, i+1)
-		r := w.step(m, Received{Message: message})
-		if r.Err == nil && r.Outcomes[0].Kind == OutcomeRejected && r.Outcomes[0].Advice() == Retry {
-			m.queue = append(m.queue, message)
+		n := min(1+w.rng.IntN(3), len(m.queue)-i) // of one record
+		var messages []Input
+		for _, message := range m.queue[i : i+n] {
+			messages = append(messages, Received{Message: message})
+		}
+		m.queue = slices.Delete(m.queue, i, i+n)
+		for k, r := range w.together(m, messages...) {
+			if r.Err == nil && r.Outcomes[0].Kind == OutcomeRejected && r.Outcomes[0].Advice() == Retry {
+				m.queue = append(m.queue, messages[k].(Received).Message)
+			}
 		}
 	}
 }
@@ -342,7 +347,7 @@ func (m *member) hears() bool { return m.state.Exists() || m.state.Joining != ni
 
 // together runs inputs one on the state of the other into one record, as a
 // group commit or a transaction does.
-func (w *world) together(m *member, inputs ...Input) {
+func (w *world) together(m *member, inputs ...Input) (replies []Reply) {
 	w.t.Helper()
 	all := Transition{Next: m.state}
 	for _, in := range inputs {
@@ -354,8 +359,11 @@ func (w *world) together(m *member, inputs ...Input) {
 		all.Events = append(all.Events, tr.Events...)
 		all.Outbox = append(all.Outbox, tr.Outbox...)
 		all.Reply.Messages = append(all.Reply.Messages, tr.Reply.Messages...)
+		replies = append(replies, tr.Reply)
 	}
+	all.Events = Merge(all.Events)
 	w.store(m, inputs[0], all)
+	return replies
 }
 
 func (w *world) append(e Entry) uint64 {
