@@ -211,7 +211,7 @@ func (c *Client) JoinExternally(ctx context.Context, id ConversationID, in Exter
 	if err != nil {
 		return nil, c.Conversation(id).wrap("join externally", err)
 	}
-	release(ctx, reply)
+	c.node.release(ctx, reply)
 	return c.Conversation(id), nil
 }
 

@@ -158,6 +158,8 @@ type Received struct {
 	Outcome
 	Message *Message       // of an application message
 	History *HistoryShared // of a message that held a history secret
+	// Identity is who sent it, as of the message's epoch and as far as can be relied on now; nil where nothing was authenticated.
+	Identity *WireIdentity
 	// BufferedMessages had waited for this one and were taken with it: messages of the epoch that a commit led to, or a commit that
 	// refers to the proposal just taken.
 	BufferedMessages []Received
@@ -175,7 +177,7 @@ func (c *Conversation) Decrypt(ctx context.Context, message []byte) (Received, e
 	if err != nil {
 		return Received{}, err
 	}
-	all := receivedIn(reply)
+	all := c.client.node.receivedIn(reply)
 	if len(all) == 0 {
 		return Received{}, nil
 	}

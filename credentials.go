@@ -171,8 +171,7 @@ func (c *Client) RemoveCredential(ctx context.Context, ref CredentialRef) error 
 // client under it from then on. Everything that is pending is committed with it. The client it names must stay the same. After a lost race it
 // is tried again like every commit.
 func (c *Conversation) SetCredential(ctx context.Context, ref CredentialRef) error {
-	_, err := c.do(ctx, "set credential", conversation.SetCredential{CommandMeta: c.client.meta(ctx, "set_credential", []byte(ref)), Credential: ref})
-	return err
+	return c.change(ctx, "set credential", conversation.SetCredential{CommandMeta: c.client.meta(ctx, "set_credential", []byte(ref)), Credential: ref})
 }
 
 // ProposeCredential is ProposeUpdate with another of the client's credentials.
@@ -186,5 +185,5 @@ func (c *Conversation) Credential(ctx context.Context) (CredentialRef, error) {
 	if err == nil && !s.Exists() {
 		err = &conversation.CommandError{Code: ConversationNotFound, Advice: GiveUp, Detail: string(c.id)}
 	}
-	return s.Config.Credential, wrap("credential", err)
+	return s.Config.Credential, c.wrap("credential", err)
 }

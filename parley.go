@@ -331,6 +331,14 @@ func (n *Node) start(ctx context.Context) (err error) {
 	return err
 }
 
+// trust is the trust store that holds now.
+func (n *Node) trust() *TrustStore {
+	if n.options.Certificates == nil {
+		return nil
+	}
+	return n.options.Certificates()
+}
+
 // isolatedAuth is whom a node without a delivery service asks; nil: nobody.
 func (n *Node) isolatedAuth() AuthenticationService {
 	if n.options.Certificates == nil {

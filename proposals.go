@@ -86,7 +86,7 @@ func (n *Node) distributionPoints(credentials []mlsengine.Credential) []string {
 	if n.options.Certificates == nil {
 		return nil
 	}
-	return conversation.DistributionPoints(n.options.Certificates(), credentials)
+	return conversation.DistributionPoints(n.trust(), credentials)
 }
 
 func credentialsIn(keyPackages [][]byte) (list []mlsengine.Credential) {

@@ -68,25 +68,29 @@ func WithReleased(ctx context.Context, take func(Received)) context.Context {
 // change runs a command that commits.
 func (c *Conversation) change(ctx context.Context, op string, in conversation.Input) error {
 	reply, err := c.do(ctx, op, in)
-	release(ctx, reply)
+	c.client.node.release(ctx, reply)
 	return err
 }
 
 // release hands out what a commit has set free.
-func release(ctx context.Context, reply conversation.Reply) {
+func (n *Node) release(ctx context.Context, reply conversation.Reply) {
 	take := settingsOf(ctx).released
 	if take == nil {
 		return
 	}
-	for _, got := range receivedIn(reply) {
+	for _, got := range n.receivedIn(reply) {
 		take(got)
 	}
 }
 
 // receivedIn puts outcomes and messages together.
-func receivedIn(reply conversation.Reply) (all []Received) {
+func (n *Node) receivedIn(reply conversation.Reply) (all []Received) {
 	for _, outcome := range reply.Outcomes {
 		got := Received{Outcome: outcome}
+		if sender := outcome.Identity; sender != nil {
+			identity := n.identify(sender.CipherSuite, sender.Credential, sender.SignatureKey)
+			got.Identity = &identity
+		}
 		for i := range reply.Messages {
 			switch m := &reply.Messages[i]; {
 			case outcome.Number != m.Number:

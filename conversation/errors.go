@@ -90,6 +90,7 @@ const (
 	UnknownProposal                Code = "UnknownProposal"
 	GenerationTooFar               Code = "GenerationTooFar"
 	DecryptionError                Code = "DecryptionError"
+	InvalidUserID                  Code = "InvalidUserId"
 	InvalidMessage                 Code = "InvalidMessage" // another rule; Outcome.Rule names it
 )
 

@@ -81,11 +81,21 @@ func openGroupInfo(b []byte) (*mlsengine.GroupInfo, *mlsengine.PublicGroup, erro
 	return m.GroupInfo(), public, err
 }
 
-// SuiteOf is the cipher suite of the group that a GroupInfo describes.
-func SuiteOf(groupInfo []byte) (mlsengine.CipherSuite, *CommandError) {
+// GroupOf is the group that a GroupInfo, bare or as an MLSMessage, describes with
+// the tree inside.
+func GroupOf(groupInfo []byte) (*mlsengine.PublicGroup, *CommandError) {
 	_, public, err := openGroupInfo(groupInfo)
 	if err != nil {
-		return 0, refuseRule(InvalidGroupInfo, err)
+		return nil, refuseRule(InvalidGroupInfo, err)
+	}
+	return public, nil
+}
+
+// SuiteOf is the cipher suite of the group that a GroupInfo describes.
+func SuiteOf(groupInfo []byte) (mlsengine.CipherSuite, *CommandError) {
+	public, refused := GroupOf(groupInfo)
+	if refused != nil {
+		return 0, refused
 	}
 	return public.CipherSuite(), nil
 }

@@ -13,12 +13,13 @@ import (
 // signed.
 type Identity struct {
 	Client       ids.ClientID
+	CipherSuite  mlsengine.CipherSuite // of the group
 	Credential   mlsengine.Credential
 	SignatureKey []byte
 }
 
-func identityOf(c mlsengine.Credential, key []byte) *Identity {
-	return &Identity{Client: ClientOf(c), Credential: c, SignatureKey: key}
+func (w *work) identityOf(c mlsengine.Credential, key []byte) *Identity {
+	return &Identity{Client: ClientOf(c), CipherSuite: w.s.Config.CipherSuite, Credential: c, SignatureKey: key}
 }
 
 // identityAt is the member at a leaf of an epoch, nil where there is none.
@@ -27,7 +28,7 @@ func (w *work) identityAt(epoch *mlsengine.PublicGroup, leaf mlsengine.LeafIndex
 	if !ok {
 		return nil
 	}
-	return identityOf(m.Credential, m.SignatureKey)
+	return w.identityOf(m.Credential, m.SignatureKey)
 }
 
 // proposer is who made a proposal of the current epoch: a member, a sender from
@@ -38,11 +39,11 @@ func (w *work) proposer(c *mlsengine.Content) *Identity {
 		return w.identityAt(w.s.Group, sender.Leaf)
 	case mlsengine.SenderTypeExternal:
 		if senders := w.s.Group.ExternalSenders(); uint64(sender.Index) < uint64(len(senders)) {
-			return identityOf(senders[sender.Index].Credential, senders[sender.Index].SignatureKey)
+			return w.identityOf(senders[sender.Index].Credential, senders[sender.Index].SignatureKey)
 		}
 	case mlsengine.SenderTypeNewMemberProposal:
 		if add, ok := c.Proposal().(*mlsengine.Add); ok {
-			return identityOf(add.KeyPackage.LeafNode.Credential, add.KeyPackage.LeafNode.SignatureKey)
+			return w.identityOf(add.KeyPackage.LeafNode.Credential, add.KeyPackage.LeafNode.SignatureKey)
 		}
 	}
 	return nil

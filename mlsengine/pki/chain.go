@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,6 +83,7 @@ type Certificate struct {
 	Organization string // of the subject; the first one
 	URIs         []string
 	Serial       string // decimal
+	SerialHex    string // the same, two digits a byte
 	NotBefore    uint64 // Unix seconds; 0 for times before 1970
 	NotAfter     uint64
 }
@@ -99,6 +101,7 @@ func Describe(chain [][]byte) (Certificate, error) {
 func describe(c *x509.Certificate) Certificate {
 	out := Certificate{
 		Fingerprint: fingerprint(c), CommonName: c.Subject.CommonName, Serial: c.SerialNumber.String(),
+		SerialHex: hex.EncodeToString(c.SerialNumber.Bytes()),
 		NotBefore: seconds(c.NotBefore), NotAfter: seconds(c.NotAfter),
 	}
 	if len(c.Subject.Organization) > 0 {
