@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	keyPackagesKept = 8 // how many key packages a client keeps published, beside one of last resort
-	keyPackagesLow  = 4 // so few are too few
+	keyPackagesKept = 8   // how many key packages a client keeps published, beside one of last resort
+	keyPackagesLow  = 4   // so few are too few
+	keyPackagesMost = 128 // are published at once
 
 	keyPackageMargin = 7 * 24 * time.Hour // what does not last so long counts as used up
 	tendEvery        = 10 * time.Minute   // how often a node looks for clients to look after
@@ -47,12 +48,28 @@ func (t *tender) joined(id ClientID) {
 	}
 }
 
-// start runs the tender until stop is called, on a node whose clients publish key packages by themselves.
+// claimed notes that somebody has claimed a key package of a client that has few left.
+func (t *tender) claimed(id ClientID) {
+	if t.node.actors != nil && t.node.actors.Serves(id) {
+		t.joined(id)
+	}
+}
+
+// start runs the tender until stop is called.
 func (t *tender) start() (stop func()) {
-	if t.node.delivery == nil || t.node.options.ManualKeyPackages {
+	if t.node.delivery == nil {
 		return func() {}
 	}
-	return inBackground(context.Background(), t.run)
+	deaf, err := t.node.delivery.WatchStock(t.claimed)
+	if err != nil {
+		t.node.options.Logger.Warn("claims of key packages are seen late", "err", err)
+		deaf = func() {}
+	}
+	end := inBackground(context.Background(), t.run)
+	return func() {
+		deaf()
+		end()
+	}
 }
 
 // run looks after the clients until ctx ends.
@@ -96,8 +113,8 @@ func (t *tender) tend(ctx context.Context) {
 	}
 }
 
-// tend drops a client's key packages that are over and publishes new ones where few are left. A client that has never published any is left
-// alone.
+// tend drops a client's key packages that are over and publishes new ones where few are left, or tells the owner who publishes by hand. A
+// client that has never published any is left alone.
 func (c *Client) tend(ctx context.Context) error {
 	state, err := c.node.actors.ClientState(ctx, c.id)
 	if err != nil || state.Loss() != nil {
@@ -108,10 +125,14 @@ func (c *Client) tend(ctx context.Context) error {
 		publishes = publishes || kp.LastResort
 		over = over || kp.NotAfter < uint64(c.node.options.Clock.Now().Unix())
 	}
-	if !publishes {
-		return nil
+	err = nil
+	if publishes && !c.node.options.ManualKeyPackages {
+		err = c.keepKeyPackages(ctx)
 	}
-	if err := c.keepKeyPackages(ctx); err != nil || !over {
+	if len(c.stockNotices(ctx)) > 0 {
+		c.node.actors.Poke(c.id) // nobody but its owner can help
+	}
+	if err != nil || !over {
 		return err
 	}
 	_, err = c.node.actors.Client(ctx, c.id, conversation.ExpireKeyPackages{})
@@ -132,7 +153,7 @@ func (c *Client) replenish(ctx context.Context) {
 func (c *Client) keepKeyPackages(ctx context.Context) error {
 	suite := c.node.options.Config.CipherSuite
 	left, err := c.node.delivery.CountKeyPackagesFor(ctx, c.id, uint16(suite), keyPackageMargin)
-	if err != nil || left > keyPackagesLow {
+	if err != nil || left > c.node.options.KeyPackagesLow && len(c.stockNotices(ctx)) == 0 {
 		return err
 	}
 	state, err := c.node.actors.ClientState(ctx, c.id)
@@ -145,7 +166,7 @@ func (c *Client) keepKeyPackages(ctx context.Context) error {
 			chosen = kp.Credential
 		}
 	}
-	return c.PublishKeyPackages(ctx, keyPackagesKept, KeyPackageParams{Credential: chosen})
+	return c.PublishKeyPackages(ctx, min(max(keyPackagesKept, 2*c.node.options.KeyPackagesLow), keyPackagesMost), KeyPackageParams{Credential: chosen})
 }
 
 // KeyPackageParams say how key packages are made.

@@ -139,6 +139,9 @@ type Options struct {
 	ManualCommits bool
 	// TendInterval is how often the node looks for clients whose published key packages run out; 0: ten minutes.
 	TendInterval time.Duration
+	// KeyPackagesLow is how many published key packages are few: then new ones are published, and where that does not happen the client's
+	// owner is told (KeyPackageNotice); 0: four.
+	KeyPackagesLow int
 }
 
 // How long orders of groups keep what was sent.
@@ -234,6 +237,9 @@ func (o Options) withDefaults() Options {
 	if o.TendInterval == 0 {
 		o.TendInterval = tendEvery
 	}
+	if o.KeyPackagesLow == 0 {
+		o.KeyPackagesLow = keyPackagesLow
+	}
 	if o.Clock == nil {
 		o.Clock = actors.SystemClock{}
 	}
@@ -312,7 +318,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if !n.options.Isolated {
 		n.delivery, err = delivery.Open(ctx, delivery.Config{
 			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks,
-			Auth: n.options.Auth, Certified: n.options.Certificates, Policy: n.options.Access, Limits: delivery.Limits{RetainEntries: n.options.Retention},
+			Auth: n.options.Auth, Certified: n.options.Certificates, Policy: n.options.Access, Limits: delivery.Limits{RetainEntries: n.options.Retention, StockLow: n.options.KeyPackagesLow},
 			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },
 		})
 		if err != nil {

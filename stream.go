@@ -24,7 +24,10 @@ type Event struct {
 	// Lost says that the client itself has lost the end of its log or its keys (see ClientStatus), and nothing else is set. It stands at the
 	// beginning of every stream of such a client; what its conversations still receive follows.
 	Lost Code
+	// KeyPackages says that the client's published key packages run out, and nothing else is set.
+	KeyPackages *KeyPackageNotice
 
+	ack      func(context.Context) error // of what is no delivery of a conversation
 	stream   *actors.Stream
 	delivery actors.Delivery
 }
@@ -44,6 +47,9 @@ type Membership = conversation.Membership
 // Ack says that the event, and everything before it in its conversation, need not come again. It returns when that is durable, and
 // what was decrypted can no longer be read from the log then.
 func (e Event) Ack(ctx context.Context) error {
+	if e.ack != nil {
+		return wrap("ack", e.ack(ctx))
+	}
 	if e.stream == nil {
 		return nil
 	}
@@ -72,11 +78,20 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 		if status, err := c.Status(ctx); err == nil && status.Lost != "" && !yield(Event{ID: string(status.Lost), Lost: status.Lost}, nil) {
 			return
 		}
+		told := map[string]bool{}
+		c.node.actors.Poke(c.id)
 		for {
 			found, err := stream.Next(ctx)
 			if err != nil {
 				yield(Event{}, wrap("events", err))
 				return
+			}
+			if len(found) == 0 {
+				for _, e := range c.stockEvents(ctx, told) {
+					if !yield(e, nil) {
+						return
+					}
+				}
 			}
 			for _, d := range found {
 				if joined(d) {

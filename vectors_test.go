@@ -108,7 +108,7 @@ func openIsolated(t *testing.T, dir string, keyPackage []byte) *parley.Node {
 	clock := fixedClock{parley.SystemClock(), time.Unix(int64(from+(to-from)/2), 0)}
 	config := parley.DefaultConfig()
 	config.Transport, config.WirePolicy, config.OutOfOrderTolerance = parley.ForeignTransport, parley.WireMixed, 1000
-	node, err := parley.Open(t.Context(), parley.Options{Data: dir, Isolated: true, Config: config, Clock: clock})
+	node, err := parley.Open(t.Context(), parley.Options{Data: dir, Isolated: true, Limits: parley.Limits{KeyPackages: -1}, Config: config, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -309,6 +309,7 @@ type Stream struct {
 	queue   []ids.ConversationID // conversations that may have something, each once
 	queued  map[ids.ConversationID]bool
 	cursors map[ids.ConversationID]cursor
+	poked   bool          // there is news about the client itself
 	signal  chan struct{} // holds one token when the queue may be longer than Next has seen
 	ended   chan struct{}
 }
@@ -370,10 +371,7 @@ func (s *Stream) push(id ids.ConversationID) {
 		s.queue = append(s.queue, id)
 	}
 	s.mu.Unlock()
-	select {
-	case s.signal <- struct{}{}:
-	default:
-	}
+	s.wake()
 }
 
 func (s *Stream) pop() (ids.ConversationID, cursor, bool) {
@@ -388,12 +386,45 @@ func (s *Stream) pop() (ids.ConversationID, cursor, bool) {
 	return id, s.cursors[id], true
 }
 
+// Poke makes the stream of a client's owner, where one is open, return from Next with nothing: there is news about the client itself.
+func (n *Node) Poke(client ids.ClientID) {
+	n.hub.mu.Lock()
+	s := n.hub.streams[client]
+	n.hub.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.poked = true
+	s.mu.Unlock()
+	s.wake()
+}
+
+// tookPoke reports whether there is news about the client itself, once.
+func (s *Stream) tookPoke() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	poked := s.poked
+	s.poked = false
+	return poked
+}
+
+func (s *Stream) wake() {
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+}
+
 // deliveriesAtOnce is how many of one conversation Next returns before others have their turn.
 const deliveriesAtOnce = 256
 
-// Next waits for deliveries and returns some of one conversation, in order.
+// Next waits for deliveries and returns some of one conversation, in order. None means that there is news about the client itself.
 func (s *Stream) Next(ctx context.Context) ([]Delivery, error) {
 	for {
+		if s.tookPoke() {
+			return nil, nil
+		}
 		id, after, ok := s.pop()
 		if !ok {
 			select {

@@ -140,6 +140,6 @@ func (g *aggregate[S]) stopping() {
 // env is all that a step may know of the world.
 func (n *Node) env(nowMS uint64, identity *mlsengine.SigningIdentity) conversation.Env {
 	return conversation.Env{
-		NowMs: nowMS, Entropy: n.entropy, Identity: identity, LeaseValid: true, KeyPackageLifetimeMax: uint64(n.limits.KeyPackages / time.Second),
+		NowMs: nowMS, Entropy: n.entropy, Identity: identity, LeaseValid: true, KeyPackageLifetimeMax: uint64(max(n.limits.KeyPackages, 0) / time.Second),
 	}
 }

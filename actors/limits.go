@@ -24,7 +24,7 @@ type Limits struct {
 	AnchorDelay      time.Duration // an append whose anchor may wait is anchored after: 1 s
 	SnapshotEvery    uint64        // records between public snapshots: 64
 	SnapshotBytes    int           // or bytes of records: 1 MiB
-	KeyPackages      time.Duration // the longest lifetime of a key package that is added to a group: no bound, since some clients publish theirs for ever
+	KeyPackages      time.Duration // the longest lifetime of a key package that is added to a group: 366 days; negative: no bound, for members such as ts-mls 1 that publish theirs for ever
 	UndeliveredBytes int           // decrypted messages a conversation keeps in memory for its owner: 1 MiB; the rest is read from the log
 }
 
@@ -49,6 +49,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.AnchorDelay, time.Second)
 	set(&l.SnapshotEvery, 64)
 	set(&l.SnapshotBytes, 1<<20)
+	set(&l.KeyPackages, 366*24*time.Hour)
 	set(&l.UndeliveredBytes, 1<<20)
 	return l
 }

@@ -45,6 +45,9 @@ func (n *Node) Clients() (here []ids.ClientID) {
 	return here
 }
 
+// Serves reports whether a client lives on this node.
+func (n *Node) Serves(client ids.ClientID) bool { return n.owns(ClientIdentity(client)) }
+
 func (m *members) add(client ids.ClientID, group ids.ConversationID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

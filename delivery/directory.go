@@ -373,6 +373,7 @@ func (s *Service) ClaimKeyPackage(ctx context.Context, c Claim) (Claimed, error)
 		return Claimed{}, refuse(Malformed, "a claim names claimer and command")
 	}
 	var got offered
+	thin := false
 	cause := events.Cause{Command: "claim-key-package", CommandID: c.CommandID, Principal: string(c.Claimer)}
 	err := s.directories.with(ctx, c.Client, cause, func(d *directoryState) ([]events.Event, error) {
 		now := s.nowMs()
@@ -386,12 +387,16 @@ func (s *Service) ClaimKeyPackage(ctx context.Context, c Claim) (Claimed, error)
 		if got, found = d.pick(c.Suite, now); !found {
 			return nil, refuse(NoKeyPackage, "%s has none for cipher suite %d", c.Client, c.Suite)
 		}
+		thin = got.lastResort || d.count(c.Suite, now) <= d.limits.StockLow+1
 		return []events.Event{{Body: &eventsv1.KeyPackageClaimed{
 			Ref: got.ref, Claimer: []byte(c.Claimer), CommandId: []byte(c.CommandID), TimeMs: now,
 		}}}, nil
 	})
 	if err != nil {
 		return Claimed{}, err
+	}
+	if thin {
+		s.claimed(c.Client)
 	}
 	return Claimed{KeyPackage: got.keyPackage, Ref: got.ref, LastResort: got.lastResort}, nil
 }

@@ -21,6 +21,8 @@ type directoryState struct {
 	offered []offered // in the order they were published
 	given   []given   // oldest first
 	keys    []registeredKey
+	newest  []newest  // of each cipher suite that anything was ever published for
+	noticed []noticed // what the owner has acknowledged, oldest first
 }
 
 type offered struct {
@@ -30,6 +32,7 @@ type offered struct {
 	notAfter     uint64 // Unix seconds
 	lastResort   bool
 	signatureKey []byte
+	used         bool // of last resort, and claimed
 }
 
 type given struct {
@@ -67,6 +70,9 @@ func (s *directoryState) foldBody(body events.Body) error {
 			ref: p.GetRef(), keyPackage: p.GetKeyPackage(), suite: uint16(p.GetCipherSuite()), notAfter: p.GetNotAfter(), lastResort: p.GetLastResort(),
 			signatureKey: p.GetSignatureKey(),
 		})
+		s.published(uint16(p.GetCipherSuite()), p.GetRef())
+	case *eventsv1.StockNoticed:
+		s.acknowledged(noticed{kind: StockKind(b.GetKind()), ref: string(b.GetRef())})
 	case *eventsv1.KeyPackageClaimed:
 		return s.foldClaim(b)
 	case *eventsv1.CredentialAdded:
@@ -93,7 +99,9 @@ func (s *directoryState) foldClaim(b *eventsv1.KeyPackageClaimed) error {
 		return refuse(Damaged, "a claim of a key package that is not in the directory")
 	}
 	s.given = append(s.given, given{key: keyOfCommand(ids.ClientID(b.Claimer), ids.CommandID(b.CommandId)), item: s.offered[i], timeMs: s.timeMs})
-	if !s.offered[i].lastResort {
+	if s.offered[i].lastResort {
+		s.offered[i].used = true
+	} else {
 		s.offered = slices.Delete(s.offered, i, i+1)
 	}
 	return nil
@@ -161,13 +169,13 @@ func refOfKey(key []byte) string { return ids.DigestOf(key).String() }
 
 func (o *offered) marshal() *deliveryv1.Offered {
 	return &deliveryv1.Offered{Ref: o.ref, KeyPackage: o.keyPackage, CipherSuite: uint32(o.suite), NotAfter: o.notAfter, LastResort: o.lastResort,
-		SignatureKey: o.signatureKey}
+		SignatureKey: o.signatureKey, Used: o.used}
 }
 
 func offeredFrom(o *deliveryv1.Offered) offered {
 	return offered{
 		ref: o.GetRef(), keyPackage: o.GetKeyPackage(), suite: uint16(o.GetCipherSuite()), notAfter: o.GetNotAfter(), lastResort: o.GetLastResort(),
-		signatureKey: o.GetSignatureKey(),
+		signatureKey: o.GetSignatureKey(), used: o.GetUsed(),
 	}
 }
 
@@ -183,6 +191,12 @@ func (s *directoryState) marshal() ([]byte, error) {
 	}
 	for _, k := range s.keys {
 		out.Keys = append(out.Keys, &deliveryv1.SignatureKey{Key: k.key, CredentialType: uint32(k.credentialType)})
+	}
+	for _, n := range s.newest {
+		out.Newest = append(out.Newest, &deliveryv1.Newest{CipherSuite: uint32(n.suite), Ref: n.ref})
+	}
+	for _, n := range s.noticed {
+		out.Noticed = append(out.Noticed, &deliveryv1.Noticed{Kind: uint32(n.kind), Ref: []byte(n.ref)})
 	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(out)
 }
@@ -208,6 +222,12 @@ func (s *directoryState) restore(b []byte) error {
 	}
 	for _, k := range in.Keys {
 		next.keys = append(next.keys, registeredKey{key: k.Key, credentialType: uint16(k.CredentialType)})
+	}
+	for _, n := range in.Newest {
+		next.newest = append(next.newest, newest{suite: uint16(n.CipherSuite), ref: n.Ref})
+	}
+	for _, n := range in.Noticed {
+		next.noticed = append(next.noticed, noticed{kind: StockKind(n.Kind), ref: string(n.Ref)})
 	}
 	*s = *next
 	return nil

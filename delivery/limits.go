@@ -18,6 +18,7 @@ type Limits struct {
 	Senders           int           // clients whose last entry number is remembered per group
 	Winners           int           // newest epochs whose winning commit is remembered in the state
 	KeyPackages       int           // unclaimed key packages per client
+	StockLow          int           // a claim that leaves no more of a client's key packages is told to its owner's node
 	Claims            int           // remembered claims per client
 	SignatureKeys     int           // registered signature keys per client
 	RemoteParts       int           // unfinished multi-part envelopes held by a share's server
@@ -46,7 +47,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.BundleBytes, 24 << 20}, {&l.MessageBytes, 320 << 10}, {&l.BatchMessages, 512}, {&l.BatchBytes, 384 << 10},
 		{&l.Readers, 16384}, {&l.CachedEntries, 1024}, {&l.CachedBytes, 2 << 20},
 		{&l.FollowEntries, 1024}, {&l.Pending, 1024}, {&l.PendingOfOne, 256}, {&l.Remembered, 1 << 17}, {&l.Senders, 1 << 16}, {&l.Winners, 64},
-		{&l.KeyPackages, 1024}, {&l.Claims, 1024}, {&l.SignatureKeys, 64}, {&l.RemoteParts, 64},
+		{&l.KeyPackages, 1024}, {&l.StockLow, 4}, {&l.Claims, 1024}, {&l.SignatureKeys, 64}, {&l.RemoteParts, 64},
 		{&l.RateMessages, 2000}, {&l.RateBurst, 8000}, {&l.RateProposals, 120}, {&l.ProposalBurst, 512}, {&l.RateCommits, 600},
 		{&l.CheckpointBytes, 8 << 20}, {&l.CheckpointEntries, 1 << 16}, {&l.DirectoryRecords, 256}, {&l.Directories, 4096},
 	}

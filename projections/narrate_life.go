@@ -136,6 +136,8 @@ func (n *Narrator) order(body eventsv1.Body) string {
 		return fmt.Sprintf("the group was closed and goes on as %s%s", ids.ConversationID(b.GetSuccessor()), reason(b.GetReason()))
 	case *eventsv1.KeyPackageClaimed:
 		return fmt.Sprintf("key package %s was claimed by %s", short(b.GetRef()), ids.ClientID(b.GetClaimer()))
+	case *eventsv1.StockNoticed:
+		return fmt.Sprintf("the owner of %s was told how its key packages stand", n.who)
 	}
 	return ""
 }

@@ -1532,6 +1532,8 @@ type DirectoryState struct {
 	Given         []*Given               `protobuf:"bytes,3,rep,name=given,proto3" json:"given,omitempty"`
 	Keys          []*SignatureKey        `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
 	TimeMs        uint64                 `protobuf:"varint,5,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Newest        []*Newest              `protobuf:"bytes,6,rep,name=newest,proto3" json:"newest,omitempty"`
+	Noticed       []*Noticed             `protobuf:"bytes,7,rep,name=noticed,proto3" json:"noticed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1601,6 +1603,126 @@ func (x *DirectoryState) GetTimeMs() uint64 {
 	return 0
 }
 
+func (x *DirectoryState) GetNewest() []*Newest {
+	if x != nil {
+		return x.Newest
+	}
+	return nil
+}
+
+func (x *DirectoryState) GetNoticed() []*Noticed {
+	if x != nil {
+		return x.Noticed
+	}
+	return nil
+}
+
+// Newest is the key package of a cipher suite that was published last.
+type Newest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CipherSuite   uint32                 `protobuf:"varint,1,opt,name=cipher_suite,json=cipherSuite,proto3" json:"cipher_suite,omitempty"`
+	Ref           []byte                 `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Newest) Reset() {
+	*x = Newest{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Newest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Newest) ProtoMessage() {}
+
+func (x *Newest) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Newest.ProtoReflect.Descriptor instead.
+func (*Newest) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Newest) GetCipherSuite() uint32 {
+	if x != nil {
+		return x.CipherSuite
+	}
+	return 0
+}
+
+func (x *Newest) GetRef() []byte {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+// Noticed is a notice about key packages that their owner has acknowledged.
+type Noticed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Ref           []byte                 `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Noticed) Reset() {
+	*x = Noticed{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Noticed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Noticed) ProtoMessage() {}
+
+func (x *Noticed) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Noticed.ProtoReflect.Descriptor instead.
+func (*Noticed) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Noticed) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *Noticed) GetRef() []byte {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
 // Offered is a key package that may be claimed.
 type Offered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1610,13 +1732,14 @@ type Offered struct {
 	NotAfter      uint64                 `protobuf:"varint,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"` // Unix seconds
 	LastResort    bool                   `protobuf:"varint,5,opt,name=last_resort,json=lastResort,proto3" json:"last_resort,omitempty"`
 	SignatureKey  []byte                 `protobuf:"bytes,6,opt,name=signature_key,json=signatureKey,proto3" json:"signature_key,omitempty"`
+	Used          bool                   `protobuf:"varint,7,opt,name=used,proto3" json:"used,omitempty"` // of last resort, and claimed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Offered) Reset() {
 	*x = Offered{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1751,7 @@ func (x *Offered) String() string {
 func (*Offered) ProtoMessage() {}
 
 func (x *Offered) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1764,7 @@ func (x *Offered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offered.ProtoReflect.Descriptor instead.
 func (*Offered) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{21}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Offered) GetRef() []byte {
@@ -1686,6 +1809,13 @@ func (x *Offered) GetSignatureKey() []byte {
 	return nil
 }
 
+func (x *Offered) GetUsed() bool {
+	if x != nil {
+		return x.Used
+	}
+	return false
+}
+
 // Given is a claim that a retry gets again.
 type Given struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1698,7 +1828,7 @@ type Given struct {
 
 func (x *Given) Reset() {
 	*x = Given{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1840,7 @@ func (x *Given) String() string {
 func (*Given) ProtoMessage() {}
 
 func (x *Given) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1853,7 @@ func (x *Given) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Given.ProtoReflect.Descriptor instead.
 func (*Given) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{22}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Given) GetKey() []byte {
@@ -1758,7 +1888,7 @@ type SignatureKey struct {
 
 func (x *SignatureKey) Reset() {
 	*x = SignatureKey{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1900,7 @@ func (x *SignatureKey) String() string {
 func (*SignatureKey) ProtoMessage() {}
 
 func (x *SignatureKey) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1913,7 @@ func (x *SignatureKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignatureKey.ProtoReflect.Descriptor instead.
 func (*SignatureKey) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{23}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignatureKey) GetKey() []byte {
@@ -1812,7 +1942,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +1954,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +1967,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{24}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Notice) GetGroup() []byte {
@@ -1990,13 +2120,21 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x17\n" +
-	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"\xdf\x01\n" +
+	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"\xca\x02\n" +
 	"\x0eDirectoryState\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\fR\x06client\x125\n" +
 	"\aoffered\x18\x02 \x03(\v2\x1b.parley.delivery.v1.OfferedR\aoffered\x12/\n" +
 	"\x05given\x18\x03 \x03(\v2\x19.parley.delivery.v1.GivenR\x05given\x124\n" +
 	"\x04keys\x18\x04 \x03(\v2 .parley.delivery.v1.SignatureKeyR\x04keys\x12\x17\n" +
-	"\atime_ms\x18\x05 \x01(\x04R\x06timeMs\"\xc2\x01\n" +
+	"\atime_ms\x18\x05 \x01(\x04R\x06timeMs\x122\n" +
+	"\x06newest\x18\x06 \x03(\v2\x1a.parley.delivery.v1.NewestR\x06newest\x125\n" +
+	"\anoticed\x18\a \x03(\v2\x1b.parley.delivery.v1.NoticedR\anoticed\"=\n" +
+	"\x06Newest\x12!\n" +
+	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12\x10\n" +
+	"\x03ref\x18\x02 \x01(\fR\x03ref\"/\n" +
+	"\aNoticed\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
+	"\x03ref\x18\x02 \x01(\fR\x03ref\"\xd6\x01\n" +
 	"\aOffered\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\fR\x03ref\x12\x1f\n" +
 	"\vkey_package\x18\x02 \x01(\fR\n" +
@@ -2005,7 +2143,8 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\tnot_after\x18\x04 \x01(\x04R\bnotAfter\x12\x1f\n" +
 	"\vlast_resort\x18\x05 \x01(\bR\n" +
 	"lastResort\x12#\n" +
-	"\rsignature_key\x18\x06 \x01(\fR\fsignatureKey\"i\n" +
+	"\rsignature_key\x18\x06 \x01(\fR\fsignatureKey\x12\x12\n" +
+	"\x04used\x18\a \x01(\bR\x04used\"i\n" +
 	"\x05Given\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x125\n" +
 	"\apackage\x18\x02 \x01(\v2\x1b.parley.delivery.v1.OfferedR\apackage\x12\x17\n" +
@@ -2036,7 +2175,7 @@ func file_delivery_v1_delivery_proto_rawDescGZIP() []byte {
 }
 
 var file_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_delivery_v1_delivery_proto_goTypes = []any{
 	(Verdict)(0),           // 0: parley.delivery.v1.Verdict
 	(*Request)(nil),        // 1: parley.delivery.v1.Request
@@ -2060,10 +2199,12 @@ var file_delivery_v1_delivery_proto_goTypes = []any{
 	(*Sender)(nil),         // 19: parley.delivery.v1.Sender
 	(*Remembered)(nil),     // 20: parley.delivery.v1.Remembered
 	(*DirectoryState)(nil), // 21: parley.delivery.v1.DirectoryState
-	(*Offered)(nil),        // 22: parley.delivery.v1.Offered
-	(*Given)(nil),          // 23: parley.delivery.v1.Given
-	(*SignatureKey)(nil),   // 24: parley.delivery.v1.SignatureKey
-	(*Notice)(nil),         // 25: parley.delivery.v1.Notice
+	(*Newest)(nil),         // 22: parley.delivery.v1.Newest
+	(*Noticed)(nil),        // 23: parley.delivery.v1.Noticed
+	(*Offered)(nil),        // 24: parley.delivery.v1.Offered
+	(*Given)(nil),          // 25: parley.delivery.v1.Given
+	(*SignatureKey)(nil),   // 26: parley.delivery.v1.SignatureKey
+	(*Notice)(nil),         // 27: parley.delivery.v1.Notice
 }
 var file_delivery_v1_delivery_proto_depIdxs = []int32{
 	3,  // 0: parley.delivery.v1.Request.submissions:type_name -> parley.delivery.v1.Submission
@@ -2086,15 +2227,17 @@ var file_delivery_v1_delivery_proto_depIdxs = []int32{
 	19, // 17: parley.delivery.v1.OrderState.senders:type_name -> parley.delivery.v1.Sender
 	20, // 18: parley.delivery.v1.OrderState.remembered:type_name -> parley.delivery.v1.Remembered
 	16, // 19: parley.delivery.v1.OrderState.checkpoints:type_name -> parley.delivery.v1.Checkpoint
-	22, // 20: parley.delivery.v1.DirectoryState.offered:type_name -> parley.delivery.v1.Offered
-	23, // 21: parley.delivery.v1.DirectoryState.given:type_name -> parley.delivery.v1.Given
-	24, // 22: parley.delivery.v1.DirectoryState.keys:type_name -> parley.delivery.v1.SignatureKey
-	22, // 23: parley.delivery.v1.Given.package:type_name -> parley.delivery.v1.Offered
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	24, // 20: parley.delivery.v1.DirectoryState.offered:type_name -> parley.delivery.v1.Offered
+	25, // 21: parley.delivery.v1.DirectoryState.given:type_name -> parley.delivery.v1.Given
+	26, // 22: parley.delivery.v1.DirectoryState.keys:type_name -> parley.delivery.v1.SignatureKey
+	22, // 23: parley.delivery.v1.DirectoryState.newest:type_name -> parley.delivery.v1.Newest
+	23, // 24: parley.delivery.v1.DirectoryState.noticed:type_name -> parley.delivery.v1.Noticed
+	24, // 25: parley.delivery.v1.Given.package:type_name -> parley.delivery.v1.Offered
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_delivery_v1_delivery_proto_init() }
@@ -2116,7 +2259,7 @@ func file_delivery_v1_delivery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_delivery_v1_delivery_proto_rawDesc), len(file_delivery_v1_delivery_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -719,6 +719,7 @@ type Event struct {
 	//	*Event_KeyPackagePublished
 	//	*Event_KeyPackageClaimed
 	//	*Event_HistorySecretHeld
+	//	*Event_StockNoticed
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1297,6 +1298,15 @@ func (x *Event) GetHistorySecretHeld() *HistorySecretHeld {
 	return nil
 }
 
+func (x *Event) GetStockNoticed() *StockNoticed {
+	if x != nil {
+		if x, ok := x.Body.(*Event_StockNoticed); ok {
+			return x.StockNoticed
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -1533,6 +1543,10 @@ type Event_HistorySecretHeld struct {
 	HistorySecretHeld *HistorySecretHeld `protobuf:"bytes,85,opt,name=history_secret_held,json=historySecretHeld,proto3,oneof"`
 }
 
+type Event_StockNoticed struct {
+	StockNoticed *StockNoticed `protobuf:"bytes,114,opt,name=stock_noticed,json=stockNoticed,proto3,oneof"`
+}
+
 func (*Event_ConversationCreated) isEvent_Body() {}
 
 func (*Event_ConversationJoined) isEvent_Body() {}
@@ -1648,6 +1662,8 @@ func (*Event_KeyPackagePublished) isEvent_Body() {}
 func (*Event_KeyPackageClaimed) isEvent_Body() {}
 
 func (*Event_HistorySecretHeld) isEvent_Body() {}
+
+func (*Event_StockNoticed) isEvent_Body() {}
 
 type Configuration struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -6216,6 +6232,58 @@ func (x *KeyPackageClaimed) GetTimeMs() uint64 {
 	return 0
 }
 
+type StockNoticed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Ref           []byte                 `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StockNoticed) Reset() {
+	*x = StockNoticed{}
+	mi := &file_events_v1_events_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StockNoticed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StockNoticed) ProtoMessage() {}
+
+func (x *StockNoticed) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StockNoticed.ProtoReflect.Descriptor instead.
+func (*StockNoticed) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *StockNoticed) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *StockNoticed) GetRef() []byte {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
 // Ring is one message per log on the keys stream.
 type Ring struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6237,7 +6305,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6249,7 +6317,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6262,7 +6330,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -6365,7 +6433,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6377,7 +6445,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6390,7 +6458,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -6454,7 +6522,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6466,7 +6534,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6479,7 +6547,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -6521,7 +6589,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6533,7 +6601,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6546,7 +6614,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -6632,7 +6700,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6644,7 +6712,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6657,7 +6725,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -6714,7 +6782,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6726,7 +6794,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6739,7 +6807,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -6865,7 +6933,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xc4%\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\x8b&\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -6928,7 +6996,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x0fgroup_restarted\x18R \x01(\v2 .parley.events.v1.GroupRestartedH\x00R\x0egroupRestarted\x12[\n" +
 	"\x15key_package_published\x18S \x01(\v2%.parley.events.v1.KeyPackagePublishedH\x00R\x13keyPackagePublished\x12U\n" +
 	"\x13key_package_claimed\x18T \x01(\v2#.parley.events.v1.KeyPackageClaimedH\x00R\x11keyPackageClaimed\x12U\n" +
-	"\x13history_secret_held\x18U \x01(\v2#.parley.events.v1.HistorySecretHeldH\x00R\x11historySecretHeldB\x06\n" +
+	"\x13history_secret_held\x18U \x01(\v2#.parley.events.v1.HistorySecretHeldH\x00R\x11historySecretHeld\x12E\n" +
+	"\rstock_noticed\x18r \x01(\v2\x1e.parley.events.v1.StockNoticedH\x00R\fstockNoticedB\x06\n" +
 	"\x04body\"\x94\x04\n" +
 	"\rConfiguration\x12!\n" +
 	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12)\n" +
@@ -7311,7 +7380,10 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\aclaimer\x18\x02 \x01(\fR\aclaimer\x12\x1d\n" +
 	"\n" +
 	"command_id\x18\x03 \x01(\fR\tcommandId\x12\x17\n" +
-	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"\x8e\x03\n" +
+	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"4\n" +
+	"\fStockNoticed\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
+	"\x03ref\x18\x02 \x01(\fR\x03ref\"\x8e\x03\n" +
 	"\x04Ring\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\fR\x06client\x12\"\n" +
@@ -7397,7 +7469,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -7472,118 +7544,120 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*GroupRestarted)(nil),             // 70: parley.events.v1.GroupRestarted
 	(*KeyPackagePublished)(nil),        // 71: parley.events.v1.KeyPackagePublished
 	(*KeyPackageClaimed)(nil),          // 72: parley.events.v1.KeyPackageClaimed
-	(*Ring)(nil),                       // 73: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 74: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 75: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 76: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 77: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 78: parley.events.v1.Snapshot
+	(*StockNoticed)(nil),               // 73: parley.events.v1.StockNoticed
+	(*Ring)(nil),                       // 74: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 75: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 76: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 77: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 78: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 79: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
-	3,  // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
-	8,  // 1: parley.events.v1.Record.events:type_name -> parley.events.v1.Event
-	7,  // 2: parley.events.v1.Record.sealed:type_name -> parley.events.v1.SealedPart
-	4,  // 3: parley.events.v1.Record.batch:type_name -> parley.events.v1.Batch
-	6,  // 4: parley.events.v1.Record.chunks:type_name -> parley.events.v1.Chunk
-	5,  // 5: parley.events.v1.Batch.participants:type_name -> parley.events.v1.Participant
-	6,  // 6: parley.events.v1.SealedPart.stored:type_name -> parley.events.v1.Chunk
-	12, // 7: parley.events.v1.Event.conversation_created:type_name -> parley.events.v1.ConversationCreated
-	13, // 8: parley.events.v1.Event.conversation_joined:type_name -> parley.events.v1.ConversationJoined
-	14, // 9: parley.events.v1.Event.external_join_staged:type_name -> parley.events.v1.ExternalJoinStaged
-	15, // 10: parley.events.v1.Event.external_join_accepted:type_name -> parley.events.v1.ExternalJoinAccepted
-	16, // 11: parley.events.v1.Event.external_join_rejected:type_name -> parley.events.v1.ExternalJoinRejected
-	18, // 12: parley.events.v1.Event.proposal_created:type_name -> parley.events.v1.ProposalCreated
-	19, // 13: parley.events.v1.Event.proposal_received:type_name -> parley.events.v1.ProposalReceived
-	20, // 14: parley.events.v1.Event.proposal_cleared:type_name -> parley.events.v1.ProposalCleared
-	21, // 15: parley.events.v1.Event.proposals_renewed:type_name -> parley.events.v1.ProposalsRenewed
-	22, // 16: parley.events.v1.Event.commit_staged:type_name -> parley.events.v1.CommitStaged
-	24, // 17: parley.events.v1.Event.commit_accepted:type_name -> parley.events.v1.CommitAccepted
-	25, // 18: parley.events.v1.Event.commit_rejected:type_name -> parley.events.v1.CommitRejected
-	31, // 19: parley.events.v1.Event.epoch_advanced:type_name -> parley.events.v1.EpochAdvanced
-	32, // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
-	33, // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
-	34, // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
-	36, // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
-	37, // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
-	38, // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
-	40, // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
-	41, // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
-	42, // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
-	43, // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
-	44, // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
-	45, // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
-	46, // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
-	47, // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
-	48, // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
-	49, // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
-	50, // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
-	51, // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
-	52, // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
-	53, // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
-	54, // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
-	55, // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
-	56, // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
-	57, // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
-	26, // 44: parley.events.v1.Event.commit_retried:type_name -> parley.events.v1.CommitRetried
-	39, // 45: parley.events.v1.Event.message_dropped:type_name -> parley.events.v1.MessageDropped
-	27, // 46: parley.events.v1.Event.commit_unanswered:type_name -> parley.events.v1.CommitUnanswered
-	28, // 47: parley.events.v1.Event.commit_discarded:type_name -> parley.events.v1.CommitDiscarded
-	29, // 48: parley.events.v1.Event.commit_abandoned:type_name -> parley.events.v1.CommitAbandoned
-	30, // 49: parley.events.v1.Event.commit_delayed:type_name -> parley.events.v1.CommitDelayed
-	59, // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
-	60, // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
-	61, // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
-	63, // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
-	64, // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
-	65, // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
-	66, // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
-	58, // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
-	67, // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
-	68, // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	69, // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	70, // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	71, // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	72, // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
-	35, // 64: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
-	9,  // 65: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11, // 66: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 67: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,  // 68: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11, // 69: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10, // 70: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	9,  // 71: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
-	23, // 72: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
-	10, // 73: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
-	10, // 74: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
-	17, // 75: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	17, // 76: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	23, // 77: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10, // 78: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10, // 79: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10, // 80: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	23, // 81: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
-	11, // 82: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,  // 83: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10, // 84: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10, // 85: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10, // 86: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17, // 87: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	23, // 88: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	62, // 89: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,  // 90: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17, // 91: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10, // 92: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10, // 93: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	62, // 94: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	76, // 95: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	77, // 96: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	75, // 97: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	77, // 98: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	99, // [99:99] is the sub-list for method output_type
-	99, // [99:99] is the sub-list for method input_type
-	99, // [99:99] is the sub-list for extension type_name
-	99, // [99:99] is the sub-list for extension extendee
-	0,  // [0:99] is the sub-list for field type_name
+	3,   // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
+	8,   // 1: parley.events.v1.Record.events:type_name -> parley.events.v1.Event
+	7,   // 2: parley.events.v1.Record.sealed:type_name -> parley.events.v1.SealedPart
+	4,   // 3: parley.events.v1.Record.batch:type_name -> parley.events.v1.Batch
+	6,   // 4: parley.events.v1.Record.chunks:type_name -> parley.events.v1.Chunk
+	5,   // 5: parley.events.v1.Batch.participants:type_name -> parley.events.v1.Participant
+	6,   // 6: parley.events.v1.SealedPart.stored:type_name -> parley.events.v1.Chunk
+	12,  // 7: parley.events.v1.Event.conversation_created:type_name -> parley.events.v1.ConversationCreated
+	13,  // 8: parley.events.v1.Event.conversation_joined:type_name -> parley.events.v1.ConversationJoined
+	14,  // 9: parley.events.v1.Event.external_join_staged:type_name -> parley.events.v1.ExternalJoinStaged
+	15,  // 10: parley.events.v1.Event.external_join_accepted:type_name -> parley.events.v1.ExternalJoinAccepted
+	16,  // 11: parley.events.v1.Event.external_join_rejected:type_name -> parley.events.v1.ExternalJoinRejected
+	18,  // 12: parley.events.v1.Event.proposal_created:type_name -> parley.events.v1.ProposalCreated
+	19,  // 13: parley.events.v1.Event.proposal_received:type_name -> parley.events.v1.ProposalReceived
+	20,  // 14: parley.events.v1.Event.proposal_cleared:type_name -> parley.events.v1.ProposalCleared
+	21,  // 15: parley.events.v1.Event.proposals_renewed:type_name -> parley.events.v1.ProposalsRenewed
+	22,  // 16: parley.events.v1.Event.commit_staged:type_name -> parley.events.v1.CommitStaged
+	24,  // 17: parley.events.v1.Event.commit_accepted:type_name -> parley.events.v1.CommitAccepted
+	25,  // 18: parley.events.v1.Event.commit_rejected:type_name -> parley.events.v1.CommitRejected
+	31,  // 19: parley.events.v1.Event.epoch_advanced:type_name -> parley.events.v1.EpochAdvanced
+	32,  // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
+	33,  // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
+	34,  // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
+	36,  // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
+	37,  // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
+	38,  // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
+	40,  // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
+	41,  // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
+	42,  // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
+	43,  // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
+	44,  // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
+	45,  // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
+	46,  // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
+	47,  // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
+	48,  // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
+	49,  // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
+	50,  // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
+	51,  // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
+	52,  // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
+	53,  // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
+	54,  // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
+	55,  // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
+	56,  // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
+	57,  // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
+	26,  // 44: parley.events.v1.Event.commit_retried:type_name -> parley.events.v1.CommitRetried
+	39,  // 45: parley.events.v1.Event.message_dropped:type_name -> parley.events.v1.MessageDropped
+	27,  // 46: parley.events.v1.Event.commit_unanswered:type_name -> parley.events.v1.CommitUnanswered
+	28,  // 47: parley.events.v1.Event.commit_discarded:type_name -> parley.events.v1.CommitDiscarded
+	29,  // 48: parley.events.v1.Event.commit_abandoned:type_name -> parley.events.v1.CommitAbandoned
+	30,  // 49: parley.events.v1.Event.commit_delayed:type_name -> parley.events.v1.CommitDelayed
+	59,  // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
+	60,  // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
+	61,  // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
+	63,  // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
+	64,  // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
+	65,  // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
+	66,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
+	58,  // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
+	67,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
+	68,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
+	69,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	70,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	71,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	72,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	35,  // 64: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
+	73,  // 65: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
+	9,   // 66: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11,  // 67: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 68: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 69: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11,  // 70: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 71: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 72: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	23,  // 73: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 74: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 75: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	17,  // 76: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	17,  // 77: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	23,  // 78: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 79: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 80: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 81: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	23,  // 82: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
+	11,  // 83: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,   // 84: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10,  // 85: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10,  // 86: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 87: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	17,  // 88: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	23,  // 89: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	62,  // 90: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,   // 91: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	17,  // 92: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10,  // 93: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10,  // 94: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	62,  // 95: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	77,  // 96: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	78,  // 97: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	76,  // 98: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	78,  // 99: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	100, // [100:100] is the sub-list for method output_type
+	100, // [100:100] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -7650,6 +7724,7 @@ func file_events_v1_events_proto_init() {
 		(*Event_KeyPackagePublished)(nil),
 		(*Event_KeyPackageClaimed)(nil),
 		(*Event_HistorySecretHeld)(nil),
+		(*Event_StockNoticed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -7657,7 +7732,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   77,
+			NumMessages:   78,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

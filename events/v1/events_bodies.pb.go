@@ -77,6 +77,7 @@ func Bodies() []Body {
 		&KeyPackagePublished{},
 		&KeyPackageClaimed{},
 		&HistorySecretHeld{},
+		&StockNoticed{},
 	}
 }
 
@@ -312,6 +313,10 @@ func (*HistorySecretHeld) EventKind() string { return "HistorySecretHeld" }
 func (*HistorySecretHeld) New() Body         { return &HistorySecretHeld{} }
 func (*HistorySecretHeld) isBody()           {}
 
+func (*StockNoticed) EventKind() string { return "StockNoticed" }
+func (*StockNoticed) New() Body         { return &StockNoticed{} }
+func (*StockNoticed) isBody()           {}
+
 // BodyValue returns the body of the event, or nil where it has none or one of a kind this build does not know.
 func (x *Event) BodyValue() Body {
 	switch b := x.GetBody().(type) {
@@ -431,6 +436,8 @@ func (x *Event) BodyValue() Body {
 		return b.KeyPackageClaimed
 	case *Event_HistorySecretHeld:
 		return b.HistorySecretHeld
+	case *Event_StockNoticed:
+		return b.StockNoticed
 	}
 	return nil
 }
@@ -554,6 +561,8 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_KeyPackageClaimed{KeyPackageClaimed: b}
 	case *HistorySecretHeld:
 		x.Body = &Event_HistorySecretHeld{HistorySecretHeld: b}
+	case *StockNoticed:
+		x.Body = &Event_StockNoticed{StockNoticed: b}
 	default:
 		x.Body = nil
 	}
