@@ -34,7 +34,9 @@ func suites() []suite.ID {
 
 // acceptances are all cases, chapter by chapter.
 func acceptances() []acceptance {
-	return slices.Concat(membershipCases(), messageCases(), conflictCases(), renewalCases())
+	return slices.Concat(
+		membershipCases(), messageCases(), conflictCases(), renewalCases(), bufferCases(), duplicateCases(), externalJoinCases(), proposalCases(),
+	)
 }
 
 // variant is under which suite and with which credentials a case runs.

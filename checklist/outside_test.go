@@ -57,13 +57,19 @@ func (w *world) outsider(whose string, capabilities mlsengine.Capabilities) *out
 	o := &outsider{w: w, id: w.house.name(whose)}
 	public, private := w.signer()
 	o.identity = mlsengine.SigningIdentity{Credential: mlsengine.BasicCredential([]byte(o.id)), Key: private, Public: public}
+	o.newKeyPackage(capabilities)
+	return o
+}
+
+func (o *outsider) newKeyPackage(capabilities mlsengine.Capabilities) {
+	o.w.Helper()
 	now := uint64(time.Now().Unix())
 	var err error
 	o.keyPackage, o.secrets, err = mlsengine.NewKeyPackage(mlsengine.KeyPackageParams{
-		Suite: w.config.CipherSuite, Identity: o.identity, Capabilities: capabilities, Lifetime: mlsengine.Lifetime{NotBefore: now - 3600, NotAfter: now + 3600},
+		Suite: o.w.config.CipherSuite, Identity: o.identity, Capabilities: capabilities,
+		Lifetime: mlsengine.Lifetime{NotBefore: now - 3600, NotAfter: now + 3600},
 	}, o.env())
-	w.must(err)
-	return o
+	o.w.must(err)
 }
 
 func (o *outsider) env() mlsengine.Env {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"parley"
+	"parley/conversation"
 	"parley/delivery"
 	"parley/internal/certtest"
 )
@@ -125,7 +126,7 @@ func (m *member) invite(others ...*member) delivery.Bundle {
 // join joins by a Welcome.
 func (m *member) join(welcome []byte) {
 	m.w.Helper()
-	c, err := m.bare().Join(m.w.ctx, parley.Invitation{Welcome: welcome})
+	c, err := m.bare().Join(m.w.ctx, parley.Invitation{Welcome: welcome, Config: &m.w.config})
 	m.w.must(err)
 	if c.ID() != m.w.group {
 		m.w.Fatalf("%s joined %s", m.id, c.ID())
@@ -135,7 +136,7 @@ func (m *member) join(welcome []byte) {
 // joinExternally joins by a commit of its own, from a GroupInfo.
 func (m *member) joinExternally(info []byte) delivery.Bundle {
 	m.w.Helper()
-	_, err := m.bare().JoinExternally(m.w.ctx, m.w.group, parley.ExternalJoin{GroupInfo: info})
+	_, err := m.bare().JoinExternally(m.w.ctx, m.w.group, parley.ExternalJoin{GroupInfo: info, Config: &m.w.config})
 	m.w.must(err)
 	return m.w.box.last()
 }
@@ -330,7 +331,7 @@ func (m *member) saw(from *member, want ...uint64) {
 		m.w.must(err)
 		switch {
 		case e.Conversation.ID() != m.w.group:
-		case e.Membership != nil:
+		case e.Membership != nil && leads(e.Membership.Kind):
 			seen = append(seen, e.Epoch)
 		case e.Message != nil && string(e.Message.Text) == end:
 			if !slices.Equal(seen, want) {
@@ -339,6 +340,11 @@ func (m *member) saw(from *member, want ...uint64) {
 			return
 		}
 	}
+}
+
+// leads reports whether a change of the membership led to an epoch.
+func leads(k conversation.MembershipKind) bool {
+	return k == conversation.MembershipCreated || k == conversation.MembershipJoined || k == conversation.MembershipChanged
 }
 
 // difference says in what a conversation has changed; what only the passing of messages changes is left aside.
