@@ -167,6 +167,22 @@ func TestGREASEIsIgnoredEverywhere(t *testing.T) {
 	commit(t, []*testClient{alice, bob, dave}, 1, CommitIntent{ForcePath: true})
 }
 
+// TestUnlistedUnknownExtensionsOfKeyPackagesAreIgnored: RFC 9420 has only those
+// of a leaf listed by it (§7.3, §13.5), and others send such key packages.
+func TestUnlistedUnknownExtensionsOfKeyPackagesAreIgnored(t *testing.T) {
+	clients := newTestGroup(t, 1, "alice", "bob")
+	dave := newTestClient(t, 1, "dave")
+	offered := *dave.keyPackage(t)
+	offered.Extensions = Extensions{{Type: grease[ExtensionType](3), Data: []byte("noise")}, {Type: privateExtension}}
+	dave.kp = dave.signKeyPackage(t, offered)
+	if err := dave.kp.Validate(dave.env); err != nil {
+		t.Fatal(err)
+	}
+	out := commit(t, clients, 0, CommitIntent{Inline: []Proposal{&Add{KeyPackage: *dave.kp}}, TreeInWelcome: WithTree})
+	dave.join(t, out.Welcome, nil)
+	commit(t, append(clients, dave), 2, CommitIntent{ForcePath: true})
+}
+
 // TestGREASEIsNoSupport: a group that really uses such a value is not for us.
 func TestGREASEIsNoSupport(t *testing.T) {
 	dave := newTestClient(t, 1, "dave")

@@ -119,7 +119,7 @@ func (k *KeyPackage) validate(s *suite.Suite) error {
 	if err := k.LeafNode.validateAlone(s); err != nil {
 		return err
 	}
-	if t, found := lacking(k.Extensions.types(), k.LeafNode.Capabilities.Extensions); found {
+	if t, found := lacking(k.understood(), k.LeafNode.Capabilities.Extensions); found {
 		return broken(KeyPackageExtension, "extension type %d", t)
 	}
 	if err := k.Extensions.validateUnique(); err != nil {
@@ -132,6 +132,16 @@ func (k *KeyPackage) validate(s *suite.Suite) error {
 		return broken(KeyPackageSignature, "%v", err)
 	}
 	return nil
+}
+
+// understood lists the types of the extensions that the engine gives a meaning,
+// without the default ones. All others are ignored, whether or not the leaf
+// lists them (§10, §13.4): who does not know them cannot tell GREASE, which need
+// not be listed (§13.5), from an extension that should have been.
+func (k *KeyPackage) understood() []ExtensionType {
+	return slices.DeleteFunc(k.Extensions.types(), func(t ExtensionType) bool {
+		return t != ExtensionTypeLastResort && t != ExtensionTypeAppDataDictionary
+	})
 }
 
 // KeyPackageParams says what a new key package offers.

@@ -33,7 +33,7 @@ func keyPackageRuleCases() map[Rule]ruleCase {
 		},
 		KeyPackageExtension: func(t *testing.T) error {
 			return refusedKeyPackage(t, spoiledKeyPackage(t, "dave", func(_ *testClient, k *KeyPackage) {
-				k.Extensions = Extensions{{Type: privateExtension}}
+				k.Extensions = Extensions{{Type: privateExtension}, {Type: ExtensionTypeLastResort}}
 			}))
 		},
 	}

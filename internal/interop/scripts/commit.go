@@ -67,7 +67,7 @@ func (p *plan) draw(ctx context.Context) error {
 		p.resumptionKey()
 	}
 	switch kind := w.rand.IntN(100); {
-	case kind < 10:
+	case kind < 10 && w.can(Extend):
 		p.changeExtensions()
 	case kind < 25 && len(w.signers) < signersMax && w.can(External):
 		return p.addSigner(ctx)

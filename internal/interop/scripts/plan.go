@@ -208,6 +208,9 @@ const (
 
 // anyExtensions draws extensions for a group. External signers stay, or all of them go.
 func (w *world) anyExtensions() ([]*mlsclient.Extension, []*signer) {
+	if !w.can(Extend) {
+		return nil, nil
+	}
 	var list []*mlsclient.Extension
 	switch w.rand.IntN(3) {
 	case 0: // three empty lists

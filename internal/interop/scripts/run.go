@@ -23,11 +23,12 @@ const (
 	Trees    Feature = "trees"   // ratchet trees beside the messages
 	Resume   Feature = "resume"  // resumption keys by proposal
 	Require  Feature = "require" // required capabilities that require something
+	Extend   Feature = "extend"  // other extensions for a group
 )
 
 // Features lists them.
 func Features() []Feature {
-	return []Feature{External, ReInit, Branch, Late, Orphans, Trees, Resume, Require}
+	return []Feature{External, ReInit, Branch, Late, Orphans, Trees, Resume, Require, Extend}
 }
 
 // Options says what is played.
