@@ -36,6 +36,7 @@ var (
 	ErrConflict       = actors.ErrConflict
 	ErrNoTransaction  = actors.ErrNoTransaction
 	ErrStreaming      = actors.ErrStreaming
+	ErrObserving      = actors.ErrObserving
 )
 
 // Error is what every operation of this package fails with.

@@ -28,7 +28,7 @@ func (c *Conversation) DisableHistorySharing(ctx context.Context) error {
 type HistoryShared struct {
 	Client ClientID // the reader
 	Sender ClientID // verified; who enabled sharing, or removed a member
-	Number uint64   // running number in the conversation, among its messages
+	Number uint64   // running number among the history secrets of the conversation
 	Time   time.Time
 	Secret HistorySecret
 }

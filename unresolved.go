@@ -93,7 +93,7 @@ func (n *Node) receivedIn(reply conversation.Reply) (all []Received) {
 		}
 		for i := range reply.Messages {
 			switch m := &reply.Messages[i]; {
-			case outcome.Number != m.Number:
+			case outcome.Number != m.Number || (outcome.Kind == conversation.OutcomeHistory) != (m.History != ""):
 			case m.History != "":
 				got.History = sharedHistory(m)
 			default:

@@ -108,6 +108,10 @@ func (a *conversationActor) active(c actor.Context) {
 		}
 	case *ask[undelivered, handOff]:
 		a.handOff(m)
+	case *ask[vantage, view]:
+		a.view(c, m)
+	case *ask[heldSecrets, handOff]:
+		a.heldSecrets(m)
 	case *wake:
 		a.woken(c)
 	case *flush:
@@ -197,7 +201,7 @@ func (a *conversationActor) env(s conversation.State, in conversation.Input, now
 }
 
 func (a *conversationActor) fold(s conversation.State, r *events.Record) (conversation.State, error) {
-	a.passed(r, s.Spool.Seen)
+	a.passed(r, s.Spool.From())
 	return conversation.Fold(s, r)
 }
 
@@ -229,7 +233,7 @@ func (a *conversationActor) current() conversation.State {
 
 // landed lets durable steps be seen: deliveries first, then replies, then what is to be sent.
 func (a *conversationActor) landed(c actor.Context, done []finished[conversation.State]) {
-	a.trail = a.trail.add(a.journal.Head(), a.state.Spool.Seen)
+	a.trail = a.trail.add(a.journal.Head(), a.state.Spool.From())
 	a.appear(c)
 	for _, d := range done {
 		a.deliver(d)

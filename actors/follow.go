@@ -165,8 +165,8 @@ func (a *conversationActor) deliver(d finished[conversation.State]) {
 	if len(d.events) == 0 {
 		return
 	}
-	if a.fresh.add(a.state.Version, a.news(d)) {
-		a.announce()
+	if news := a.news(d); a.fresh.add(a.state.Version, news) {
+		a.node.hub.announce(a.client, a.conversation, news)
 	}
 	a.fresh.acknowledged(a.state.Spool)
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
-	"time"
 
 	"parley/conversation"
 	"parley/events"
@@ -61,7 +59,7 @@ type deliveries struct {
 	bytes    int
 	floor    uint64 // everything after this version is here
 
-	seen, through uint64 // what was acknowledged is gone up to here
+	seen, through, told uint64 // what was acknowledged is gone up to here
 }
 
 // add takes the deliveries of a step of a record in. It reports whether there were any.
@@ -97,12 +95,13 @@ func (f *deliveries) relieve() {
 
 // acknowledged forgets what the owner has.
 func (f *deliveries) acknowledged(spool conversation.Spool) {
-	if f.seen == spool.Seen && f.through == spool.Acknowledged {
+	told := spool.Secrets - uint64(len(spool.Held))
+	if f.seen == spool.Seen && f.through == spool.Acknowledged && f.told == told {
 		return // nothing more than before
 	}
-	f.seen, f.through = spool.Seen, spool.Acknowledged
+	f.seen, f.through, f.told = spool.Seen, spool.Acknowledged, told
 	f.drop(func(d Delivery) bool {
-		return d.Version > spool.Seen || d.Message != nil && d.Message.Number > spool.Acknowledged
+		return d.Version > spool.Seen || d.Message != nil && spool.Open(d.Message)
 	})
 }
 
@@ -122,6 +121,9 @@ func (f *deliveries) drop(keep func(Delivery) bool) {
 	clear(f.items[len(kept):])
 	f.items = kept
 }
+
+// history reports whether it is a history secret.
+func (d Delivery) history() bool { return d.Message != nil && d.Message.History != "" }
 
 func (d Delivery) size() int {
 	n := 128
@@ -189,7 +191,7 @@ func (a *conversationActor) passed(r *events.Record, seen uint64) {
 // recollect tells, after the log was read, from where on memory has everything for the owner.
 func (a *conversationActor) recollect() {
 	a.fresh.floor = a.journal.Head().Version
-	if spool := a.state.Spool; len(spool.Marks) == 0 && a.told <= spool.Seen {
+	if spool := a.state.Spool; len(spool.Marks) == 0 && len(spool.Held) == 0 && a.told <= spool.Seen {
 		a.fresh.floor = spool.Seen // there is nothing the owner has not had
 	}
 }
@@ -215,14 +217,17 @@ func (a *conversationActor) handOff(m *ask[undelivered, handOff]) {
 	items := a.fresh.items
 	if after.version < a.fresh.floor {
 		var err error
-		if items, err = a.reread(m.Query.Max, after); err != nil {
+		if items, err = a.reread(m.Query.Max, after, func(Delivery) bool { return true }); err != nil {
 			m.refuse(err)
 			return
 		}
 	}
-	out := handOff{}
+	out, observed := handOff{}, a.node.hub.observesHistory(a.client)
 	for _, d := range items {
-		if !d.after(after) || d.Message != nil && d.Message.Number <= a.state.Spool.Acknowledged {
+		if !d.after(after) || d.Message != nil && !a.state.Spool.Open(d.Message) {
+			continue
+		}
+		if d.history() && observed {
 			continue
 		}
 		if len(out.Items) == m.Query.Max {
@@ -240,8 +245,8 @@ const maxIndex = int(^uint(0) >> 1)
 
 var errEnough = errors.New("enough")
 
-// reread reads undelivered messages from the log, with the keys that still live.
-func (a *conversationActor) reread(most int, after cursor) (items []Delivery, err error) {
+// reread reads from the log what is to be kept of what it had for the owner, with the keys that still live.
+func (a *conversationActor) reread(most int, after cursor, keep func(Delivery) bool) (items []Delivery, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Recover)
 	defer cancel()
 	keys, err := events.LoadKeys(ctx, a.node.stores.Rings, a.node.vault, a.log)
@@ -258,7 +263,11 @@ func (a *conversationActor) reread(most int, after cursor) (items []Delivery, er
 		for i := range found {
 			found[i].Index, found[i].last = i, i == len(found)-1
 		}
-		items = append(items, found...)
+		for _, d := range found {
+			if keep(d) {
+				items = append(items, d)
+			}
+		}
 		if len(items) > 2*most {
 			return errEnough
 		}
@@ -270,48 +279,12 @@ func (a *conversationActor) reread(most int, after cursor) (items []Delivery, er
 	return items, err
 }
 
-// announce tells the owner's stream that there is something.
-func (a *conversationActor) announce() { a.node.hub.announce(a.client, a.conversation) }
-
-// hub knows which clients' owners are listening.
-type hub struct {
-	mu      sync.Mutex
-	streams map[ids.ClientID]*Stream
-}
-
-func newHub() *hub { return &hub{streams: map[ids.ClientID]*Stream{}} }
-
-func (h *hub) announce(client ids.ClientID, id ids.ConversationID) {
-	h.mu.Lock()
-	s := h.streams[client]
-	h.mu.Unlock()
-	if s != nil {
-		s.push(id)
-	}
-}
-
-func (h *hub) close() {
-	h.mu.Lock()
-	streams := h.streams
-	h.streams = map[ids.ClientID]*Stream{}
-	h.mu.Unlock()
-	for _, s := range streams {
-		s.end()
-	}
-}
-
 // Stream hands a client's messages and membership events to its owner. One goroutine at a time may call Next.
 type Stream struct {
-	node   *Node
-	client ids.ClientID
-
-	mu      sync.Mutex
-	queue   []ids.ConversationID // conversations that may have something, each once
-	queued  map[ids.ConversationID]bool
+	node    *Node
+	client  ids.ClientID
+	turns   *turns
 	cursors map[ids.ConversationID]cursor
-	poked   bool          // there is news about the client itself
-	signal  chan struct{} // holds one token when the queue may be longer than Next has seen
-	ended   chan struct{}
 }
 
 // ErrStreaming means that the client's stream is open already: messages have one owner.
@@ -325,10 +298,7 @@ func (n *Node) Subscribe(ctx context.Context, client ids.ClientID) (*Stream, err
 	if !n.owns(ClientIdentity(client)) {
 		return nil, ErrNotHere
 	}
-	s := &Stream{
-		node: n, client: client, queued: map[ids.ConversationID]bool{}, cursors: map[ids.ConversationID]cursor{},
-		signal: make(chan struct{}, 1), ended: make(chan struct{}),
-	}
+	s := &Stream{node: n, client: client, turns: newTurns(), cursors: map[ids.ConversationID]cursor{}}
 	n.hub.mu.Lock()
 	if n.hub.streams[client] != nil {
 		n.hub.mu.Unlock()
@@ -336,15 +306,9 @@ func (n *Node) Subscribe(ctx context.Context, client ids.ClientID) (*Stream, err
 	}
 	n.hub.streams[client] = s
 	n.hub.mu.Unlock()
-	logs, err := n.stores.Log.List(ctx, client)
-	if err != nil {
+	if err := s.turns.pushAll(ctx, n, client); err != nil {
 		s.Close()
 		return nil, err
-	}
-	for _, id := range logs {
-		if id.Kind == events.KindMember && id.Client == client && id.Conversation != "" {
-			s.push(id.Conversation)
-		}
 	}
 	return s, nil
 }
@@ -358,32 +322,8 @@ func (s *Stream) Close() {
 	}
 	s.node.hub.mu.Unlock()
 	if mine {
-		s.end()
+		s.turns.end()
 	}
-}
-
-func (s *Stream) end() { close(s.ended) }
-
-func (s *Stream) push(id ids.ConversationID) {
-	s.mu.Lock()
-	if !s.queued[id] {
-		s.queued[id] = true
-		s.queue = append(s.queue, id)
-	}
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *Stream) pop() (ids.ConversationID, cursor, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
-		return "", cursor{}, false
-	}
-	id := s.queue[0]
-	s.queue = s.queue[1:]
-	delete(s.queued, id)
-	return id, s.cursors[id], true
 }
 
 // Poke makes the stream of a client's owner, where one is open, return from Next with nothing: there is news about the client itself.
@@ -391,28 +331,8 @@ func (n *Node) Poke(client ids.ClientID) {
 	n.hub.mu.Lock()
 	s := n.hub.streams[client]
 	n.hub.mu.Unlock()
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	s.poked = true
-	s.mu.Unlock()
-	s.wake()
-}
-
-// tookPoke reports whether there is news about the client itself, once.
-func (s *Stream) tookPoke() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	poked := s.poked
-	s.poked = false
-	return poked
-}
-
-func (s *Stream) wake() {
-	select {
-	case s.signal <- struct{}{}:
-	default:
+	if s != nil {
+		s.turns.poke()
 	}
 }
 
@@ -422,69 +342,43 @@ const deliveriesAtOnce = 256
 // Next waits for deliveries and returns some of one conversation, in order. None means that there is news about the client itself.
 func (s *Stream) Next(ctx context.Context) ([]Delivery, error) {
 	for {
-		if s.tookPoke() {
+		id, err := s.turns.next(ctx)
+		if err == nil && id == "" {
 			return nil, nil
 		}
-		id, after, ok := s.pop()
-		if !ok {
-			select {
-			case <-s.signal:
-				continue
-			case <-s.ended:
-				return nil, ErrStreamEnded
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-		}
-		got, err := request[undelivered, handOff](ctx, s.node, ConversationIdentity(s.client, id), undelivered{After: after, Max: deliveriesAtOnce})
 		if err != nil {
-			if err := s.tryLater(ctx, id, err); err != nil {
+			return nil, err
+		}
+		ask := undelivered{After: s.cursors[id], Max: deliveriesAtOnce}
+		got, err := request[undelivered, handOff](ctx, s.node, ConversationIdentity(s.client, id), ask)
+		if err != nil {
+			if err := s.turns.later(ctx, s.node, id, err); err != nil {
 				return nil, err
 			}
 			continue
 		}
 		if got.More {
-			s.push(id)
+			s.turns.push(id)
 		}
 		if len(got.Items) == 0 {
 			continue
 		}
 		last := got.Items[len(got.Items)-1]
-		s.mu.Lock()
 		s.cursors[id] = cursor{version: last.Version, index: last.Index}
-		s.mu.Unlock()
 		return got.Items, nil
 	}
 }
 
-// tryLater puts a conversation that cannot answer now back into the queue after a while. One that is corrupt is left out: it says so
-// to everybody who asks it, and stops nobody else.
-func (s *Stream) tryLater(ctx context.Context, id ids.ConversationID, err error) error {
-	select {
-	case <-s.ended:
-		return ErrStreamEnded
-	case <-ctx.Done():
-		s.push(id)
-		return context.Cause(ctx)
-	default:
-	}
-	if errors.Is(err, ErrDraining) || errors.Is(err, ErrNotHere) {
-		return err
-	}
-	if _, corrupt := errors.AsType[*CorruptError](err); !corrupt {
-		s.node.clock.AfterFunc(time.Second, func() { s.push(id) })
-	}
-	s.node.logger.Warn("deliveries of a conversation", "conversation", id.String(), "err", err)
-	return nil
-}
-
 // Acknowledge says that the owner has a delivery and everything before it in its conversation. It returns when that is durable.
 func (s *Stream) Acknowledge(ctx context.Context, d Delivery) error {
-	in := conversation.Acknowledge{Version: d.Version}
+	in := conversation.Acknowledge{Version: d.Version, Histories: !s.node.hub.observesHistory(s.client)}
 	if !d.last {
 		in.Version-- // the rest of the record is still to be handed over
 	}
-	if d.Message != nil {
+	switch {
+	case d.history():
+		in.History = d.Message.Number
+	case d.Message != nil:
 		in.Through = d.Message.Number
 	}
 	_, err := request[work, result](ctx, s.node, ConversationIdentity(s.client, d.Conversation), work{Conversation: in})

@@ -181,5 +181,5 @@ func (a *conversationActor) resume(c actor.Context) {
 		a.perform(e)
 	}
 	a.rebuild(c)
-	a.announce()
+	a.node.hub.wake(a.client, a.conversation, everybody)
 }

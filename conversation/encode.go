@@ -254,6 +254,15 @@ func (s *Spool) code(c *syntax.Coder) {
 	syntax.Uint64(c, &s.Acknowledged)
 	syntax.Uint64(c, &s.Seen)
 	syntax.Vector(c, &s.Marks)
+	syntax.Uint64(c, &s.Secrets)
+	syntax.Vector(c, &s.Held)
+}
+
+// Code walks where a history secret is.
+func (h *HeldSecret) Code(c *syntax.Coder) {
+	syntax.Uint64(c, &h.Number)
+	syntax.Uint64(c, &h.Version)
+	syntax.Uint64(c, &h.TimeMs)
 }
 
 // Code walks a spool mark.

@@ -380,12 +380,12 @@ func (p *Public) evolveSpool(body events.Body) {
 		if !e.GetOwn() {
 			p.Consumed++
 		}
-		p.Spool = p.Spool.add(e.GetMessage(), 1, p.Version+1, p.TimeMs)
+		p.Spool = p.Spool.hold(e.GetNumber(), p.Version+1, p.TimeMs)
 	case *v1.MessagesDelivered:
-		p.Spool = p.Spool.through(e.GetThrough())
+		p.Spool = p.Spool.through(e.GetThrough()).heldThrough(e.GetHistory())
 		p.Spool.Seen = max(p.Spool.Seen, e.GetVersion())
 	case *v1.DeliveryExpired:
-		p.Spool = p.Spool.through(e.GetThrough())
+		p.Spool = p.Spool.through(e.GetThrough()).heldThrough(e.GetHistory())
 	}
 }
 
@@ -400,7 +400,7 @@ func (p *Public) evolveLifecycle(body events.Body) {
 		p.leaveGroup()
 		p.Lifecycle, p.Joining = Wiped, nil
 		p.Position = 0
-		p.Spool = p.Spool.through(p.Spool.Next - 1)
+		p.Spool = p.Spool.through(p.Spool.Next - 1).heldThrough(p.Spool.Secrets)
 	case *v1.MemberEvicted:
 		p.leaveGroup()
 		p.Lifecycle = Evicted
@@ -412,7 +412,7 @@ func (p *Public) evolveLifecycle(body events.Body) {
 	case *v1.SecretsLost:
 		p.Lifecycle, p.Joining = SecretsLost, nil
 		p.unstage()
-		p.Spool = p.Spool.through(p.Spool.Next - 1)
+		p.Spool = p.Spool.through(p.Spool.Next - 1).heldThrough(p.Spool.Secrets)
 	case *v1.GroupRestarted:
 		p.Lifecycle, p.Joining = Closed, nil
 		p.Pending, p.Cleared, p.CommitDueMs = nil, nil, 0

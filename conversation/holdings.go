@@ -8,12 +8,14 @@ type Holdings struct {
 	Commits    int // own commits that may still count, a join included
 	Buffered   int // messages that wait for what has to come before them
 	PastEpochs int // that messages can still be read of
+	Secrets    int // history secrets that the owner has not acknowledged
 }
 
 // Holdings counts what the conversation keeps.
 func (s State) Holdings() Holdings {
 	h := Holdings{
 		Proposals: len(s.Pending), Cleared: len(s.Cleared), Commits: len(s.Shelved), Buffered: len(s.Buffer.Messages), PastEpochs: len(s.Past),
+		Secrets: len(s.Spool.Held),
 	}
 	for _, one := range []bool{s.Staged != nil, s.Joining != nil, s.Superseded != nil} {
 		if one {

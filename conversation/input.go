@@ -206,10 +206,13 @@ type TransportAnswered struct {
 }
 
 // Acknowledge says what the owner has: every message up to a number, and all
-// else that the records up to a version had for it.
+// else that the records up to a version had for it, but history secrets, which
+// somebody else may be waiting for.
 type Acknowledge struct {
-	Through uint64
-	Version uint64
+	Through   uint64
+	Version   uint64
+	History   uint64 // every history secret up to this number
+	Histories bool   // every history secret in the records up to Version
 }
 
 // ExpireSpool drops messages that were not acknowledged in time.

@@ -369,10 +369,10 @@ func (w *work) markSecretsLost(in MarkSecretsLost) error {
 				return err
 			}
 		}
-		return w.dropSpool(w.s.Spool.Next - 1)
+		return w.dropSpool(w.s.Spool.Next-1, w.s.Spool.Secrets)
 	}
 	waiting := w.s.waiting()
-	if err := w.dropSpool(w.s.Spool.Next - 1); err != nil {
+	if err := w.dropSpool(w.s.Spool.Next-1, w.s.Spool.Secrets); err != nil {
 		return err
 	}
 	if err := w.clearBuffer("the key ring is gone"); err != nil {

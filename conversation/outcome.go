@@ -93,7 +93,7 @@ type Outcome struct {
 	Sender   ids.ClientID        // verified; of a commit its committer
 	Leaf     mlsengine.LeafIndex // the sender's, where it is a member
 	Ref      mlsengine.ProposalRef
-	Number   uint64    // running number of an application message
+	Number   uint64    // running number of an application message, or of a history secret
 	Warnings []string  // what policy or the authentication service says against an accepted handshake
 	Identity *Identity // of the sender as of the message's epoch; nil where nothing was authenticated
 	// Proposals are own ones that the commit left out, made anew in the new epoch: they have to reach the others again.
@@ -125,7 +125,7 @@ func (o Outcome) Advice() Advice {
 
 // ReceivedMessage is a decrypted application message for the conversation's owner.
 type ReceivedMessage struct {
-	Number    uint64 // stable running number in the conversation, from 1
+	Number    uint64 // stable running number in the conversation, from 1; history secrets have their own
 	Sender    ids.ClientID
 	Leaf      mlsengine.LeafIndex
 	Epoch     mlsengine.Epoch

@@ -98,10 +98,17 @@ func (p Public) Unregistered() bool {
 // SpoolExpiry is when the oldest messages that were not acknowledged expire;
 // 0: never, or there are none.
 func (p Public) SpoolExpiry() uint64 {
-	if p.Config.SpoolAgeMs == 0 || len(p.Spool.Marks) == 0 {
+	if p.Config.SpoolAgeMs == 0 || len(p.Spool.Marks) == 0 && len(p.Spool.Held) == 0 {
 		return 0
 	}
-	return later(p.Spool.Marks[0].LastMs, p.Config.SpoolAgeMs)
+	oldest := ^uint64(0)
+	if len(p.Spool.Marks) > 0 {
+		oldest = p.Spool.Marks[0].LastMs
+	}
+	if len(p.Spool.Held) > 0 {
+		oldest = min(oldest, p.Spool.Held[0].TimeMs)
+	}
+	return later(oldest, p.Config.SpoolAgeMs)
 }
 
 // SpoolVersion is the version of the oldest record that may hold a message

@@ -140,7 +140,7 @@ func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine
 			return err
 		}
 		w.note(Outcome{
-			Kind: OutcomeHistory, Position: in.position, Epoch: m.Epoch, Sender: m.Sender, Leaf: leaf, Number: w.s.Spool.Next - 1, Identity: sender,
+			Kind: OutcomeHistory, Position: in.position, Epoch: m.Epoch, Sender: m.Sender, Leaf: leaf, Number: w.s.Spool.Secrets, Identity: sender,
 		})
 		return nil
 	}

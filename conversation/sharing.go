@@ -207,22 +207,27 @@ func historyIn(plain []byte, epoch *mlsengine.PublicGroup) *HistorySecret {
 	return s
 }
 
-// holdHistory keeps a reader's secret for the owner, like a message: sealed
-// under a spool key until it is acknowledged.
+// holdHistory keeps a reader's secret for the owner as messages are kept, and
+// with numbers of its own: sealed under a spool key until it is acknowledged.
 func (w *work) holdHistory(m ReceivedMessage, use consumptions) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	m.Number = w.s.Spool.Next
+	if held := w.s.Spool.Held; len(held) >= HeldMax {
+		if err := w.dropSpool(w.s.Spool.Acknowledged, held[0].Number); err != nil {
+			return err
+		}
+	}
+	m.Number = w.s.Spool.Secrets + 1
 	list := spooled{m}
 	e := event{body: &v1.HistorySecretHeld{
-		HistoryClient: []byte(m.History), Epoch: uint64(m.Epoch), Message: m.Number, Sender: []byte(m.Sender), Position: m.Position, Own: len(use) == 0,
+		HistoryClient: []byte(m.History), Epoch: uint64(m.Epoch), Number: m.Number, Sender: []byte(m.Sender), Position: m.Position, Own: len(use) == 0,
 	}}
 	if len(use) > 0 {
 		e.secrets = append(e.secrets, events.Secret{Class: events.ClassConsumption, Plain: sealedList(&use)})
 		w.batch.consumed = true
 	}
-	e.secrets = append(e.secrets, events.Secret{Class: events.ClassSpool, Label: events.Item(spoolStream, m.Number), Plain: sealedList(&list)})
+	e.secrets = append(e.secrets, events.Secret{Class: events.ClassSpool, Label: events.Item(historyStream, m.Number), Plain: sealedList(&list)})
 	if err := w.emit(e); err != nil {
 		return err
 	}

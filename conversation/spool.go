@@ -7,8 +7,11 @@ import (
 	v1 "parley/events/v1"
 )
 
-// spoolStream is the stream that spooled messages are items of.
-const spoolStream = "message"
+// The streams that spooled messages, and history secrets, are items of.
+const (
+	spoolStream   = "message"
+	historyStream = "history"
+)
 
 // A spool mark covers so many messages or such a time before the next begins.
 const (
@@ -63,14 +66,54 @@ func (s Spool) through(number uint64) Spool {
 	return s
 }
 
+// hold counts a history secret in.
+func (s Spool) hold(number, version, timeMs uint64) Spool {
+	s.Secrets = number
+	s.Held = append(slices.Clone(s.Held), HeldSecret{Number: number, Version: version, TimeMs: timeMs})
+	return s
+}
+
+// heldThrough forgets the history secrets up to a number.
+func (s Spool) heldThrough(number uint64) Spool {
+	s.Held = slices.DeleteFunc(slices.Clone(s.Held), func(h HeldSecret) bool { return h.Number <= number })
+	return s
+}
+
+// From is the oldest version whose record, or one behind it, may hold something that the owner has not acknowledged.
+func (s Spool) From() uint64 {
+	if len(s.Held) > 0 && s.Held[0].Version <= s.Seen {
+		return s.Held[0].Version - 1
+	}
+	return s.Seen
+}
+
+// Open reports whether a message or a history secret is not acknowledged.
+func (s Spool) Open(m *ReceivedMessage) bool {
+	if m.History != "" {
+		return slices.ContainsFunc(s.Held, func(h HeldSecret) bool { return h.Number == m.Number })
+	}
+	return m.Number > s.Acknowledged
+}
+
 // acknowledge says that the owner has its messages; the keys of what it has die.
 func (w *work) acknowledge(in Acknowledge) error {
-	through, seen := min(in.Through, w.s.Spool.Next-1), min(in.Version, w.s.Version)
-	if through <= w.s.Spool.Acknowledged && seen <= w.s.Spool.Seen {
+	spool := w.s.Spool
+	through, seen, history := min(in.Through, spool.Next-1), min(in.Version, w.s.Version), min(in.History, spool.Secrets)
+	for _, h := range spool.Held {
+		if in.Histories && h.Version <= seen {
+			history = max(history, h.Number)
+		}
+	}
+	if len(spool.Held) == 0 || history < spool.Held[0].Number {
+		history = 0
+	}
+	if through <= spool.Acknowledged && seen <= spool.Seen && history == 0 {
 		return nil
 	}
-	through = max(through, w.s.Spool.Acknowledged)
-	return w.emit(event{body: &v1.MessagesDelivered{Through: through, Version: seen}, forget: forgetMessages(through)})
+	through = max(through, spool.Acknowledged)
+	return w.emit(event{
+		body: &v1.MessagesDelivered{Through: through, Version: seen, History: history}, forget: forgetMessages(through, history),
+	})
 }
 
 // expireSpool drops whole marks whose newest message is above the age.
@@ -85,18 +128,35 @@ func (w *work) expireSpool() error {
 			through = max(through, m.Last)
 		}
 	}
-	return w.dropSpool(through)
+	history := uint64(0)
+	for _, h := range w.s.Spool.Held {
+		if later(h.TimeMs, age) <= w.now() {
+			history = h.Number
+		}
+	}
+	return w.dropSpool(through, history)
 }
 
-// dropSpool says that messages up to a number were never acknowledged and are gone.
-func (w *work) dropSpool(through uint64) error {
+// dropSpool says that messages, and history secrets, up to a number were never
+// acknowledged and are gone.
+func (w *work) dropSpool(through, history uint64) error {
 	lost := through - min(through, w.s.Spool.Acknowledged)
-	if lost == 0 {
+	if held := w.s.Spool.Held; len(held) == 0 || history < held[0].Number {
+		history = 0
+	}
+	if lost == 0 && history == 0 {
 		return nil
 	}
-	return w.emit(event{body: &v1.DeliveryExpired{Through: through, Count: uint32(lost)}, forget: forgetMessages(through)})
+	through = max(through, w.s.Spool.Acknowledged)
+	return w.emit(event{
+		body: &v1.DeliveryExpired{Through: through, Count: uint32(lost), History: history}, forget: forgetMessages(through, history),
+	})
 }
 
-func forgetMessages(through uint64) []string {
-	return []string{events.ForgetThrough(events.ClassSpool, spoolStream, through)}
+func forgetMessages(through, history uint64) []string {
+	forget := []string{events.ForgetThrough(events.ClassSpool, spoolStream, through)}
+	if history > 0 {
+		forget = append(forget, events.ForgetThrough(events.ClassSpool, historyStream, history))
+	}
+	return forget
 }

@@ -40,6 +40,7 @@ const (
 	JoinedMax         = 64        // epochs that we joined in: nobody is let into one of them again
 	RecentMax         = 64        // digests of handshake messages, to know duplicates
 	SpoolMarksMax     = 256       // spool marks; neighbours merge above it
+	HeldMax           = 64        // history secrets that wait for the owner; above it the oldest go
 	PlaintextMax      = 256 << 10 // bytes of an application message
 	MessageMax        = 16 << 20  // bytes of an incoming message
 	SendBlockSize     = 32        // generations reserved at once
@@ -195,6 +196,15 @@ type Spool struct {
 	Acknowledged uint64 // every message up to this number is acknowledged or expired
 	Seen         uint64 // the owner has seen all that the records up to this version had for it
 	Marks        []SpoolMark
+	Secrets      uint64       // running number of the newest history secret
+	Held         []HeldSecret // history secrets that were not acknowledged, oldest first
+}
+
+// HeldSecret says where in the log a history secret is.
+type HeldSecret struct {
+	Number  uint64
+	Version uint64
+	TimeMs  uint64
 }
 
 // SpoolMark says where in the log a run of spooled messages begins.

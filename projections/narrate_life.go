@@ -22,9 +22,9 @@ func (n *Narrator) traffic(body eventsv1.Body) string {
 	case *eventsv1.HistorySecretHeld:
 		reader := ids.ClientID(b.GetHistoryClient())
 		if b.GetOwn() {
-			return fmt.Sprintf("%s kept the secret of the reader %s for its owner, as number %d", n.who, reader, b.GetMessage())
+			return fmt.Sprintf("%s kept the secret of the reader %s for its owner, as number %d", n.who, reader, b.GetNumber())
 		}
-		return fmt.Sprintf("%s got the secret of the reader %s from %s%s and kept it for its owner, as number %d", n.who, reader, ids.ClientID(b.GetSender()), n.at(b.GetPosition()), b.GetMessage())
+		return fmt.Sprintf("%s got the secret of the reader %s from %s%s and kept it for its owner, as number %d", n.who, reader, ids.ClientID(b.GetSender()), n.at(b.GetPosition()), b.GetNumber())
 	case *eventsv1.MessageBuffered:
 		return fmt.Sprintf("%s buffered a message of epoch %d%s%s", n.who, b.GetEpoch(), n.at(b.GetPosition()), reason(b.GetReason()))
 	case *eventsv1.BufferDrained:
@@ -41,6 +41,9 @@ func (n *Narrator) traffic(body eventsv1.Body) string {
 		}
 		return fmt.Sprintf("the owner of %s acknowledged the messages up to number %d", n.who, b.GetThrough())
 	case *eventsv1.DeliveryExpired:
+		if b.GetCount() == 0 {
+			return fmt.Sprintf("%s gave up on handing over history secrets, up to number %d", n.who, b.GetHistory())
+		}
 		return fmt.Sprintf("%s gave up on handing over %s, up to number %d", n.who, plural(b.GetCount(), "message"), b.GetThrough())
 	case *eventsv1.SecretExported:
 		return fmt.Sprintf("%s exported a secret of %s from epoch %d for %q", n.who, plural(b.GetLength(), "byte"), b.GetEpoch(), b.GetLabel())

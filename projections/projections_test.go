@@ -124,7 +124,7 @@ func TestHistorySharingIsTold(t *testing.T) {
 		{&eventsv1.EpochAdvanced{Added: reader("a")}, "which added history-client:a and shares history from here on,"},
 		{&eventsv1.EpochAdvanced{Added: reader("b"), Removed: reader("a")}, "and shares history with another reader from here on,"},
 		{&eventsv1.EpochAdvanced{Removed: reader("b")}, "which removed history-client:b and shares no history from here on,"},
-		{&eventsv1.HistorySecretHeld{HistoryClient: reader("a")[0].Client, Own: true, Message: 3}, "ann kept the secret of the reader history-client:a for its owner, as number 3,"},
+		{&eventsv1.HistorySecretHeld{HistoryClient: reader("a")[0].Client, Own: true, Number: 3}, "ann kept the secret of the reader history-client:a for its owner, as number 3,"},
 	} {
 		if got := n.Sentence(&events.Record{Events: []events.Event{{Body: c.body}}}); !strings.Contains(got, c.want) {
 			t.Errorf("\n got %s\nwant %s", got, c.want)

@@ -3867,7 +3867,7 @@ type HistorySecretHeld struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	HistoryClient []byte                 `protobuf:"bytes,1,opt,name=history_client,json=historyClient,proto3" json:"history_client,omitempty"` // client id of the reader
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                                     // of the message that brought it; own: the epoch it begins with
-	Message       uint64                 `protobuf:"varint,3,opt,name=message,proto3" json:"message,omitempty"`                                 // running number among the spooled messages of this conversation
+	Number        uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`                                   // running number among the history secrets of this conversation
 	Sender        []byte                 `protobuf:"bytes,4,opt,name=sender,proto3" json:"sender,omitempty"`                                    // who sent it
 	Position      uint64                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`                               // in the group's order
 	Own           bool                   `protobuf:"varint,6,opt,name=own,proto3" json:"own,omitempty"`                                         // we made it
@@ -3919,9 +3919,9 @@ func (x *HistorySecretHeld) GetEpoch() uint64 {
 	return 0
 }
 
-func (x *HistorySecretHeld) GetMessage() uint64 {
+func (x *HistorySecretHeld) GetNumber() uint64 {
 	if x != nil {
-		return x.Message
+		return x.Number
 	}
 	return 0
 }
@@ -4763,6 +4763,7 @@ type MessagesDelivered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Through       uint64                 `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	History       uint64                 `protobuf:"varint,3,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4811,10 +4812,18 @@ func (x *MessagesDelivered) GetVersion() uint64 {
 	return 0
 }
 
+func (x *MessagesDelivered) GetHistory() uint64 {
+	if x != nil {
+		return x.History
+	}
+	return 0
+}
+
 type DeliveryExpired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Through       uint64                 `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
 	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	History       uint64                 `protobuf:"varint,3,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4859,6 +4868,13 @@ func (x *DeliveryExpired) GetThrough() uint64 {
 func (x *DeliveryExpired) GetCount() uint32 {
 	if x != nil {
 		return x.Count
+	}
+	return 0
+}
+
+func (x *DeliveryExpired) GetHistory() uint64 {
+	if x != nil {
+		return x.History
 	}
 	return 0
 }
@@ -7203,11 +7219,11 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\fown_messages\x18\x06 \x01(\rR\vownMessages\x12%\n" +
 	"\x0eown_generation\x18\a \x01(\rR\rownGeneration\"+\n" +
 	"\x11SecretsCheckpoint\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xb0\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xae\x01\n" +
 	"\x11HistorySecretHeld\x12%\n" +
 	"\x0ehistory_client\x18\x01 \x01(\fR\rhistoryClient\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\x04R\amessage\x12\x16\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06sender\x18\x04 \x01(\fR\x06sender\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\x04R\bposition\x12\x10\n" +
 	"\x03own\x18\x06 \x01(\bR\x03own\"\xb0\x01\n" +
@@ -7266,13 +7282,15 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\rMemberEvicted\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x1c\n" +
-	"\tcommitter\x18\x03 \x01(\fR\tcommitter\"G\n" +
+	"\tcommitter\x18\x03 \x01(\fR\tcommitter\"a\n" +
 	"\x11MessagesDelivered\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"A\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
+	"\ahistory\x18\x03 \x01(\x04R\ahistory\"[\n" +
 	"\x0fDeliveryExpired\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\rR\x05count\"u\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
+	"\ahistory\x18\x03 \x01(\x04R\ahistory\"u\n" +
 	"\rOrderFollowed\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12!\n" +
 	"\fown_messages\x18\x02 \x01(\rR\vownMessages\x12%\n" +
