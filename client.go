@@ -193,9 +193,10 @@ type Access = delivery.Access
 
 // The accesses.
 const (
-	NoAccess    = delivery.NoAccess
-	ReadsInfo   = delivery.ReadsInfo
-	JoinsByInfo = delivery.JoinsByInfo
+	NoAccess    = delivery.NoAccess    // nothing
+	ReadsInfo   = delivery.ReadsInfo   // read the newest GroupInfo
+	AsksToJoin  = delivery.AsksToJoin  // also propose that it be added: until somebody commits, nobody can speak
+	JoinsByInfo = delivery.JoinsByInfo // also join by a commit of its own
 )
 
 // ExternalJoin says how to join a group, or to come back to it, without being added.

@@ -30,6 +30,7 @@ const (
 	CredentialRefused        = conversation.CredentialRefused        // the authentication service does not vouch for it
 	CredentialNotFound       = conversation.CredentialNotFound       // the client has none of the cipher suite, or its key is not here
 	CredentialStillInUse     = conversation.CredentialStillInUse     // a conversation presents it
+	InvalidUserID            = conversation.InvalidUserID            // a client id that names no user
 	OrphanWelcome            = conversation.OrphanWelcome            // it is for no key package whose keys are here: join externally
 	InvalidWelcome           = conversation.InvalidWelcome           // it breaks a rule, or leads to where we have been
 	KeyLengthTooLong         = conversation.KeyLengthTooLong         // the exporter does not give so many bytes

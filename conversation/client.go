@@ -31,7 +31,8 @@ type ClientPublic struct {
 	PSKs          [][]byte           // ids of external pre-shared keys
 	Conversations []ids.ConversationID
 	Commands      []RememberedCommand
-	Lost          Code // empty, ClientRolledBack or ClientSecretsLost
+	Lost          Code   // empty, ClientRolledBack or ClientSecretsLost
+	DataLength    uint32 // bytes that the application keeps
 }
 
 // CredentialRef names one of a client's credentials: by its cipher suite and
@@ -63,6 +64,7 @@ type clientSecrets struct {
 	signature   map[string]secret.Bytes
 	keyPackages map[string]mlsengine.KeyPackageSecrets
 	psks        map[string]secret.Bytes
+	data        secret.Bytes // what the application keeps
 }
 
 // NewClientState is the state of a client whose log is empty.
@@ -209,6 +211,7 @@ type ClientReply struct {
 	Repeated    bool
 	Credential  CredentialRef      // that was added
 	KeyPackages []ClientKeyPackage // that were made or imported
+	Proposal    *Proposal          // by which the client asks to join
 }
 
 // Identity is the signing identity of a credential; ok is false where there is

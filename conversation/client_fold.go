@@ -64,6 +64,10 @@ func (s *ClientState) fold(e events.Event) error {
 	case *v1.PreSharedKeyRemoved:
 		s.PSKs = slices.DeleteFunc(slices.Clone(s.PSKs), func(id []byte) bool { return bytes.Equal(id, body.GetId()) })
 		s.secrets.psks = without(s.secrets.psks, string(body.GetId()))
+	case *v1.ClientDataSet:
+		s.foldData(body, e)
+	case *v1.JoinProposed:
+		// A fact for auditors: what it needs is with the key packages.
 	case *v1.ConversationListed:
 		id := ids.ConversationID(body.GetConversation())
 		s.Conversations = slices.DeleteFunc(slices.Clone(s.Conversations), func(c ids.ConversationID) bool { return c == id })
@@ -185,6 +189,7 @@ func (p *ClientPublic) Code(c *syntax.Coder) {
 	syntax.VectorFunc(c, &p.Conversations, codeString[ids.ConversationID])
 	syntax.Vector(c, &p.Commands)
 	codeString(c, &p.Lost)
+	syntax.Uint32(c, &p.DataLength)
 }
 
 // Code walks a credential.

@@ -86,6 +86,10 @@ func (w *clientWork) run(in ClientInput) error {
 		return w.removePSK(in)
 	case ListConversation:
 		return w.listConversation(in)
+	case SetData:
+		return w.setData(in)
+	case AskToJoin:
+		return w.askToJoin(in)
 	}
 	return brokenf("%T is no input of a client", in)
 }
@@ -115,12 +119,8 @@ func (w *clientWork) recall(in ClientInput) (known bool, err error) {
 	if err != nil {
 		return true, brokenf("remembered outcome: %v", err)
 	}
-	w.reply = ClientReply{Repeated: true, Credential: outcome.credential}
-	for _, ref := range outcome.keyPackages {
-		if kp, ok := w.s.KeyPackage(ref); ok {
-			w.reply.KeyPackages = append(w.reply.KeyPackages, kp)
-		}
-	}
+	w.reply.Repeated = true
+	w.tell(outcome)
 	return true, nil
 }
 
@@ -128,22 +128,34 @@ func (w *clientWork) recall(in ClientInput) (known bool, err error) {
 type clientOutcome struct {
 	credential  CredentialRef
 	keyPackages []mlsengine.KeyPackageRef
+	proposalRef mlsengine.ProposalRef
+	proposal    []byte // MLSMessage of a proposal to join
 }
 
 // Code walks the outcome.
 func (o *clientOutcome) Code(c *syntax.Coder) {
 	codeString(c, &o.credential)
 	syntax.VectorFunc(c, &o.keyPackages, syntax.Opaque[mlsengine.KeyPackageRef])
+	syntax.Opaque(c, &o.proposalRef)
+	syntax.Opaque(c, &o.proposal)
 }
 
-// done ends a command.
-func (w *clientWork) done(command ClientCommand, outcome clientOutcome) error {
+// tell puts an outcome into the reply.
+func (w *clientWork) tell(outcome clientOutcome) {
 	w.reply.Credential = outcome.credential
 	for _, ref := range outcome.keyPackages {
 		if kp, ok := w.s.KeyPackage(ref); ok {
 			w.reply.KeyPackages = append(w.reply.KeyPackages, kp)
 		}
 	}
+	if len(outcome.proposal) > 0 {
+		w.reply.Proposal = &Proposal{Ref: outcome.proposalRef, Message: outcome.proposal}
+	}
+}
+
+// done ends a command.
+func (w *clientWork) done(command ClientCommand, outcome clientOutcome) error {
+	w.tell(outcome)
 	ref := refOf(command)
 	if ref.ID == "" {
 		return nil

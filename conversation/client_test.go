@@ -173,6 +173,31 @@ func TestClientPSKsAndConversations(t *testing.T) {
 	}
 }
 
+func TestClientKeepsDataAndAsksToJoin(t *testing.T) {
+	w := newWorld(t, 1, DefaultConfig())
+	s, credential := newClient(t, w)
+	refusedClient(t, w, s, SetData{Data: secret.New(make([]byte, DataMax+1))}, MessageTooLarge)
+	for _, text := range []string{"one", "two", ""} {
+		s = stepClient(t, w, s, SetData{Data: secret.New([]byte(text))}).Next
+		if kept, refused := s.Data(); refused != nil || string(kept.Expose()) != text || s.DataLength != uint32(len(text)) {
+			t.Errorf("%q is kept, want %q", kept.Expose(), text)
+		}
+	}
+	refusedClient(t, w, s, AskToJoin{CipherSuite: suiteOne}, InvalidConfiguration)
+	refusedClient(t, w, s, AskToJoin{Group: "g", CipherSuite: suite.P256_AES128GCM_SHA256_P256}, CredentialNotFound)
+	in := AskToJoin{CommandMeta: CommandMeta{ID: "ask", Principal: "ada", IssuedMs: w.nowMs}, Group: "g", Epoch: 7, CipherSuite: suiteOne}
+	asked := stepClient(t, w, s, in)
+	again := stepClient(t, w, asked.Next, in)
+	if asked.Reply.Credential != credential || len(asked.Reply.KeyPackages) != 1 || !again.Reply.Repeated || len(again.Events) != 0 ||
+		string(again.Reply.Proposal.Message) != string(asked.Reply.Proposal.Message) {
+		t.Errorf("asked: %+v, again: %+v", asked.Reply, again.Reply)
+	}
+	m, err := mlsengine.ParseMessage(asked.Reply.Proposal.Message)
+	if err != nil || m.Epoch() != 7 || string(m.GroupID()) != "g" {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
 func TestClientCommandsRunOnce(t *testing.T) {
 	w := newWorld(t, 1, DefaultConfig())
 	s, credential := newClient(t, w)

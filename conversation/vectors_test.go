@@ -190,7 +190,7 @@ func stepClient(t *testing.T, w *world, s ClientState, in ClientInput) ClientTra
 }
 
 func sameSecrets(a, b clientSecrets) bool {
-	if len(a.keyPackages) != len(b.keyPackages) || len(a.psks) != len(b.psks) || len(a.signature) != len(b.signature) {
+	if !a.data.Equal(b.data) || len(a.keyPackages) != len(b.keyPackages) || len(a.psks) != len(b.psks) || len(a.signature) != len(b.signature) {
 		return false
 	}
 	for ref, k := range a.keyPackages {

@@ -105,27 +105,59 @@ func (c *candidate) judgeSender(content *mlsengine.Content) *Error {
 	return nil
 }
 
-// JoinerOf names who wants to join by an external commit (§12.4.3.2); false for any other submission. Its signature has been verified.
-func (s *SequencerState) JoinerOf(sub Submission) (Identity, bool) {
-	b, ok := sub.(*Bundle)
-	if !ok || s.public == nil {
-		return Identity{}, false
+// JoinerOf names who wants to come in by itself, and what the policy must grant for it: by an external commit (§12.4.3.2), or by proposing
+// that it be added (§12.1.8). NoAccess stands for any other submission. The signature has been verified.
+func (s *SequencerState) JoinerOf(sub Submission) (Identity, Access) {
+	if s.public == nil {
+		return Identity{}, NoAccess
 	}
-	m, refused := s.parse(b.Commit, mlsengine.ContentTypeCommit)
+	switch sub := sub.(type) {
+	case *Bundle:
+		content := s.fromNewMember(sub.Commit, mlsengine.ContentTypeCommit, mlsengine.SenderTypeNewMemberCommit)
+		if joiner, ok := joinerOf(content); ok {
+			return joiner, JoinsByInfo
+		}
+	case *Proposal:
+		content := s.fromNewMember(sub.Message, mlsengine.ContentTypeProposal, mlsengine.SenderTypeNewMemberProposal)
+		if asker, ok := askerOf(content); ok {
+			return asker, AsksToJoin
+		}
+	}
+	return Identity{}, NoAccess
+}
+
+// fromNewMember opens a message of somebody who is no member yet; nil where it is none.
+func (s *SequencerState) fromNewMember(b []byte, ct mlsengine.ContentType, by mlsengine.SenderType) *mlsengine.Content {
+	m, refused := s.parse(b, ct)
 	if refused != nil || m.WireFormat() != mlsengine.WireFormatPublicMessage {
-		return Identity{}, false
+		return nil
 	}
-	if sender, ok := m.Sender(); !ok || sender.Type != mlsengine.SenderTypeNewMemberCommit {
-		return Identity{}, false
+	if sender, ok := m.Sender(); !ok || sender.Type != by {
+		return nil
 	}
 	content, err := s.public.VerifyMessage(m)
 	if err != nil {
+		return nil
+	}
+	return content
+}
+
+// askerOf is who proposes to be added.
+func askerOf(content *mlsengine.Content) (Identity, bool) {
+	if content == nil {
 		return Identity{}, false
 	}
-	return joinerOf(content)
+	add, ok := content.Proposal().(*mlsengine.Add)
+	if !ok {
+		return Identity{}, false
+	}
+	return identityOf(&add.KeyPackage.LeafNode), true
 }
 
 func joinerOf(content *mlsengine.Content) (Identity, bool) {
+	if content == nil {
+		return Identity{}, false
+	}
 	commit := content.Commit()
 	if commit == nil || commit.Path == nil {
 		return Identity{}, false
@@ -169,7 +201,7 @@ func (c *candidate) takeTravelling(refs []mlsengine.ProposalRef) *Error {
 		if refused != nil {
 			return refused
 		}
-		content, refused := c.s.verifyProposal(m, c.bundle.Origin.Client)
+		content, refused := c.s.verifyProposal(m, c.bundle.Origin.Client, c.env)
 		if refused != nil {
 			return refused
 		}

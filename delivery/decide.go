@@ -13,7 +13,7 @@ import (
 // Env is what Decide may know beyond the order itself. Nothing of it decides between commits that are valid by the order.
 type Env struct {
 	NowMs uint64
-	// Joiner is the verdict about somebody who joins by external commit: nil lets the commit be judged. Only JoinerOf names it.
+	// Joiner is the verdict about somebody who comes in by itself: nil lets the commit or the proposal be judged. Only JoinerOf names it.
 	Joiner func(Identity) error
 	// Successor is the verdict about a credential that takes the place of another one of its client; nil: every one is let in.
 	Successor func(Identity) error
@@ -223,7 +223,7 @@ func (s *SequencerState) decideProposal(p *Proposal, env Env) Decision {
 	entry := s.entry(eventsv1.EntryKind_ENTRY_KIND_PROPOSAL, &p.Origin, env)
 	entry.Epoch, entry.Message, entry.Generation = s.Epoch(), p.Message, p.Generation
 	if m.WireFormat() == mlsengine.WireFormatPublicMessage {
-		content, err := s.verifyProposal(m, p.Origin.Client)
+		content, err := s.verifyProposal(m, p.Origin.Client, env)
 		if err != nil {
 			return answered(p, err)
 		}
@@ -255,8 +255,8 @@ func (s *SequencerState) roomFor(c ids.ClientID) *Error {
 }
 
 // verifyProposal checks a proposal's signature and who brings it: a member speaks for itself, and for outsiders it may carry theirs;
-// an outsider brings its own only.
-func (s *SequencerState) verifyProposal(m *mlsengine.Message, submitter ids.ClientID) (*mlsengine.Content, *Error) {
+// an outsider brings its own only, and to ask to be added it needs the policy's leave.
+func (s *SequencerState) verifyProposal(m *mlsengine.Message, submitter ids.ClientID, env Env) (*mlsengine.Content, *Error) {
 	content, err := s.public.VerifyMessage(m)
 	if err != nil {
 		return nil, ruleBroken(err)
@@ -268,10 +268,26 @@ func (s *SequencerState) verifyProposal(m *mlsengine.Message, submitter ids.Clie
 		}
 		return content, nil
 	}
-	if s.isMember(submitter) || s.outsider(content) == submitter {
+	switch {
+	case s.isMember(submitter):
 		return content, nil
+	case s.outsider(content) != submitter:
+		return nil, notMember(submitter)
+	case sender.Type == mlsengine.SenderTypeNewMemberProposal:
+		return content, s.mayAsk(content, env)
 	}
-	return nil, notMember(submitter)
+	return content, nil
+}
+
+func (s *SequencerState) mayAsk(content *mlsengine.Content, env Env) *Error {
+	asker, ok := askerOf(content)
+	if !ok || env.Joiner == nil {
+		return refuse(Forbidden, "nobody asks to be added to this group")
+	}
+	if err := env.Joiner(asker); err != nil {
+		return ruleBroken(err)
+	}
+	return nil
 }
 
 // outsider names who signed a proposal from outside: an external sender, or a client that proposes itself (§12.1.8).

@@ -209,13 +209,13 @@ func TestExternalJoinersNeedAKnownKey(t *testing.T) {
 	eve := newBot(t, "eve")
 	_, _, err := s.GroupInfo(ctx, testGroup, eve.id)
 	wants(t, err, Forbidden)
-	wants(t, s.mayJoin(ctx, stateOf(t, s), Identity{Client: "eve", SignatureKey: eve.identity.Public}), Forbidden)
+	wants(t, s.mayJoin(ctx, stateOf(t, s), Identity{Client: "eve", SignatureKey: eve.identity.Public}, JoinsByInfo), Forbidden)
 	resync := Identity{Client: bots[1].id, SignatureKey: bots[1].identity.Public}
-	wants(t, s.mayJoin(ctx, stateOf(t, s), resync), UnknownIdentity)
+	wants(t, s.mayJoin(ctx, stateOf(t, s), resync, JoinsByInfo), UnknownIdentity)
 	if err := s.Registry().Register(ctx, resync); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.mayJoin(ctx, stateOf(t, s), resync); err != nil {
+	if err := s.mayJoin(ctx, stateOf(t, s), resync, JoinsByInfo); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -209,8 +209,8 @@ func (q *Sequencer) decide(ctx context.Context, sub Submission, nowMs uint64) De
 		return answered(sub, refuse(Busy, "%s submits too often", sub.origin().Client))
 	}
 	env := Env{NowMs: nowMs, Successor: func(id Identity) error { return q.service.auth.Authenticate(ctx, id) }}
-	if joiner, ok := q.state.JoinerOf(sub); ok {
-		verdict := q.service.mayJoin(ctx, q.state, joiner)
+	if joiner, needs := q.state.JoinerOf(sub); needs != NoAccess {
+		verdict := q.service.mayJoin(ctx, q.state, joiner, needs)
 		env.Joiner = func(Identity) error { return verdict }
 	}
 	return Decide(q.state, sub, env)
@@ -307,11 +307,11 @@ func (q *Sequencer) Close(ctx context.Context) error {
 	return q.Rest(ctx)
 }
 
-// mayJoin is the verdict on somebody who joins by external commit: a member that resynchronizes, or somebody the group's policy lets in;
-// in either case with a key that the authentication service knows.
-func (s *Service) mayJoin(ctx context.Context, state *SequencerState, joiner Identity) error {
-	if !state.isMember(joiner.Client) && s.access(state.group, joiner.Client) < JoinsByInfo {
-		return refuse(Forbidden, "%s may not join by itself", joiner.Client)
+// mayJoin is the verdict on somebody who joins by external commit, or asks to be added: a member that resynchronizes, or somebody whom the
+// group's policy lets in; in either case with a key that the authentication service knows.
+func (s *Service) mayJoin(ctx context.Context, state *SequencerState, joiner Identity, needs Access) error {
+	if !state.isMember(joiner.Client) && s.access(state.group, joiner.Client) < needs {
+		return refuse(Forbidden, "%s may not come in by itself", joiner.Client)
 	}
 	return s.auth.Authenticate(ctx, joiner)
 }

@@ -38,6 +38,7 @@ type Access uint8
 const (
 	NoAccess    Access = iota
 	ReadsInfo          // may read the newest GroupInfo
+	AsksToJoin         // may also propose that it be added
 	JoinsByInfo        // may also join by external commit
 )
 

@@ -29,6 +29,8 @@ const (
 	ClassAudit Class = 7
 	// ClassVerification shares keys like ClassSpool; the running number is the epoch, and a key spans 64 of them.
 	ClassVerification Class = 8
+	// ClassData is what an application keeps: one key for each Label, and the next of the label kills it.
+	ClassData Class = 10
 	// ClassOrder is for the writer of a group's order alone. Its key lives as long as the log.
 	ClassOrder Class = 9
 
@@ -37,7 +39,7 @@ const (
 
 var classNames = [...]string{
 	ClassPrivateState: "private-state", ClassConsumption: "consumption", ClassSignatureKey: "signature-key", ClassKeyPackage: "key-package",
-	ClassPSK: "psk", ClassSpool: "spool", ClassAudit: "audit", ClassVerification: "verification", ClassOrder: "order", classMAC: "mac",
+	ClassPSK: "psk", ClassSpool: "spool", ClassAudit: "audit", ClassVerification: "verification", ClassOrder: "order", ClassData: "data", classMAC: "mac",
 }
 
 // String names the class; Forget entries use the name.

@@ -44,7 +44,7 @@ func (p *planner) plan(events []Event) error {
 			part := sealing{class: s.Class, label: s.Label, plain: s.Plain.Expose()}
 			var err error
 			switch {
-			case superseded[ordinal] && s.Class == ClassPrivateState:
+			case superseded[ordinal] && (s.Class == ClassPrivateState || s.Class == ClassData):
 				// A later part of this record replaces this one: its key never reaches the ring.
 				throwaway, err = p.throwawayKey()
 				part.id, part.key = throwaway.id, throwaway.key
@@ -72,13 +72,18 @@ func (p *planner) plan(events []Event) error {
 }
 
 // supersededParts marks, by their running number, private states that another
-// one in the same record replaces, and the consumption that belongs to them.
+// one in the same record replaces, and the consumption that belongs to them;
+// and data that other data in the same record replaces.
 func supersededParts(events []Event) map[int]bool {
 	last, ordinal := -1, 0
+	data := map[string]int{} // the newest of each label
 	for _, e := range events {
 		for _, s := range e.Secrets {
-			if s.Class == ClassPrivateState {
+			switch s.Class {
+			case ClassPrivateState:
 				last = ordinal
+			case ClassData:
+				data[s.Label] = ordinal
 			}
 			ordinal++
 		}
@@ -87,6 +92,9 @@ func supersededParts(events []Event) map[int]bool {
 	ordinal = 0
 	for _, e := range events {
 		for _, s := range e.Secrets {
+			if s.Class == ClassData && ordinal < data[s.Label] {
+				marked[ordinal] = true
+			}
 			inside = (inside || s.Class == ClassPrivateState) && ordinal < last
 			if inside && (s.Class == ClassPrivateState || s.Class == ClassConsumption) {
 				marked[ordinal] = true

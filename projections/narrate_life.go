@@ -119,6 +119,13 @@ func (n *Narrator) client(body eventsv1.Body) string {
 		return fmt.Sprintf("%s took the external pre-shared key %s", n.who, printable(b.GetId()))
 	case *eventsv1.PreSharedKeyRemoved:
 		return fmt.Sprintf("%s gave up the external pre-shared key %s", n.who, printable(b.GetId()))
+	case *eventsv1.ClientDataSet:
+		if b.GetLength() == 0 {
+			return "the application of " + n.who + " keeps no data any more"
+		}
+		return fmt.Sprintf("the application of %s keeps %s", n.who, plural(int(b.GetLength()), "byte"))
+	case *eventsv1.JoinProposed:
+		return fmt.Sprintf("%s asked to be added to %s in epoch %d", n.who, ids.ConversationID(b.GetGroup()), b.GetEpoch())
 	case *eventsv1.ConversationListed:
 		if b.GetGone() {
 			return fmt.Sprintf("%s no longer has the conversation %s", n.who, ids.ConversationID(b.GetConversation()))

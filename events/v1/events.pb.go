@@ -718,6 +718,8 @@ type Event struct {
 	//	*Event_GroupRestarted
 	//	*Event_KeyPackagePublished
 	//	*Event_KeyPackageClaimed
+	//	*Event_ClientDataSet
+	//	*Event_JoinProposed
 	//	*Event_HistorySecretHeld
 	//	*Event_StockNoticed
 	Body          isEvent_Body `protobuf_oneof:"body"`
@@ -1289,6 +1291,24 @@ func (x *Event) GetKeyPackageClaimed() *KeyPackageClaimed {
 	return nil
 }
 
+func (x *Event) GetClientDataSet() *ClientDataSet {
+	if x != nil {
+		if x, ok := x.Body.(*Event_ClientDataSet); ok {
+			return x.ClientDataSet
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetJoinProposed() *JoinProposed {
+	if x != nil {
+		if x, ok := x.Body.(*Event_JoinProposed); ok {
+			return x.JoinProposed
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetHistorySecretHeld() *HistorySecretHeld {
 	if x != nil {
 		if x, ok := x.Body.(*Event_HistorySecretHeld); ok {
@@ -1539,6 +1559,14 @@ type Event_KeyPackageClaimed struct {
 	KeyPackageClaimed *KeyPackageClaimed `protobuf:"bytes,84,opt,name=key_package_claimed,json=keyPackageClaimed,proto3,oneof"`
 }
 
+type Event_ClientDataSet struct {
+	ClientDataSet *ClientDataSet `protobuf:"bytes,105,opt,name=client_data_set,json=clientDataSet,proto3,oneof"`
+}
+
+type Event_JoinProposed struct {
+	JoinProposed *JoinProposed `protobuf:"bytes,106,opt,name=join_proposed,json=joinProposed,proto3,oneof"`
+}
+
 type Event_HistorySecretHeld struct {
 	HistorySecretHeld *HistorySecretHeld `protobuf:"bytes,85,opt,name=history_secret_held,json=historySecretHeld,proto3,oneof"`
 }
@@ -1660,6 +1688,10 @@ func (*Event_GroupRestarted) isEvent_Body() {}
 func (*Event_KeyPackagePublished) isEvent_Body() {}
 
 func (*Event_KeyPackageClaimed) isEvent_Body() {}
+
+func (*Event_ClientDataSet) isEvent_Body() {}
+
+func (*Event_JoinProposed) isEvent_Body() {}
 
 func (*Event_HistorySecretHeld) isEvent_Body() {}
 
@@ -5731,6 +5763,126 @@ func (x *PreSharedKeyAdded) GetId() []byte {
 	return nil
 }
 
+type ClientDataSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Length        uint32                 `protobuf:"varint,1,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientDataSet) Reset() {
+	*x = ClientDataSet{}
+	mi := &file_events_v1_events_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientDataSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientDataSet) ProtoMessage() {}
+
+func (x *ClientDataSet) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientDataSet.ProtoReflect.Descriptor instead.
+func (*ClientDataSet) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *ClientDataSet) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+type JoinProposed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         []byte                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the group: the proposal is good in it alone
+	KeyPackageRef []byte                 `protobuf:"bytes,3,opt,name=key_package_ref,json=keyPackageRef,proto3" json:"key_package_ref,omitempty"`
+	ProposalRef   []byte                 `protobuf:"bytes,4,opt,name=proposal_ref,json=proposalRef,proto3" json:"proposal_ref,omitempty"`
+	Message       []byte                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"` // MLSMessage
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinProposed) Reset() {
+	*x = JoinProposed{}
+	mi := &file_events_v1_events_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinProposed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinProposed) ProtoMessage() {}
+
+func (x *JoinProposed) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinProposed.ProtoReflect.Descriptor instead.
+func (*JoinProposed) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *JoinProposed) GetGroup() []byte {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *JoinProposed) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *JoinProposed) GetKeyPackageRef() []byte {
+	if x != nil {
+		return x.KeyPackageRef
+	}
+	return nil
+}
+
+func (x *JoinProposed) GetProposalRef() []byte {
+	if x != nil {
+		return x.ProposalRef
+	}
+	return nil
+}
+
+func (x *JoinProposed) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
 type PreSharedKeyRemoved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -5740,7 +5892,7 @@ type PreSharedKeyRemoved struct {
 
 func (x *PreSharedKeyRemoved) Reset() {
 	*x = PreSharedKeyRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5752,7 +5904,7 @@ func (x *PreSharedKeyRemoved) String() string {
 func (*PreSharedKeyRemoved) ProtoMessage() {}
 
 func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5765,7 +5917,7 @@ func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyRemoved.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PreSharedKeyRemoved) GetId() []byte {
@@ -5785,7 +5937,7 @@ type ConversationListed struct {
 
 func (x *ConversationListed) Reset() {
 	*x = ConversationListed{}
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5797,7 +5949,7 @@ func (x *ConversationListed) String() string {
 func (*ConversationListed) ProtoMessage() {}
 
 func (x *ConversationListed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5810,7 +5962,7 @@ func (x *ConversationListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationListed.ProtoReflect.Descriptor instead.
 func (*ConversationListed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ConversationListed) GetConversation() []byte {
@@ -5853,7 +6005,7 @@ type OrderEntry struct {
 
 func (x *OrderEntry) Reset() {
 	*x = OrderEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5865,7 +6017,7 @@ func (x *OrderEntry) String() string {
 func (*OrderEntry) ProtoMessage() {}
 
 func (x *OrderEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5878,7 +6030,7 @@ func (x *OrderEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderEntry.ProtoReflect.Descriptor instead.
 func (*OrderEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *OrderEntry) GetNumber() uint64 {
@@ -6018,7 +6170,7 @@ type OrderCheckpoint struct {
 
 func (x *OrderCheckpoint) Reset() {
 	*x = OrderCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6030,7 +6182,7 @@ func (x *OrderCheckpoint) String() string {
 func (*OrderCheckpoint) ProtoMessage() {}
 
 func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6043,7 +6195,7 @@ func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCheckpoint.ProtoReflect.Descriptor instead.
 func (*OrderCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *OrderCheckpoint) GetState() []byte {
@@ -6073,7 +6225,7 @@ type GroupRestarted struct {
 
 func (x *GroupRestarted) Reset() {
 	*x = GroupRestarted{}
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6085,7 +6237,7 @@ func (x *GroupRestarted) String() string {
 func (*GroupRestarted) ProtoMessage() {}
 
 func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6098,7 +6250,7 @@ func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRestarted.ProtoReflect.Descriptor instead.
 func (*GroupRestarted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GroupRestarted) GetSuccessor() []byte {
@@ -6145,7 +6297,7 @@ type KeyPackagePublished struct {
 
 func (x *KeyPackagePublished) Reset() {
 	*x = KeyPackagePublished{}
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6157,7 +6309,7 @@ func (x *KeyPackagePublished) String() string {
 func (*KeyPackagePublished) ProtoMessage() {}
 
 func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6170,7 +6322,7 @@ func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagePublished.ProtoReflect.Descriptor instead.
 func (*KeyPackagePublished) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *KeyPackagePublished) GetKeyPackage() *KeyPackageEntry {
@@ -6192,7 +6344,7 @@ type KeyPackageClaimed struct {
 
 func (x *KeyPackageClaimed) Reset() {
 	*x = KeyPackageClaimed{}
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6204,7 +6356,7 @@ func (x *KeyPackageClaimed) String() string {
 func (*KeyPackageClaimed) ProtoMessage() {}
 
 func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6217,7 +6369,7 @@ func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageClaimed.ProtoReflect.Descriptor instead.
 func (*KeyPackageClaimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *KeyPackageClaimed) GetRef() []byte {
@@ -6258,7 +6410,7 @@ type StockNoticed struct {
 
 func (x *StockNoticed) Reset() {
 	*x = StockNoticed{}
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6270,7 +6422,7 @@ func (x *StockNoticed) String() string {
 func (*StockNoticed) ProtoMessage() {}
 
 func (x *StockNoticed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6283,7 +6435,7 @@ func (x *StockNoticed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StockNoticed.ProtoReflect.Descriptor instead.
 func (*StockNoticed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *StockNoticed) GetKind() uint32 {
@@ -6321,7 +6473,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6333,7 +6485,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6346,7 +6498,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -6449,7 +6601,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6461,7 +6613,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6474,7 +6626,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -6538,7 +6690,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6550,7 +6702,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6563,7 +6715,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -6605,7 +6757,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6617,7 +6769,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6630,7 +6782,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -6716,7 +6868,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6728,7 +6880,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6741,7 +6893,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -6798,7 +6950,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6810,7 +6962,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6823,7 +6975,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -6949,7 +7101,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\x8b&\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\x9d'\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -7011,7 +7163,9 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x10order_checkpoint\x18Q \x01(\v2!.parley.events.v1.OrderCheckpointH\x00R\x0forderCheckpoint\x12K\n" +
 	"\x0fgroup_restarted\x18R \x01(\v2 .parley.events.v1.GroupRestartedH\x00R\x0egroupRestarted\x12[\n" +
 	"\x15key_package_published\x18S \x01(\v2%.parley.events.v1.KeyPackagePublishedH\x00R\x13keyPackagePublished\x12U\n" +
-	"\x13key_package_claimed\x18T \x01(\v2#.parley.events.v1.KeyPackageClaimedH\x00R\x11keyPackageClaimed\x12U\n" +
+	"\x13key_package_claimed\x18T \x01(\v2#.parley.events.v1.KeyPackageClaimedH\x00R\x11keyPackageClaimed\x12I\n" +
+	"\x0fclient_data_set\x18i \x01(\v2\x1f.parley.events.v1.ClientDataSetH\x00R\rclientDataSet\x12E\n" +
+	"\rjoin_proposed\x18j \x01(\v2\x1e.parley.events.v1.JoinProposedH\x00R\fjoinProposed\x12U\n" +
 	"\x13history_secret_held\x18U \x01(\v2#.parley.events.v1.HistorySecretHeldH\x00R\x11historySecretHeld\x12E\n" +
 	"\rstock_noticed\x18r \x01(\v2\x1e.parley.events.v1.StockNoticedH\x00R\fstockNoticedB\x06\n" +
 	"\x04body\"\x94\x04\n" +
@@ -7350,7 +7504,15 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x12KeyPackagesExpired\x12\x12\n" +
 	"\x04refs\x18\x01 \x03(\fR\x04refs\"#\n" +
 	"\x11PreSharedKeyAdded\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"%\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"'\n" +
+	"\rClientDataSet\x12\x16\n" +
+	"\x06length\x18\x01 \x01(\rR\x06length\"\x9f\x01\n" +
+	"\fJoinProposed\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\fR\x05group\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12&\n" +
+	"\x0fkey_package_ref\x18\x03 \x01(\fR\rkeyPackageRef\x12!\n" +
+	"\fproposal_ref\x18\x04 \x01(\fR\vproposalRef\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\fR\amessage\"%\n" +
 	"\x13PreSharedKeyRemoved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"L\n" +
 	"\x12ConversationListed\x12\"\n" +
@@ -7487,7 +7649,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -7555,20 +7717,22 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*KeyPackagesConsumed)(nil),        // 63: parley.events.v1.KeyPackagesConsumed
 	(*KeyPackagesExpired)(nil),         // 64: parley.events.v1.KeyPackagesExpired
 	(*PreSharedKeyAdded)(nil),          // 65: parley.events.v1.PreSharedKeyAdded
-	(*PreSharedKeyRemoved)(nil),        // 66: parley.events.v1.PreSharedKeyRemoved
-	(*ConversationListed)(nil),         // 67: parley.events.v1.ConversationListed
-	(*OrderEntry)(nil),                 // 68: parley.events.v1.OrderEntry
-	(*OrderCheckpoint)(nil),            // 69: parley.events.v1.OrderCheckpoint
-	(*GroupRestarted)(nil),             // 70: parley.events.v1.GroupRestarted
-	(*KeyPackagePublished)(nil),        // 71: parley.events.v1.KeyPackagePublished
-	(*KeyPackageClaimed)(nil),          // 72: parley.events.v1.KeyPackageClaimed
-	(*StockNoticed)(nil),               // 73: parley.events.v1.StockNoticed
-	(*Ring)(nil),                       // 74: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 75: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 76: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 77: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 78: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 79: parley.events.v1.Snapshot
+	(*ClientDataSet)(nil),              // 66: parley.events.v1.ClientDataSet
+	(*JoinProposed)(nil),               // 67: parley.events.v1.JoinProposed
+	(*PreSharedKeyRemoved)(nil),        // 68: parley.events.v1.PreSharedKeyRemoved
+	(*ConversationListed)(nil),         // 69: parley.events.v1.ConversationListed
+	(*OrderEntry)(nil),                 // 70: parley.events.v1.OrderEntry
+	(*OrderCheckpoint)(nil),            // 71: parley.events.v1.OrderCheckpoint
+	(*GroupRestarted)(nil),             // 72: parley.events.v1.GroupRestarted
+	(*KeyPackagePublished)(nil),        // 73: parley.events.v1.KeyPackagePublished
+	(*KeyPackageClaimed)(nil),          // 74: parley.events.v1.KeyPackageClaimed
+	(*StockNoticed)(nil),               // 75: parley.events.v1.StockNoticed
+	(*Ring)(nil),                       // 76: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 77: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 78: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 79: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 80: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 81: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,   // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -7627,55 +7791,57 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	63,  // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
 	64,  // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
 	65,  // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
-	66,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
+	68,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
 	58,  // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
-	67,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
-	68,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	69,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	70,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	71,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	72,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
-	35,  // 64: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
-	73,  // 65: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
-	9,   // 66: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11,  // 67: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 68: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,   // 69: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11,  // 70: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 71: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	9,   // 72: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
-	23,  // 73: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 74: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 75: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
-	17,  // 76: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	17,  // 77: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	23,  // 78: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 79: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 80: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 81: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	23,  // 82: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
-	11,  // 83: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,   // 84: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10,  // 85: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10,  // 86: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 87: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17,  // 88: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	23,  // 89: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	62,  // 90: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,   // 91: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17,  // 92: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10,  // 93: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10,  // 94: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	62,  // 95: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	77,  // 96: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	78,  // 97: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	76,  // 98: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	78,  // 99: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	100, // [100:100] is the sub-list for method output_type
-	100, // [100:100] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	69,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
+	70,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
+	71,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	72,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	73,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	74,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	66,  // 64: parley.events.v1.Event.client_data_set:type_name -> parley.events.v1.ClientDataSet
+	67,  // 65: parley.events.v1.Event.join_proposed:type_name -> parley.events.v1.JoinProposed
+	35,  // 66: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
+	75,  // 67: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
+	9,   // 68: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11,  // 69: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 70: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 71: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11,  // 72: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 73: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 74: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	23,  // 75: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 76: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 77: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	17,  // 78: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	17,  // 79: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	23,  // 80: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 81: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 82: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 83: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	23,  // 84: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
+	11,  // 85: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,   // 86: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10,  // 87: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10,  // 88: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 89: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	17,  // 90: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	23,  // 91: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	62,  // 92: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,   // 93: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	17,  // 94: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10,  // 95: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10,  // 96: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	62,  // 97: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	79,  // 98: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	80,  // 99: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	78,  // 100: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	80,  // 101: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	102, // [102:102] is the sub-list for method output_type
+	102, // [102:102] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -7741,6 +7907,8 @@ func file_events_v1_events_proto_init() {
 		(*Event_GroupRestarted)(nil),
 		(*Event_KeyPackagePublished)(nil),
 		(*Event_KeyPackageClaimed)(nil),
+		(*Event_ClientDataSet)(nil),
+		(*Event_JoinProposed)(nil),
 		(*Event_HistorySecretHeld)(nil),
 		(*Event_StockNoticed)(nil),
 	}
@@ -7750,7 +7918,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   78,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -76,6 +76,8 @@ func Bodies() []Body {
 		&GroupRestarted{},
 		&KeyPackagePublished{},
 		&KeyPackageClaimed{},
+		&ClientDataSet{},
+		&JoinProposed{},
 		&HistorySecretHeld{},
 		&StockNoticed{},
 	}
@@ -309,6 +311,14 @@ func (*KeyPackageClaimed) EventKind() string { return "KeyPackageClaimed" }
 func (*KeyPackageClaimed) New() Body         { return &KeyPackageClaimed{} }
 func (*KeyPackageClaimed) isBody()           {}
 
+func (*ClientDataSet) EventKind() string { return "ClientDataSet" }
+func (*ClientDataSet) New() Body         { return &ClientDataSet{} }
+func (*ClientDataSet) isBody()           {}
+
+func (*JoinProposed) EventKind() string { return "JoinProposed" }
+func (*JoinProposed) New() Body         { return &JoinProposed{} }
+func (*JoinProposed) isBody()           {}
+
 func (*HistorySecretHeld) EventKind() string { return "HistorySecretHeld" }
 func (*HistorySecretHeld) New() Body         { return &HistorySecretHeld{} }
 func (*HistorySecretHeld) isBody()           {}
@@ -434,6 +444,10 @@ func (x *Event) BodyValue() Body {
 		return b.KeyPackagePublished
 	case *Event_KeyPackageClaimed:
 		return b.KeyPackageClaimed
+	case *Event_ClientDataSet:
+		return b.ClientDataSet
+	case *Event_JoinProposed:
+		return b.JoinProposed
 	case *Event_HistorySecretHeld:
 		return b.HistorySecretHeld
 	case *Event_StockNoticed:
@@ -559,6 +573,10 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_KeyPackagePublished{KeyPackagePublished: b}
 	case *KeyPackageClaimed:
 		x.Body = &Event_KeyPackageClaimed{KeyPackageClaimed: b}
+	case *ClientDataSet:
+		x.Body = &Event_ClientDataSet{ClientDataSet: b}
+	case *JoinProposed:
+		x.Body = &Event_JoinProposed{JoinProposed: b}
 	case *HistorySecretHeld:
 		x.Body = &Event_HistorySecretHeld{HistorySecretHeld: b}
 	case *StockNoticed:

@@ -1,0 +1,136 @@
+package parley_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"parley"
+	"parley/delivery"
+	"parley/mlsengine"
+)
+
+// TestGuestProposesItself: a client that is no member asks to be added, by our own delivery service, as soon as the group's policy lets it.
+// Nobody does anything: the proposal is committed when its time has come, and the guest comes in with the keys that it has kept. Members are
+// not asked twice, however often the command is repeated.
+func TestGuestProposesItself(t *testing.T) {
+	ctx, clock := t.Context(), &warpedClock{Clock: parley.SystemClock()}
+	open := map[parley.ClientID]parley.Access{"guest": parley.AsksToJoin, "reader": parley.ReadsInfo}
+	node := openNode(t, parley.Options{
+		Clock: clock, Limits: parley.Limits{Idle: 200 * time.Millisecond, Sweep: 50 * time.Millisecond},
+		Access: func(_ parley.ConversationID, c parley.ClientID) parley.Access { return open[c] },
+	})
+	defer closeNode(t, node)
+	tea, bob := teaForTwo(t, node)
+	awaitEpoch(t, bob.Conversation("tea"), 1)
+	for _, id := range []parley.ClientID{"eve", "reader"} {
+		stranger, err := node.Client(ctx, id)
+		ok(t, err)
+		asking := parley.Asking{Epoch: 1, CipherSuite: parley.DefaultConfig().CipherSuite}
+		if _, err := stranger.AskToJoin(ctx, "tea", asking); delivery.CodeOf(err) != delivery.Forbidden || parley.AdviceOf(err) != parley.GiveUp {
+			t.Errorf("%s asks: %v", id, err)
+		}
+	}
+	guest := takeBot(t, node, "guest")
+	stale := parley.Asking{CipherSuite: parley.DefaultConfig().CipherSuite}
+	if _, err := guest.AskToJoin(ctx, "tea", stale); delivery.CodeOf(err) != delivery.WrongEpoch || parley.AdviceOf(err) != parley.Retry {
+		t.Errorf("of an epoch that is over: %v", err)
+	}
+	once := parley.WithCommandID(ctx, "ask")
+	asked, err := guest.AskToJoin(once, "tea", parley.Asking{})
+	ok(t, err)
+	again, err := guest.AskToJoin(once, "tea", parley.Asking{})
+	ok(t, err)
+	if string(asked.Ref) != string(again.Ref) || string(asked.Message) != string(again.Message) || len(asked.Message) == 0 {
+		t.Error("asked again it is another proposal")
+	}
+	awaitProposals(t, tea, 1)
+	status, err := tea.Status(ctx)
+	ok(t, err)
+	p := status.Proposals[0]
+	if p.Sender != "guest" || p.Client != "guest" || p.SenderType != mlsengine.SenderTypeNewMemberProposal || string(p.Ref) != string(asked.Ref) {
+		t.Errorf("pending: %+v", p)
+	}
+	history, err := tea.History(ctx)
+	ok(t, err)
+	clock.ahead.Add(int64(5 * time.Minute))
+	awaitVersion(t, tea, history.Version)
+	guest.await(t, "the welcome", inEpoch(2))
+	in := guest.Conversation("tea")
+	awaitEpoch(t, tea, 2)
+	agree(t, tea, bob.Conversation("tea"), in)
+	_, err = in.Send(ctx, []byte("thank you"))
+	ok(t, err)
+	refusedAs(t, ask(ctx, guest.Client), parley.ConversationAlreadyExists, parley.GiveUp)
+}
+
+func ask(ctx context.Context, c *parley.Client) error {
+	_, err := c.AskToJoin(ctx, "tea", parley.Asking{})
+	return err
+}
+
+// TestGuestProposesItselfToForeignGroup: with a foreign delivery service the proposal is handed to it, or to whoever calls; a member commits
+// it, and the guest joins by the Welcome.
+func TestGuestProposesItselfToForeignGroup(t *testing.T) {
+	ctx := t.Context()
+	node, ada, bob, service := racers(t)
+	guest, err := node.Client(ctx, "guest")
+	ok(t, err)
+	status, err := ada.Status(ctx)
+	ok(t, err)
+	made, err := guest.AskToJoin(ctx, "tea", parley.Asking{Epoch: status.Epoch, CipherSuite: status.CipherSuite})
+	ok(t, err)
+	for _, c := range []*parley.Conversation{ada, bob} {
+		got, err := c.Decrypt(ctx, made.Message)
+		if err != nil || got.Identity == nil || got.Identity.Client != "guest" || got.Delay == nil || got.EpochChanged() {
+			t.Fatalf("%s: %+v, %v", c.Client().ID(), got, err)
+		}
+		if got, err = c.Decrypt(ctx, made.Message); err != nil || got.Code != parley.DuplicateMessage {
+			t.Errorf("%s, twice: %+v, %v", c.Client().ID(), got, err)
+		}
+	}
+	ok(t, bob.CommitPending(ctx))
+	bundle := service.last()
+	got, err := ada.Decrypt(ctx, bundle.Commit)
+	if err != nil || !got.EpochChanged() {
+		t.Fatalf("ada: %+v, %v", got, err)
+	}
+	hers, err := guest.Join(ctx, parley.Invitation{Welcome: bundle.Welcome})
+	ok(t, err)
+	agree(t, ada, bob, hers)
+	held, err := guest.Status(ctx)
+	ok(t, err)
+	if held.KeyPackages != 0 {
+		t.Errorf("%d key packages are left", held.KeyPackages)
+	}
+}
+
+// TestAskingIsTakenUpAfterACrash lets the sending of the proposal fail before and after it: asked again under its id it stands in the order
+// once.
+func TestAskingIsTakenUpAfterACrash(t *testing.T) {
+	for _, step := range []parley.Step{"events.append", "actors.send-proposal"} {
+		for _, before := range []bool{true, false} {
+			t.Run(string(step), func(t *testing.T) {
+				ctx := t.Context()
+				death := &crasher{step: step, before: before}
+				node := openNode(t, parley.Options{
+					Hooks: death.hooks(), Access: func(parley.ConversationID, parley.ClientID) parley.Access { return parley.AsksToJoin },
+				})
+				defer closeNode(t, node)
+				tea, bob := teaForTwo(t, node)
+				awaitEpoch(t, bob.Conversation("tea"), 1)
+				guest, err := node.Client(ctx, "guest")
+				ok(t, err)
+				death.armed.Store(true)
+				ok(t, node.Insist(parley.WithCommandID(ctx, "ask"), func(ctx context.Context) error { return ask(ctx, guest) }))
+				if !death.hit.Load() {
+					t.Error("nothing crashed")
+				}
+				awaitProposals(t, tea, 1)
+				ok(t, tea.CommitPending(ctx))
+				awaitExists(ctx, t, guest.Conversation("tea"))
+				agree(t, tea, guest.Conversation("tea"))
+			})
+		}
+	}
+}
