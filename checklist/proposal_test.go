@@ -97,7 +97,7 @@ func (w *world) guest() (*member, *outsider) {
 	raw := key.Raw()
 	o.identity = mlsengine.SigningIdentity{Credential: mlsengine.BasicCredential([]byte(m.id)), Key: key, Public: public}
 	if w.kind == x509 {
-		der, private := w.house.authority.Certify(w.T, certtest.Request{URI: parley.ClientURI(m.id), Curve: curve(w.config.CipherSuite)})
+		der, private := w.house.town.authority.Certify(w.T, certtest.Request{URI: parley.ClientURI(m.id), Curve: curve(w.config.CipherSuite)})
 		parsed, err := s.ParseSignaturePrivateKey(private)
 		w.must(err)
 		public, err = s.PublicSignatureKey(parsed)

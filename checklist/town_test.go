@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,14 +23,30 @@ const patience = 3 * time.Minute
 type town struct {
 	authority *certtest.Authority
 	houses    map[suite.ID]*house
+	trust     atomic.Pointer[parley.TrustStore]
+
+	mu      sync.Mutex
+	revoked []int64
+}
+
+// revoke takes the certificate of a serial number back.
+func (t *town) revoke(w *world, serial int64) {
+	w.Helper()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.revoked = append(t.revoked, serial)
+	next, _, err := t.trust.Load().WithRevocationList(certtest.ListPoint, t.authority.Revoke(w.T, t.revoked...), uint64(time.Now().Unix()))
+	w.must(err)
+	t.trust.Store(next)
 }
 
 // house is two nodes of one deployment that hand clients to each other. Their conversations get messages from the post alone.
 type house struct {
-	suite     suite.ID
-	authority *certtest.Authority
-	post      *post
-	nodes     [2]*parley.Node
+	town    *town
+	suite   suite.ID
+	options parley.Options // of its nodes
+	post    *post
+	nodes   [2]*parley.Node
 
 	mu     sync.Mutex
 	issued int
@@ -47,14 +64,16 @@ func newTown(t *testing.T) *town {
 	town := &town{authority: certtest.New(t), houses: map[suite.ID]*house{}}
 	trust, err := (*parley.TrustStore)(nil).WithAnchor(town.authority.Anchor())
 	must(t, err)
+	town.trust.Store(trust)
 	for _, id := range suites() {
-		h := &house{suite: id, authority: town.authority, post: newPost(), shares: map[uint32]bool{0: true}}
-		o := parley.Options{
+		h := &house{town: town, suite: id, post: newPost(), shares: map[uint32]bool{0: true}}
+		h.options = parley.Options{
 			URL: server.URL(), KeyDir: filepath.Join(dir, fmt.Sprintf("keys %d", id)), Namespace: fmt.Sprintf("suite%d", id), ShareCount: shareCount, MaxBytes: 1 << 30,
 			Config: h.config(), Isolated: true, Foreign: h.post, ManualCommits: true,
-			Certificates: func() *parley.TrustStore { return trust }, Limits: parley.Limits{AnchorDelay: 500 * time.Millisecond},
+			Certificates: town.trust.Load, Limits: parley.Limits{AnchorDelay: 500 * time.Millisecond},
 		}
 		for i, shares := range [][]uint32{parley.Shares(shareCount)[1:], {0}} {
+			o := h.options
 			o.Name, o.Shares = fmt.Sprint("node ", i), shares
 			h.nodes[i] = openNode(t, o)
 		}
@@ -87,11 +106,20 @@ func (h *house) config() parley.Config {
 
 // name draws an id for a client whose share is its own, so that it can move to the other node alone.
 func (h *house) name(whose string) parley.ClientID {
+	return h.draw(func(n int) parley.ClientID { return parley.ClientID(fmt.Sprint(whose, "-", n)) })
+}
+
+// device draws an id for a device of a user, as deployed clients form it.
+func (h *house) device(user parley.ClientID) parley.ClientID {
+	return h.draw(func(n int) parley.ClientID { return parley.ClientID(fmt.Sprintf("%s:%x@example.com", user, n)) })
+}
+
+func (h *house) draw(form func(n int) parley.ClientID) parley.ClientID {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for {
 		h.issued++
-		id := parley.ClientID(fmt.Sprint(whose, "-", h.issued))
+		id := form(h.issued)
 		if share := parley.ShareOf("client/"+string(id), shareCount); !h.shares[share] {
 			h.shares[share] = true
 			return id

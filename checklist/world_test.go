@@ -71,7 +71,7 @@ func (m *member) certify(k kind, r certtest.Request) {
 	m.w.Helper()
 	if k == x509 {
 		r.URI, r.Curve = parley.ClientURI(m.id), curve(m.w.house.suite)
-		certificate, key := m.w.house.authority.Certify(m.w.T, r)
+		certificate, key := m.w.house.town.authority.Certify(m.w.T, r)
 		_, err := m.bare().AddX509Credential(m.w.ctx, m.w.house.suite, parley.X509{Chain: [][]byte{certificate}, Key: key})
 		m.w.must(err)
 		return
@@ -81,6 +81,11 @@ func (m *member) certify(k kind, r certtest.Request) {
 }
 
 func (m *member) node() *parley.Node { return m.w.house.nodes[m.home.Load()] }
+
+// there is the conversation as another node has it, which moves nobody: it is for reading.
+func (m *member) there(node *parley.Node) *parley.Conversation {
+	return node.Bare(m.id).Conversation(m.w.group)
+}
 
 func (m *member) bare() *parley.Client { return m.node().Bare(m.id) }
 
