@@ -253,6 +253,7 @@ type Status struct {
 	Members       []Member       // in leaf order
 	Pending       int            // how many Proposals there are
 	Proposals     []Pending      // of the epoch, not committed yet, in the order they came
+	Lost          *Loss          // not nil: the group cannot be followed any more, although nobody has removed us
 	Unresolved    []Unresolved   // own commits that a foreign delivery service gave no answer about; while there are any: Decide
 	Staged        bool           // an own commit waits for the delivery service
 	Position      uint64         // followed in the group's order
@@ -277,8 +278,8 @@ func (c *Conversation) Status(ctx context.Context) (Status, error) {
 		Pending: len(s.PendingProposals()), Staged: s.Staged != nil, Position: s.Position, Version: s.Version, Digest: s.Digest().String(),
 		Authenticator: s.EpochAuthenticator(), Time: timeOf(s.TimeMs), Parent: s.Parent, Holdings: s.Holdings(), NextDue: timeOf(s.NextDue(!c.client.node.options.ManualCommits)),
 		History:    s.HistorySharing(),
-		Unresolved: unresolvedIn(c.id, s),
-		Proposals:  proposalsOf(s),
+		Unresolved: unresolvedIn(c.id, s), Lost: lossOf(s),
+		Proposals: proposalsOf(s),
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package parley
 
 import (
 	"context"
+	"time"
 
 	"parley/delivery"
 )
@@ -30,4 +31,26 @@ func (n *Node) Insist(ctx context.Context, command func(context.Context) error) 
 			return err
 		}
 	}
+}
+
+// inBackground runs something beside the node, until stop is called; stop waits for its end.
+func inBackground(ctx context.Context, run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// timeOf turns Unix milliseconds into a time.
+func timeOf(ms uint64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
 }

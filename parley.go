@@ -126,6 +126,11 @@ type Options struct {
 	// Certificates judges X.509 credentials in place of Auth, by the trust store it gives; nil: Auth judges them like all others.
 	Certificates func() *TrustStore
 
+	// Rejoin says whether a member that cannot follow its group any more, and that nobody has removed, comes back by itself by an external
+	// commit; see Lost. It must not block. nil: never, since coming back leaves a gap in what the member knows, and hides why it was lost,
+	// from an owner who has not asked for it. RejoinAlways: whatever was lost.
+	Rejoin func(Lost) bool
+
 	Foreign           Transport // for conversations of a foreign delivery service
 	Isolated          bool      // no delivery service: the owner hands every message on himself
 	Clock             Clock
@@ -306,7 +311,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	n.placement = actors.NewStatic(n.options.ShareCount, shares...)
 	config := actors.Config{
 		Name: n.options.Name, Stores: n.gathered.Stores(), Vault: n.vault, Foreign: n.options.Foreign, Placement: n.placement, Clock: n.options.Clock,
-		Limits: n.options.Limits, Hooks: n.options.Hooks, Logger: n.options.Logger, JoinConfig: n.options.Config,
+		Limits: n.options.Limits, Hooks: n.options.Hooks, Logger: n.options.Logger, JoinConfig: n.options.Config, Rejoin: n.options.Rejoin,
 		ManualCommits: n.options.ManualCommits,
 	}
 	if n.options.Entropy != nil {
@@ -472,26 +477,4 @@ func lengths(arguments [][]byte) (out [][]byte) {
 		out = append(out, fmt.Appendf(nil, "%d:", len(a)), a)
 	}
 	return out
-}
-
-// timeOf turns Unix milliseconds into a time.
-// inBackground runs something beside the node, until stop is called; stop waits for its end.
-func inBackground(ctx context.Context, run func(context.Context)) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		run(ctx)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}
-
-func timeOf(ms uint64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(int64(ms))
 }

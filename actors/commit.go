@@ -247,6 +247,8 @@ func inputName(w work) string {
 		return "recover"
 	case conversation.Burn:
 		return "burn"
+	case conversation.PlanRejoin, conversation.RefuseRejoin:
+		return "rejoin"
 	}
 	switch w.Client.(type) {
 	case conversation.ListConversation:

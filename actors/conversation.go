@@ -38,6 +38,8 @@ type conversationActor struct {
 	fresh      deliveries                             // for the owner, not acknowledged
 	trail      trail                                  // where older ones are read from
 	told       uint64                                 // newest record that replay found a change of the membership in
+	pondered   uint64                                 // the newest loss that was looked at, by its time, plus one
+	returning  bool                                   // an attempt to come back is under way
 	updating   mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
 
 	appeared       bool                           // the index of members has it
@@ -139,6 +141,11 @@ func (a *conversationActor) active(c actor.Context) {
 		a.register(m.effect, m.failures)
 	case *timeDue:
 		a.timeDue(c)
+	case *rejoinDue:
+		a.comeBack(c)
+		a.arm()
+	case *returned:
+		a.cameBack(c, m)
 	case *ask[usesCredential, bool]:
 		a.usesCredential(m)
 	case *clientChanged:
@@ -250,6 +257,7 @@ func (a *conversationActor) landed(c actor.Context, done []finished[conversation
 	}
 	a.settled(c)
 	a.pump()
+	a.lookAtLoss(c)
 	a.arm()
 }
 

@@ -15,6 +15,7 @@ type ExternalJoin struct {
 	GroupInfo    []byte // bare or MLSMessage, with the tree; empty: the newest one that the built-in service has
 	Config       conversation.Config
 	Meta         conversation.CommandMeta
+	MembersOnly  bool // only where the GroupInfo has the client already
 }
 
 // externalJoins is how often a join is tried that other commits overtake.
@@ -62,6 +63,13 @@ func (n *Node) joinCommand(ctx context.Context, r ExternalJoin) (conversation.Jo
 			return in, err
 		}
 		in.GroupInfo = info
+	}
+	if r.MembersOnly {
+		if in, refused := conversation.MemberIn(in.GroupInfo, r.Client); refused != nil {
+			return conversation.JoinExternally{}, refused
+		} else if !in {
+			return conversation.JoinExternally{}, errRemoved
+		}
 	}
 	suite, refused := conversation.SuiteOf(in.GroupInfo)
 	if refused != nil {

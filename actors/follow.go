@@ -228,6 +228,7 @@ func (a *conversationActor) timeDue(c actor.Context) {
 	if _, err := a.absorb(c, work{Conversation: conversation.Tick{MayCommit: a.mayCommit()}}); err != nil && !errors.Is(err, errGone) {
 		a.node.logger.Warn("housekeeping", "log", a.log.String(), "err", err)
 	}
+	a.comeBack(c)
 	a.arm()
 }
 

@@ -25,6 +25,7 @@ type Limits struct {
 	SnapshotEvery    uint64        // records between public snapshots: 64
 	SnapshotBytes    int           // or bytes of records: 1 MiB
 	KeyPackages      time.Duration // the longest lifetime of a key package that is added to a group: 366 days; negative: no bound, for members such as ts-mls 1 that publish theirs for ever
+	RejoinSpread     time.Duration // within how long a member that is lost tries to come back for the first time: 30 s; later attempts are apart twice as long, and longer
 	UndeliveredBytes int           // decrypted messages a conversation keeps in memory for its owner: 1 MiB; the rest is read from the log
 }
 
@@ -50,6 +51,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.SnapshotEvery, 64)
 	set(&l.SnapshotBytes, 1<<20)
 	set(&l.KeyPackages, 366*24*time.Hour)
+	set(&l.RejoinSpread, rejoinSpread)
 	set(&l.UndeliveredBytes, 1<<20)
 	return l
 }

@@ -38,6 +38,7 @@ type Config struct {
 	Hooks        events.Hooks
 	Logger       *slog.Logger
 	Joined       func(ids.ClientID) // called after a client has used up a key package; must not block; may be nil
+	Rejoin       func(Lost) bool    // whether a member that is lost comes back by itself; must not block; nil: never
 	// JoinConfig is what conversations get that are joined by a Welcome from the inbox; zero: the default.
 	JoinConfig conversation.Config
 	// ManualCommits says that conversations commit nothing by themselves.
@@ -71,6 +72,7 @@ type Node struct {
 	joinConfig   conversation.Config // of conversations joined by a Welcome from the inbox
 	manual       bool                // conversations commit nothing by themselves
 	joined       func(ids.ClientID)
+	rejoin       func(Lost) bool
 	retiring     retiring
 
 	recovery      chan struct{} // permits to replay
@@ -115,7 +117,7 @@ func New(c Config) (*Node, error) {
 	if n.joinConfig.CipherSuite == 0 {
 		n.joinConfig = conversation.DefaultConfig()
 	}
-	n.joined = c.Joined
+	n.joined, n.rejoin = c.Joined, c.Rejoin
 	n.runtime = newRuntime(n.logger)
 	n.directory = &directory{
 		limit: n.limits.Actors, groups: n.limits.Groups, runtime: n.runtime, clock: n.clock, idle: n.limits.Idle, owns: n.owns, produce: n.produce,

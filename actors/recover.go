@@ -181,5 +181,6 @@ func (a *conversationActor) resume(c actor.Context) {
 		a.perform(e)
 	}
 	a.rebuild(c)
+	a.lookAtLoss(c)
 	a.node.hub.wake(a.client, a.conversation, everybody)
 }

@@ -9,7 +9,7 @@ import (
 
 // The formats of the encodings below. Another one is refused.
 const (
-	publicFormat  = 5
+	publicFormat  = 6
 	privateFormat = 3
 )
 
@@ -90,6 +90,9 @@ func (p *Public) Code(c *syntax.Coder) {
 	syntax.Vector(c, &p.Shelved)
 	syntax.Optional(c, &p.Superseded)
 	syntax.Optional(c, &p.Joining)
+	syntax.Optional(c, &p.Loss)
+	syntax.Uint32(c, &p.Returns)
+	syntax.Uint64(c, &p.ReturnedMs)
 	p.Buffer.code(c)
 	syntax.Uint64(c, &p.Position)
 	syntax.Uint32(c, &p.Reserved.Application)

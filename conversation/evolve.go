@@ -71,7 +71,10 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 	case *v1.CommandCompleted:
 		p.remember(e)
 	case *v1.EpochUnreachable, *v1.ConversationWiped, *v1.MemberEvicted, *v1.LogRolledBack, *v1.SecretsLost, *v1.GroupRestarted:
+		p.evolveLoss(body)
 		p.evolveLifecycle(body)
+	case *v1.RejoinPlanned, *v1.RejoinRefused:
+		p.evolveRejoin(body)
 	case *v1.MarkedAsChild:
 		p.Parent = ids.ConversationID(e.GetParent())
 	case *v1.SecretExported, *v1.CrlDistributionPointsFound, *v1.ProposalsRenewed, *v1.TransactionTorn, *v1.Moved, *v1.Claimed:
@@ -98,6 +101,9 @@ func (p *Public) join(e *v1.ConversationJoined, group *mlsengine.PublicGroup) er
 	}
 	if e.GetExternal() {
 		p.Buffer.Messages = waiting
+		if e.GetMissed() != nil {
+			p.returned()
+		}
 	}
 	p.note(e.GetMessageDigest())
 	return nil
@@ -116,7 +122,7 @@ func (p *Public) enter(config *v1.Configuration, group *mlsengine.PublicGroup, o
 	p.Group = group
 	p.Fingerprint = facts.GetAuthenticatorFingerprint()
 	p.SealedMs, p.RotatedMs = p.TimeMs, p.TimeMs
-	p.Recent, p.Successor, p.Joining = nil, "", nil
+	p.Recent, p.Successor, p.Joining, p.Loss = nil, "", nil, nil
 	return nil
 }
 
@@ -160,7 +166,7 @@ func (p *Public) advance(e *v1.EpochAdvanced, group *mlsengine.PublicGroup) {
 	p.note(e.GetMessageDigest())
 	p.follow(e.GetPosition(), 0)
 	if p.Lifecycle == RolledBack && group.Epoch() > p.Muted {
-		p.Lifecycle, p.Muted = Active, 0 // nothing that was lost knew this epoch, so none of its keys can be used twice
+		p.Lifecycle, p.Muted, p.Loss = Active, 0, nil // nothing that was lost knew this epoch, so none of its keys can be used twice
 	}
 }
 

@@ -214,6 +214,7 @@ func (w *work) enterJoined(j *Joining, position uint64) error {
 		return fmt.Errorf("%w: resume the join from epoch %d: %w", ErrBroken, j.Epoch, err)
 	}
 	w.s.joining = secret.Bytes{}
+	missed := w.s.missed()
 	if err := w.emit(event{body: &v1.ExternalJoinAccepted{BundleDigest: j.Digest[:], Position: position}}); err != nil {
 		return err
 	}
@@ -223,6 +224,7 @@ func (w *work) enterJoined(j *Joining, position uint64) error {
 	body := &v1.ConversationJoined{
 		Config: j.Config.toProto(), GroupInfo: j.NewGroupInfo, PublicGroup: public.Marshal(), Facts: factsOf(public, group), Position: position,
 		Roster: membersToProto(roster), OwnLeaf: uint32(group.OwnLeaf()), Warnings: w.doubts(public, roster), External: true, MessageDigest: digest[:],
+		Missed: missed,
 	}
 	if err := w.emitSealed(event{body: body, group: public, secrets: verificationOf(group)}, &Private{Group: group}); err != nil {
 		return err

@@ -394,7 +394,7 @@ func (w *work) markBehind(in MarkBehind) error {
 		return err
 	}
 	body := &v1.EpochUnreachable{
-		Epoch: uint64(w.s.Epoch()), Position: w.s.Position, Rule: "behind",
+		Epoch: uint64(w.s.Epoch()), Position: w.s.Position, Rule: "behind", First: in.First,
 		Detail: fmt.Sprintf("the order begins at %d, next would be %d", in.First, w.s.Position+1),
 	}
 	if err := w.emitSealed(event{body: body}, nil); err != nil {

@@ -13,16 +13,19 @@ type MembershipKind uint8
 
 // The kinds of membership events.
 const (
-	MembershipCreated     MembershipKind = iota + 1 // we created the group; Added is the roster
-	MembershipJoined                                // we joined; Added is the roster
-	MembershipChanged                               // a commit was made; the epoch advanced
-	MembershipEvicted                               // the commit removed us
-	MembershipWiped                                 // destroyed on request
-	MembershipUnreachable                           // rejoin
-	MembershipRolledBack                            // rejoin, or wait for the next epoch
-	MembershipSecretsLost                           // rejoin
-	MembershipClosed                                // the group goes on as Successor
-	MembershipUnresolved                            // an own commit got no answer: see Unresolved
+	MembershipCreated       MembershipKind = iota + 1 // we created the group; Added is the roster
+	MembershipJoined                                  // we joined; Added is the roster
+	MembershipChanged                                 // a commit was made; the epoch advanced
+	MembershipEvicted                                 // the commit removed us
+	MembershipWiped                                   // destroyed on request
+	MembershipUnreachable                             // rejoin
+	MembershipRolledBack                              // rejoin, or wait for the next epoch
+	MembershipSecretsLost                             // rejoin
+	MembershipClosed                                  // the group goes on as Successor
+	MembershipUnresolved                              // an own commit got no answer: see Unresolved
+	MembershipBehind                                  // the group's order was purged past us: what lies between Position and First was missed; rejoin
+	MembershipRejoining                               // we come back by ourselves, at Due
+	MembershipRejoinRefused                           // we do not come back by ourselves: Code says why
 )
 
 // Membership is one such change, from the open parts of a record.
@@ -40,6 +43,11 @@ type Membership struct {
 	Warnings  []string
 	Reason    string
 	Successor ids.ConversationID
+	First     uint64  // Behind: the oldest entry that the group's order has
+	Missed    *Missed // Joined: we were a member before, and have missed what came after this
+	DueMs     uint64  // Rejoining, in Unix milliseconds
+	Attempt   uint32  // Rejoining, RejoinRefused
+	Code      Code    // RejoinRefused
 	// DistributionPoints are revocation lists that the credentials of who came in name and nobody had registered.
 	DistributionPoints []string
 }
@@ -84,7 +92,7 @@ func membershipOf(body events.Body) (Membership, bool) {
 	case *v1.ConversationJoined:
 		return Membership{
 			Kind: MembershipJoined, Epoch: mlsengine.Epoch(e.GetFacts().GetEpoch()), Position: e.GetPosition(),
-			Added: membersFromProto(e.GetRoster()), Warnings: e.GetWarnings(),
+			Added: membersFromProto(e.GetRoster()), Warnings: e.GetWarnings(), Missed: missedFrom(e.GetMissed()),
 		}, true
 	case *v1.EpochAdvanced:
 		return Membership{
@@ -100,9 +108,17 @@ func membershipOf(body events.Body) (Membership, bool) {
 	case *v1.ConversationWiped:
 		return Membership{Kind: MembershipWiped, Reason: e.GetReason()}, true
 	case *v1.EpochUnreachable:
-		return Membership{
-			Kind: MembershipUnreachable, Epoch: mlsengine.Epoch(e.GetEpoch()), Position: e.GetPosition(), Reason: e.GetDetail(),
-		}, true
+		m := Membership{
+			Kind: MembershipUnreachable, Epoch: mlsengine.Epoch(e.GetEpoch()), Position: e.GetPosition(), Reason: e.GetDetail(), First: e.GetFirst(),
+		}
+		if m.First > 0 {
+			m.Kind = MembershipBehind
+		}
+		return m, true
+	case *v1.RejoinPlanned:
+		return Membership{Kind: MembershipRejoining, DueMs: e.GetDueMs(), Attempt: e.GetAttempt()}, true
+	case *v1.RejoinRefused:
+		return Membership{Kind: MembershipRejoinRefused, Code: Code(e.GetCode()), Reason: e.GetDetail(), Attempt: e.GetAttempts()}, true
 	case *v1.CommitUnanswered:
 		return Membership{Kind: MembershipUnresolved, Reason: e.GetReason(), Own: true}, true
 	case *v1.LogRolledBack:
@@ -113,4 +129,11 @@ func membershipOf(body events.Body) (Membership, bool) {
 		return Membership{Kind: MembershipClosed, Reason: e.GetReason(), Successor: ids.ConversationID(e.GetSuccessor())}, true
 	}
 	return Membership{}, false
+}
+
+func missedFrom(m *v1.Missed) *Missed {
+	if m == nil {
+		return nil
+	}
+	return &Missed{AfterEpoch: mlsengine.Epoch(m.GetAfterEpoch()), AfterPosition: m.GetAfterPosition()}
 }

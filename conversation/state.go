@@ -86,6 +86,9 @@ type Public struct {
 	Shelved      []StagedCommit         // own commits of this epoch that were discarded and may nevertheless turn up
 	Superseded   *SupersededCommit      // own commit whose epoch another one won, while its command goes on
 	Joining      *Joining               // own commit by which we join, on its way
+	Loss         *Loss                  // we cannot follow the group any more, and nobody has removed us
+	Returns      uint32                 // how often we came back by a commit of our own, each time within an hour of the time before
+	ReturnedMs   uint64                 // when we did last
 	Buffer       Buffer
 	Position     uint64          // newest entry of the group's order (or foreign position) that is part of the state
 	Reserved     Reserved        // own generations of this epoch that are spoken for

@@ -234,6 +234,10 @@ func (w *work) runShell(in Input) error {
 		return w.markBehind(in)
 	case MarkSecretsLost:
 		return w.markSecretsLost(in)
+	case PlanRejoin:
+		return w.planRejoin(in)
+	case RefuseRejoin:
+		return w.refuseRejoin(in)
 	}
 	return brokenf("%T is no input", in)
 }

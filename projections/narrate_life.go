@@ -81,6 +81,10 @@ func (n *Narrator) upkeep(body eventsv1.Body) string {
 // trouble words what went wrong and was noticed.
 func (n *Narrator) trouble(body eventsv1.Body) string {
 	switch b := body.(type) {
+	case *eventsv1.RejoinPlanned:
+		return fmt.Sprintf("%s comes back by itself, attempt %d", n.who, b.GetAttempt())
+	case *eventsv1.RejoinRefused:
+		return fmt.Sprintf("%s does not come back by itself: %s%s", n.who, b.GetCode(), reason(b.GetDetail()))
 	case *eventsv1.EpochUnreachable:
 		return fmt.Sprintf("%s could not follow the accepted commit of epoch %d%s: rule %s%s", n.who, b.GetEpoch(), n.at(b.GetPosition()), printable([]byte(b.GetRule())), reason(b.GetDetail()))
 	case *eventsv1.LogRolledBack:

@@ -722,6 +722,8 @@ type Event struct {
 	//	*Event_JoinProposed
 	//	*Event_HistorySecretHeld
 	//	*Event_StockNoticed
+	//	*Event_RejoinPlanned
+	//	*Event_RejoinRefused
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1327,6 +1329,24 @@ func (x *Event) GetStockNoticed() *StockNoticed {
 	return nil
 }
 
+func (x *Event) GetRejoinPlanned() *RejoinPlanned {
+	if x != nil {
+		if x, ok := x.Body.(*Event_RejoinPlanned); ok {
+			return x.RejoinPlanned
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetRejoinRefused() *RejoinRefused {
+	if x != nil {
+		if x, ok := x.Body.(*Event_RejoinRefused); ok {
+			return x.RejoinRefused
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -1575,6 +1595,14 @@ type Event_StockNoticed struct {
 	StockNoticed *StockNoticed `protobuf:"bytes,114,opt,name=stock_noticed,json=stockNoticed,proto3,oneof"`
 }
 
+type Event_RejoinPlanned struct {
+	RejoinPlanned *RejoinPlanned `protobuf:"bytes,115,opt,name=rejoin_planned,json=rejoinPlanned,proto3,oneof"`
+}
+
+type Event_RejoinRefused struct {
+	RejoinRefused *RejoinRefused `protobuf:"bytes,116,opt,name=rejoin_refused,json=rejoinRefused,proto3,oneof"`
+}
+
 func (*Event_ConversationCreated) isEvent_Body() {}
 
 func (*Event_ConversationJoined) isEvent_Body() {}
@@ -1696,6 +1724,10 @@ func (*Event_JoinProposed) isEvent_Body() {}
 func (*Event_HistorySecretHeld) isEvent_Body() {}
 
 func (*Event_StockNoticed) isEvent_Body() {}
+
+func (*Event_RejoinPlanned) isEvent_Body() {}
+
+func (*Event_RejoinRefused) isEvent_Body() {}
 
 type Configuration struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -2071,6 +2103,7 @@ type ConversationJoined struct {
 	Warnings      []string               `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`                                 // stable codes: what local policy or the authentication service says against it
 	External      bool                   `protobuf:"varint,10,opt,name=external,proto3" json:"external,omitempty"`                               // by a commit of our own; group_info is then what that commit says of the epoch
 	MessageDigest []byte                 `protobuf:"bytes,11,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"` // SHA-256 of that commit's MLSMessage
+	Missed        *Missed                `protobuf:"bytes,41,opt,name=missed,proto3" json:"missed,omitempty"`                                    // who comes back: what has passed since
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2182,6 +2215,65 @@ func (x *ConversationJoined) GetMessageDigest() []byte {
 	return nil
 }
 
+func (x *ConversationJoined) GetMissed() *Missed {
+	if x != nil {
+		return x.Missed
+	}
+	return nil
+}
+
+type Missed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AfterEpoch    uint64                 `protobuf:"varint,1,opt,name=after_epoch,json=afterEpoch,proto3" json:"after_epoch,omitempty"`
+	AfterPosition uint64                 `protobuf:"varint,2,opt,name=after_position,json=afterPosition,proto3" json:"after_position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Missed) Reset() {
+	*x = Missed{}
+	mi := &file_events_v1_events_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Missed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Missed) ProtoMessage() {}
+
+func (x *Missed) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Missed.ProtoReflect.Descriptor instead.
+func (*Missed) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Missed) GetAfterEpoch() uint64 {
+	if x != nil {
+		return x.AfterEpoch
+	}
+	return 0
+}
+
+func (x *Missed) GetAfterPosition() uint64 {
+	if x != nil {
+		return x.AfterPosition
+	}
+	return 0
+}
+
 // ExternalJoinStaged: a commit by which we join is made, and nobody has seen it. Sealed: private state, with what the commit cannot be taken without.
 type ExternalJoinStaged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2200,7 +2292,7 @@ type ExternalJoinStaged struct {
 
 func (x *ExternalJoinStaged) Reset() {
 	*x = ExternalJoinStaged{}
-	mi := &file_events_v1_events_proto_msgTypes[12]
+	mi := &file_events_v1_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2304,7 @@ func (x *ExternalJoinStaged) String() string {
 func (*ExternalJoinStaged) ProtoMessage() {}
 
 func (x *ExternalJoinStaged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[12]
+	mi := &file_events_v1_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2317,7 @@ func (x *ExternalJoinStaged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalJoinStaged.ProtoReflect.Descriptor instead.
 func (*ExternalJoinStaged) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{12}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExternalJoinStaged) GetGroupInfo() []byte {
@@ -2301,7 +2393,7 @@ type ExternalJoinAccepted struct {
 
 func (x *ExternalJoinAccepted) Reset() {
 	*x = ExternalJoinAccepted{}
-	mi := &file_events_v1_events_proto_msgTypes[13]
+	mi := &file_events_v1_events_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2405,7 @@ func (x *ExternalJoinAccepted) String() string {
 func (*ExternalJoinAccepted) ProtoMessage() {}
 
 func (x *ExternalJoinAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[13]
+	mi := &file_events_v1_events_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2418,7 @@ func (x *ExternalJoinAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalJoinAccepted.ProtoReflect.Descriptor instead.
 func (*ExternalJoinAccepted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{13}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExternalJoinAccepted) GetPosition() uint64 {
@@ -2354,7 +2446,7 @@ type ExternalJoinRejected struct {
 
 func (x *ExternalJoinRejected) Reset() {
 	*x = ExternalJoinRejected{}
-	mi := &file_events_v1_events_proto_msgTypes[14]
+	mi := &file_events_v1_events_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2458,7 @@ func (x *ExternalJoinRejected) String() string {
 func (*ExternalJoinRejected) ProtoMessage() {}
 
 func (x *ExternalJoinRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[14]
+	mi := &file_events_v1_events_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2471,7 @@ func (x *ExternalJoinRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalJoinRejected.ProtoReflect.Descriptor instead.
 func (*ExternalJoinRejected) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{14}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExternalJoinRejected) GetReason() string {
@@ -2418,7 +2510,7 @@ type ProposalFacts struct {
 
 func (x *ProposalFacts) Reset() {
 	*x = ProposalFacts{}
-	mi := &file_events_v1_events_proto_msgTypes[15]
+	mi := &file_events_v1_events_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2522,7 @@ func (x *ProposalFacts) String() string {
 func (*ProposalFacts) ProtoMessage() {}
 
 func (x *ProposalFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[15]
+	mi := &file_events_v1_events_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2535,7 @@ func (x *ProposalFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalFacts.ProtoReflect.Descriptor instead.
 func (*ProposalFacts) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{15}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProposalFacts) GetType() uint32 {
@@ -2510,7 +2602,7 @@ type ProposalCreated struct {
 
 func (x *ProposalCreated) Reset() {
 	*x = ProposalCreated{}
-	mi := &file_events_v1_events_proto_msgTypes[16]
+	mi := &file_events_v1_events_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2614,7 @@ func (x *ProposalCreated) String() string {
 func (*ProposalCreated) ProtoMessage() {}
 
 func (x *ProposalCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[16]
+	mi := &file_events_v1_events_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2627,7 @@ func (x *ProposalCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalCreated.ProtoReflect.Descriptor instead.
 func (*ProposalCreated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{16}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ProposalCreated) GetFacts() *ProposalFacts {
@@ -2602,7 +2694,7 @@ type ProposalReceived struct {
 
 func (x *ProposalReceived) Reset() {
 	*x = ProposalReceived{}
-	mi := &file_events_v1_events_proto_msgTypes[17]
+	mi := &file_events_v1_events_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2706,7 @@ func (x *ProposalReceived) String() string {
 func (*ProposalReceived) ProtoMessage() {}
 
 func (x *ProposalReceived) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[17]
+	mi := &file_events_v1_events_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2719,7 @@ func (x *ProposalReceived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalReceived.ProtoReflect.Descriptor instead.
 func (*ProposalReceived) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{17}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ProposalReceived) GetFacts() *ProposalFacts {
@@ -2690,7 +2782,7 @@ type ProposalCleared struct {
 
 func (x *ProposalCleared) Reset() {
 	*x = ProposalCleared{}
-	mi := &file_events_v1_events_proto_msgTypes[18]
+	mi := &file_events_v1_events_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2794,7 @@ func (x *ProposalCleared) String() string {
 func (*ProposalCleared) ProtoMessage() {}
 
 func (x *ProposalCleared) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[18]
+	mi := &file_events_v1_events_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2807,7 @@ func (x *ProposalCleared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalCleared.ProtoReflect.Descriptor instead.
 func (*ProposalCleared) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{18}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ProposalCleared) GetRef() []byte {
@@ -2749,7 +2841,7 @@ type ProposalsRenewed struct {
 
 func (x *ProposalsRenewed) Reset() {
 	*x = ProposalsRenewed{}
-	mi := &file_events_v1_events_proto_msgTypes[19]
+	mi := &file_events_v1_events_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +2853,7 @@ func (x *ProposalsRenewed) String() string {
 func (*ProposalsRenewed) ProtoMessage() {}
 
 func (x *ProposalsRenewed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[19]
+	mi := &file_events_v1_events_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +2866,7 @@ func (x *ProposalsRenewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalsRenewed.ProtoReflect.Descriptor instead.
 func (*ProposalsRenewed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{19}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProposalsRenewed) GetFrom() [][]byte {
@@ -2823,7 +2915,7 @@ type CommitStaged struct {
 
 func (x *CommitStaged) Reset() {
 	*x = CommitStaged{}
-	mi := &file_events_v1_events_proto_msgTypes[20]
+	mi := &file_events_v1_events_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2835,7 +2927,7 @@ func (x *CommitStaged) String() string {
 func (*CommitStaged) ProtoMessage() {}
 
 func (x *CommitStaged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[20]
+	mi := &file_events_v1_events_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,7 +2940,7 @@ func (x *CommitStaged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitStaged.ProtoReflect.Descriptor instead.
 func (*CommitStaged) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{20}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CommitStaged) GetEpoch() uint64 {
@@ -3033,7 +3125,7 @@ type CommandRef struct {
 
 func (x *CommandRef) Reset() {
 	*x = CommandRef{}
-	mi := &file_events_v1_events_proto_msgTypes[21]
+	mi := &file_events_v1_events_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3045,7 +3137,7 @@ func (x *CommandRef) String() string {
 func (*CommandRef) ProtoMessage() {}
 
 func (x *CommandRef) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[21]
+	mi := &file_events_v1_events_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3058,7 +3150,7 @@ func (x *CommandRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandRef.ProtoReflect.Descriptor instead.
 func (*CommandRef) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{21}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CommandRef) GetId() []byte {
@@ -3106,7 +3198,7 @@ type CommitAccepted struct {
 
 func (x *CommitAccepted) Reset() {
 	*x = CommitAccepted{}
-	mi := &file_events_v1_events_proto_msgTypes[22]
+	mi := &file_events_v1_events_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3210,7 @@ func (x *CommitAccepted) String() string {
 func (*CommitAccepted) ProtoMessage() {}
 
 func (x *CommitAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[22]
+	mi := &file_events_v1_events_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3223,7 @@ func (x *CommitAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitAccepted.ProtoReflect.Descriptor instead.
 func (*CommitAccepted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{22}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CommitAccepted) GetBundleDigest() []byte {
@@ -3161,7 +3253,7 @@ type CommitRejected struct {
 
 func (x *CommitRejected) Reset() {
 	*x = CommitRejected{}
-	mi := &file_events_v1_events_proto_msgTypes[23]
+	mi := &file_events_v1_events_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3265,7 @@ func (x *CommitRejected) String() string {
 func (*CommitRejected) ProtoMessage() {}
 
 func (x *CommitRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[23]
+	mi := &file_events_v1_events_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3278,7 @@ func (x *CommitRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRejected.ProtoReflect.Descriptor instead.
 func (*CommitRejected) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{23}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CommitRejected) GetBundleDigest() []byte {
@@ -3236,7 +3328,7 @@ type CommitRetried struct {
 
 func (x *CommitRetried) Reset() {
 	*x = CommitRetried{}
-	mi := &file_events_v1_events_proto_msgTypes[24]
+	mi := &file_events_v1_events_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3248,7 +3340,7 @@ func (x *CommitRetried) String() string {
 func (*CommitRetried) ProtoMessage() {}
 
 func (x *CommitRetried) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[24]
+	mi := &file_events_v1_events_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3261,7 +3353,7 @@ func (x *CommitRetried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRetried.ProtoReflect.Descriptor instead.
 func (*CommitRetried) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{24}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CommitRetried) GetBundleDigest() []byte {
@@ -3302,7 +3394,7 @@ type CommitUnanswered struct {
 
 func (x *CommitUnanswered) Reset() {
 	*x = CommitUnanswered{}
-	mi := &file_events_v1_events_proto_msgTypes[25]
+	mi := &file_events_v1_events_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3314,7 +3406,7 @@ func (x *CommitUnanswered) String() string {
 func (*CommitUnanswered) ProtoMessage() {}
 
 func (x *CommitUnanswered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[25]
+	mi := &file_events_v1_events_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3327,7 +3419,7 @@ func (x *CommitUnanswered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitUnanswered.ProtoReflect.Descriptor instead.
 func (*CommitUnanswered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{25}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CommitUnanswered) GetBundleDigest() []byte {
@@ -3354,7 +3446,7 @@ type CommitDiscarded struct {
 
 func (x *CommitDiscarded) Reset() {
 	*x = CommitDiscarded{}
-	mi := &file_events_v1_events_proto_msgTypes[26]
+	mi := &file_events_v1_events_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3458,7 @@ func (x *CommitDiscarded) String() string {
 func (*CommitDiscarded) ProtoMessage() {}
 
 func (x *CommitDiscarded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[26]
+	mi := &file_events_v1_events_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3471,7 @@ func (x *CommitDiscarded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitDiscarded.ProtoReflect.Descriptor instead.
 func (*CommitDiscarded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{26}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CommitDiscarded) GetBundleDigest() []byte {
@@ -3407,7 +3499,7 @@ type CommitAbandoned struct {
 
 func (x *CommitAbandoned) Reset() {
 	*x = CommitAbandoned{}
-	mi := &file_events_v1_events_proto_msgTypes[27]
+	mi := &file_events_v1_events_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3419,7 +3511,7 @@ func (x *CommitAbandoned) String() string {
 func (*CommitAbandoned) ProtoMessage() {}
 
 func (x *CommitAbandoned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[27]
+	mi := &file_events_v1_events_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3432,7 +3524,7 @@ func (x *CommitAbandoned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitAbandoned.ProtoReflect.Descriptor instead.
 func (*CommitAbandoned) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{27}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CommitAbandoned) GetBundleDigest() []byte {
@@ -3466,7 +3558,7 @@ type CommitDelayed struct {
 
 func (x *CommitDelayed) Reset() {
 	*x = CommitDelayed{}
-	mi := &file_events_v1_events_proto_msgTypes[28]
+	mi := &file_events_v1_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3570,7 @@ func (x *CommitDelayed) String() string {
 func (*CommitDelayed) ProtoMessage() {}
 
 func (x *CommitDelayed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[28]
+	mi := &file_events_v1_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3583,7 @@ func (x *CommitDelayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitDelayed.ProtoReflect.Descriptor instead.
 func (*CommitDelayed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{28}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CommitDelayed) GetUntilMs() uint64 {
@@ -3534,7 +3626,7 @@ type EpochAdvanced struct {
 
 func (x *EpochAdvanced) Reset() {
 	*x = EpochAdvanced{}
-	mi := &file_events_v1_events_proto_msgTypes[29]
+	mi := &file_events_v1_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3546,7 +3638,7 @@ func (x *EpochAdvanced) String() string {
 func (*EpochAdvanced) ProtoMessage() {}
 
 func (x *EpochAdvanced) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[29]
+	mi := &file_events_v1_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3559,7 +3651,7 @@ func (x *EpochAdvanced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochAdvanced.ProtoReflect.Descriptor instead.
 func (*EpochAdvanced) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{29}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EpochAdvanced) GetFacts() *EpochFacts {
@@ -3700,7 +3792,7 @@ type GenerationsReserved struct {
 
 func (x *GenerationsReserved) Reset() {
 	*x = GenerationsReserved{}
-	mi := &file_events_v1_events_proto_msgTypes[30]
+	mi := &file_events_v1_events_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3712,7 +3804,7 @@ func (x *GenerationsReserved) String() string {
 func (*GenerationsReserved) ProtoMessage() {}
 
 func (x *GenerationsReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[30]
+	mi := &file_events_v1_events_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3725,7 +3817,7 @@ func (x *GenerationsReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerationsReserved.ProtoReflect.Descriptor instead.
 func (*GenerationsReserved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{30}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GenerationsReserved) GetEpoch() uint64 {
@@ -3772,7 +3864,7 @@ type MessagesConsumed struct {
 
 func (x *MessagesConsumed) Reset() {
 	*x = MessagesConsumed{}
-	mi := &file_events_v1_events_proto_msgTypes[31]
+	mi := &file_events_v1_events_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +3876,7 @@ func (x *MessagesConsumed) String() string {
 func (*MessagesConsumed) ProtoMessage() {}
 
 func (x *MessagesConsumed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[31]
+	mi := &file_events_v1_events_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3797,7 +3889,7 @@ func (x *MessagesConsumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesConsumed.ProtoReflect.Descriptor instead.
 func (*MessagesConsumed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{31}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MessagesConsumed) GetCount() uint32 {
@@ -3858,7 +3950,7 @@ type SecretsCheckpoint struct {
 
 func (x *SecretsCheckpoint) Reset() {
 	*x = SecretsCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[32]
+	mi := &file_events_v1_events_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3870,7 +3962,7 @@ func (x *SecretsCheckpoint) String() string {
 func (*SecretsCheckpoint) ProtoMessage() {}
 
 func (x *SecretsCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[32]
+	mi := &file_events_v1_events_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3883,7 +3975,7 @@ func (x *SecretsCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretsCheckpoint.ProtoReflect.Descriptor instead.
 func (*SecretsCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{32}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SecretsCheckpoint) GetReason() string {
@@ -3909,7 +4001,7 @@ type HistorySecretHeld struct {
 
 func (x *HistorySecretHeld) Reset() {
 	*x = HistorySecretHeld{}
-	mi := &file_events_v1_events_proto_msgTypes[33]
+	mi := &file_events_v1_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +4013,7 @@ func (x *HistorySecretHeld) String() string {
 func (*HistorySecretHeld) ProtoMessage() {}
 
 func (x *HistorySecretHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[33]
+	mi := &file_events_v1_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4026,7 @@ func (x *HistorySecretHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistorySecretHeld.ProtoReflect.Descriptor instead.
 func (*HistorySecretHeld) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{33}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *HistorySecretHeld) GetHistoryClient() []byte {
@@ -3993,7 +4085,7 @@ type MessageBuffered struct {
 
 func (x *MessageBuffered) Reset() {
 	*x = MessageBuffered{}
-	mi := &file_events_v1_events_proto_msgTypes[34]
+	mi := &file_events_v1_events_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4005,7 +4097,7 @@ func (x *MessageBuffered) String() string {
 func (*MessageBuffered) ProtoMessage() {}
 
 func (x *MessageBuffered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[34]
+	mi := &file_events_v1_events_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4018,7 +4110,7 @@ func (x *MessageBuffered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageBuffered.ProtoReflect.Descriptor instead.
 func (*MessageBuffered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{34}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MessageBuffered) GetEpoch() uint64 {
@@ -4073,7 +4165,7 @@ type BufferDrained struct {
 
 func (x *BufferDrained) Reset() {
 	*x = BufferDrained{}
-	mi := &file_events_v1_events_proto_msgTypes[35]
+	mi := &file_events_v1_events_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4085,7 +4177,7 @@ func (x *BufferDrained) String() string {
 func (*BufferDrained) ProtoMessage() {}
 
 func (x *BufferDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[35]
+	mi := &file_events_v1_events_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4098,7 +4190,7 @@ func (x *BufferDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BufferDrained.ProtoReflect.Descriptor instead.
 func (*BufferDrained) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{35}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BufferDrained) GetCount() uint32 {
@@ -4126,7 +4218,7 @@ type BufferExpired struct {
 
 func (x *BufferExpired) Reset() {
 	*x = BufferExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[36]
+	mi := &file_events_v1_events_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4138,7 +4230,7 @@ func (x *BufferExpired) String() string {
 func (*BufferExpired) ProtoMessage() {}
 
 func (x *BufferExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[36]
+	mi := &file_events_v1_events_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4151,7 +4243,7 @@ func (x *BufferExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BufferExpired.ProtoReflect.Descriptor instead.
 func (*BufferExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{36}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BufferExpired) GetCount() uint32 {
@@ -4191,7 +4283,7 @@ type MessageDropped struct {
 
 func (x *MessageDropped) Reset() {
 	*x = MessageDropped{}
-	mi := &file_events_v1_events_proto_msgTypes[37]
+	mi := &file_events_v1_events_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4203,7 +4295,7 @@ func (x *MessageDropped) String() string {
 func (*MessageDropped) ProtoMessage() {}
 
 func (x *MessageDropped) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[37]
+	mi := &file_events_v1_events_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4216,7 +4308,7 @@ func (x *MessageDropped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageDropped.ProtoReflect.Descriptor instead.
 func (*MessageDropped) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{37}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MessageDropped) GetNumber() uint64 {
@@ -4290,7 +4382,7 @@ type MessageRejected struct {
 
 func (x *MessageRejected) Reset() {
 	*x = MessageRejected{}
-	mi := &file_events_v1_events_proto_msgTypes[38]
+	mi := &file_events_v1_events_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4302,7 +4394,7 @@ func (x *MessageRejected) String() string {
 func (*MessageRejected) ProtoMessage() {}
 
 func (x *MessageRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[38]
+	mi := &file_events_v1_events_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4315,7 +4407,7 @@ func (x *MessageRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRejected.ProtoReflect.Descriptor instead.
 func (*MessageRejected) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{38}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MessageRejected) GetRule() string {
@@ -4373,13 +4465,14 @@ type EpochUnreachable struct {
 	Position      uint64                 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
 	Rule          string                 `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
 	Detail        string                 `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	First         uint64                 `protobuf:"varint,34,opt,name=first,proto3" json:"first,omitempty"` // the oldest entry that the group's order has, where what comes next for us was purged; else 0
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EpochUnreachable) Reset() {
 	*x = EpochUnreachable{}
-	mi := &file_events_v1_events_proto_msgTypes[39]
+	mi := &file_events_v1_events_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4391,7 +4484,7 @@ func (x *EpochUnreachable) String() string {
 func (*EpochUnreachable) ProtoMessage() {}
 
 func (x *EpochUnreachable) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[39]
+	mi := &file_events_v1_events_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4404,7 +4497,7 @@ func (x *EpochUnreachable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochUnreachable.ProtoReflect.Descriptor instead.
 func (*EpochUnreachable) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{39}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *EpochUnreachable) GetEpoch() uint64 {
@@ -4435,6 +4528,125 @@ func (x *EpochUnreachable) GetDetail() string {
 	return ""
 }
 
+func (x *EpochUnreachable) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+type RejoinPlanned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DueMs         uint64                 `protobuf:"varint,1,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"`
+	Attempt       uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejoinPlanned) Reset() {
+	*x = RejoinPlanned{}
+	mi := &file_events_v1_events_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejoinPlanned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejoinPlanned) ProtoMessage() {}
+
+func (x *RejoinPlanned) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejoinPlanned.ProtoReflect.Descriptor instead.
+func (*RejoinPlanned) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RejoinPlanned) GetDueMs() uint64 {
+	if x != nil {
+		return x.DueMs
+	}
+	return 0
+}
+
+func (x *RejoinPlanned) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+type RejoinRefused struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	Attempts      uint32                 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejoinRefused) Reset() {
+	*x = RejoinRefused{}
+	mi := &file_events_v1_events_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejoinRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejoinRefused) ProtoMessage() {}
+
+func (x *RejoinRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejoinRefused.ProtoReflect.Descriptor instead.
+func (*RejoinRefused) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RejoinRefused) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *RejoinRefused) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RejoinRefused) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
 type SecretExported struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Length        uint32                 `protobuf:"varint,1,opt,name=length,proto3" json:"length,omitempty"`
@@ -4446,7 +4658,7 @@ type SecretExported struct {
 
 func (x *SecretExported) Reset() {
 	*x = SecretExported{}
-	mi := &file_events_v1_events_proto_msgTypes[40]
+	mi := &file_events_v1_events_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4458,7 +4670,7 @@ func (x *SecretExported) String() string {
 func (*SecretExported) ProtoMessage() {}
 
 func (x *SecretExported) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[40]
+	mi := &file_events_v1_events_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4471,7 +4683,7 @@ func (x *SecretExported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretExported.ProtoReflect.Descriptor instead.
 func (*SecretExported) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{40}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SecretExported) GetLength() uint32 {
@@ -4504,7 +4716,7 @@ type MarkedAsChild struct {
 
 func (x *MarkedAsChild) Reset() {
 	*x = MarkedAsChild{}
-	mi := &file_events_v1_events_proto_msgTypes[41]
+	mi := &file_events_v1_events_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4516,7 +4728,7 @@ func (x *MarkedAsChild) String() string {
 func (*MarkedAsChild) ProtoMessage() {}
 
 func (x *MarkedAsChild) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[41]
+	mi := &file_events_v1_events_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4529,7 +4741,7 @@ func (x *MarkedAsChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkedAsChild.ProtoReflect.Descriptor instead.
 func (*MarkedAsChild) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{41}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *MarkedAsChild) GetParent() []byte {
@@ -4548,7 +4760,7 @@ type ExternalSendersSet struct {
 
 func (x *ExternalSendersSet) Reset() {
 	*x = ExternalSendersSet{}
-	mi := &file_events_v1_events_proto_msgTypes[42]
+	mi := &file_events_v1_events_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4560,7 +4772,7 @@ func (x *ExternalSendersSet) String() string {
 func (*ExternalSendersSet) ProtoMessage() {}
 
 func (x *ExternalSendersSet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[42]
+	mi := &file_events_v1_events_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4573,7 +4785,7 @@ func (x *ExternalSendersSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalSendersSet.ProtoReflect.Descriptor instead.
 func (*ExternalSendersSet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{42}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExternalSendersSet) GetExternalSenders() [][]byte {
@@ -4592,7 +4804,7 @@ type CrlDistributionPointsFound struct {
 
 func (x *CrlDistributionPointsFound) Reset() {
 	*x = CrlDistributionPointsFound{}
-	mi := &file_events_v1_events_proto_msgTypes[43]
+	mi := &file_events_v1_events_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4604,7 +4816,7 @@ func (x *CrlDistributionPointsFound) String() string {
 func (*CrlDistributionPointsFound) ProtoMessage() {}
 
 func (x *CrlDistributionPointsFound) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[43]
+	mi := &file_events_v1_events_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4617,7 +4829,7 @@ func (x *CrlDistributionPointsFound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrlDistributionPointsFound.ProtoReflect.Descriptor instead.
 func (*CrlDistributionPointsFound) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{43}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CrlDistributionPointsFound) GetUrls() []string {
@@ -4638,7 +4850,7 @@ type EpochKeysShredded struct {
 
 func (x *EpochKeysShredded) Reset() {
 	*x = EpochKeysShredded{}
-	mi := &file_events_v1_events_proto_msgTypes[44]
+	mi := &file_events_v1_events_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4650,7 +4862,7 @@ func (x *EpochKeysShredded) String() string {
 func (*EpochKeysShredded) ProtoMessage() {}
 
 func (x *EpochKeysShredded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[44]
+	mi := &file_events_v1_events_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4663,7 +4875,7 @@ func (x *EpochKeysShredded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKeysShredded.ProtoReflect.Descriptor instead.
 func (*EpochKeysShredded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{44}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *EpochKeysShredded) GetEpoch() uint64 {
@@ -4696,7 +4908,7 @@ type ConversationWiped struct {
 
 func (x *ConversationWiped) Reset() {
 	*x = ConversationWiped{}
-	mi := &file_events_v1_events_proto_msgTypes[45]
+	mi := &file_events_v1_events_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4708,7 +4920,7 @@ func (x *ConversationWiped) String() string {
 func (*ConversationWiped) ProtoMessage() {}
 
 func (x *ConversationWiped) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[45]
+	mi := &file_events_v1_events_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4721,7 +4933,7 @@ func (x *ConversationWiped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationWiped.ProtoReflect.Descriptor instead.
 func (*ConversationWiped) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{45}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ConversationWiped) GetReason() string {
@@ -4742,7 +4954,7 @@ type MemberEvicted struct {
 
 func (x *MemberEvicted) Reset() {
 	*x = MemberEvicted{}
-	mi := &file_events_v1_events_proto_msgTypes[46]
+	mi := &file_events_v1_events_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4754,7 +4966,7 @@ func (x *MemberEvicted) String() string {
 func (*MemberEvicted) ProtoMessage() {}
 
 func (x *MemberEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[46]
+	mi := &file_events_v1_events_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4767,7 +4979,7 @@ func (x *MemberEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberEvicted.ProtoReflect.Descriptor instead.
 func (*MemberEvicted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{46}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MemberEvicted) GetEpoch() uint64 {
@@ -4802,7 +5014,7 @@ type MessagesDelivered struct {
 
 func (x *MessagesDelivered) Reset() {
 	*x = MessagesDelivered{}
-	mi := &file_events_v1_events_proto_msgTypes[47]
+	mi := &file_events_v1_events_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4814,7 +5026,7 @@ func (x *MessagesDelivered) String() string {
 func (*MessagesDelivered) ProtoMessage() {}
 
 func (x *MessagesDelivered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[47]
+	mi := &file_events_v1_events_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4827,7 +5039,7 @@ func (x *MessagesDelivered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesDelivered.ProtoReflect.Descriptor instead.
 func (*MessagesDelivered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{47}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MessagesDelivered) GetThrough() uint64 {
@@ -4862,7 +5074,7 @@ type DeliveryExpired struct {
 
 func (x *DeliveryExpired) Reset() {
 	*x = DeliveryExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[48]
+	mi := &file_events_v1_events_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4874,7 +5086,7 @@ func (x *DeliveryExpired) String() string {
 func (*DeliveryExpired) ProtoMessage() {}
 
 func (x *DeliveryExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[48]
+	mi := &file_events_v1_events_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4887,7 +5099,7 @@ func (x *DeliveryExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryExpired.ProtoReflect.Descriptor instead.
 func (*DeliveryExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{48}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DeliveryExpired) GetThrough() uint64 {
@@ -4922,7 +5134,7 @@ type OrderFollowed struct {
 
 func (x *OrderFollowed) Reset() {
 	*x = OrderFollowed{}
-	mi := &file_events_v1_events_proto_msgTypes[49]
+	mi := &file_events_v1_events_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4934,7 +5146,7 @@ func (x *OrderFollowed) String() string {
 func (*OrderFollowed) ProtoMessage() {}
 
 func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[49]
+	mi := &file_events_v1_events_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4947,7 +5159,7 @@ func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderFollowed.ProtoReflect.Descriptor instead.
 func (*OrderFollowed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{49}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *OrderFollowed) GetPosition() uint64 {
@@ -4983,7 +5195,7 @@ type LogRolledBack struct {
 
 func (x *LogRolledBack) Reset() {
 	*x = LogRolledBack{}
-	mi := &file_events_v1_events_proto_msgTypes[50]
+	mi := &file_events_v1_events_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4995,7 +5207,7 @@ func (x *LogRolledBack) String() string {
 func (*LogRolledBack) ProtoMessage() {}
 
 func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[50]
+	mi := &file_events_v1_events_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5008,7 +5220,7 @@ func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRolledBack.ProtoReflect.Descriptor instead.
 func (*LogRolledBack) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{50}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LogRolledBack) GetAnchorVersion() uint64 {
@@ -5048,7 +5260,7 @@ type SecretsLost struct {
 
 func (x *SecretsLost) Reset() {
 	*x = SecretsLost{}
-	mi := &file_events_v1_events_proto_msgTypes[51]
+	mi := &file_events_v1_events_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5060,7 +5272,7 @@ func (x *SecretsLost) String() string {
 func (*SecretsLost) ProtoMessage() {}
 
 func (x *SecretsLost) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[51]
+	mi := &file_events_v1_events_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5073,7 +5285,7 @@ func (x *SecretsLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretsLost.ProtoReflect.Descriptor instead.
 func (*SecretsLost) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{51}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecretsLost) GetReason() string {
@@ -5096,7 +5308,7 @@ type CommandCompleted struct {
 
 func (x *CommandCompleted) Reset() {
 	*x = CommandCompleted{}
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5108,7 +5320,7 @@ func (x *CommandCompleted) String() string {
 func (*CommandCompleted) ProtoMessage() {}
 
 func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5121,7 +5333,7 @@ func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandCompleted.ProtoReflect.Descriptor instead.
 func (*CommandCompleted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CommandCompleted) GetCode() uint32 {
@@ -5170,7 +5382,7 @@ type TransactionTorn struct {
 
 func (x *TransactionTorn) Reset() {
 	*x = TransactionTorn{}
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5182,7 +5394,7 @@ func (x *TransactionTorn) String() string {
 func (*TransactionTorn) ProtoMessage() {}
 
 func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5195,7 +5407,7 @@ func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionTorn.ProtoReflect.Descriptor instead.
 func (*TransactionTorn) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TransactionTorn) GetTransactionId() []byte {
@@ -5228,7 +5440,7 @@ type Moved struct {
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5240,7 +5452,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5253,7 +5465,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Moved) GetSuccessor() string {
@@ -5273,7 +5485,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5285,7 +5497,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5298,7 +5510,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Claimed) GetNode() string {
@@ -5324,7 +5536,7 @@ type ClientCreated struct {
 
 func (x *ClientCreated) Reset() {
 	*x = ClientCreated{}
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5336,7 +5548,7 @@ func (x *ClientCreated) String() string {
 func (*ClientCreated) ProtoMessage() {}
 
 func (x *ClientCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5349,7 +5561,7 @@ func (x *ClientCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCreated.ProtoReflect.Descriptor instead.
 func (*ClientCreated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ClientCreated) GetClient() []byte {
@@ -5372,7 +5584,7 @@ type CredentialAdded struct {
 
 func (x *CredentialAdded) Reset() {
 	*x = CredentialAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5384,7 +5596,7 @@ func (x *CredentialAdded) String() string {
 func (*CredentialAdded) ProtoMessage() {}
 
 func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5397,7 +5609,7 @@ func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialAdded.ProtoReflect.Descriptor instead.
 func (*CredentialAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CredentialAdded) GetRef() string {
@@ -5444,7 +5656,7 @@ type CredentialRemoved struct {
 
 func (x *CredentialRemoved) Reset() {
 	*x = CredentialRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5456,7 +5668,7 @@ func (x *CredentialRemoved) String() string {
 func (*CredentialRemoved) ProtoMessage() {}
 
 func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5469,7 +5681,7 @@ func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRemoved.ProtoReflect.Descriptor instead.
 func (*CredentialRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CredentialRemoved) GetRef() string {
@@ -5489,7 +5701,7 @@ type KeyPackagesGenerated struct {
 
 func (x *KeyPackagesGenerated) Reset() {
 	*x = KeyPackagesGenerated{}
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5501,7 +5713,7 @@ func (x *KeyPackagesGenerated) String() string {
 func (*KeyPackagesGenerated) ProtoMessage() {}
 
 func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5514,7 +5726,7 @@ func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesGenerated.ProtoReflect.Descriptor instead.
 func (*KeyPackagesGenerated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *KeyPackagesGenerated) GetKeyPackages() []*KeyPackageEntry {
@@ -5546,7 +5758,7 @@ type KeyPackageEntry struct {
 
 func (x *KeyPackageEntry) Reset() {
 	*x = KeyPackageEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5558,7 +5770,7 @@ func (x *KeyPackageEntry) String() string {
 func (*KeyPackageEntry) ProtoMessage() {}
 
 func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5571,7 +5783,7 @@ func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageEntry.ProtoReflect.Descriptor instead.
 func (*KeyPackageEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *KeyPackageEntry) GetRef() []byte {
@@ -5633,7 +5845,7 @@ type KeyPackagesConsumed struct {
 
 func (x *KeyPackagesConsumed) Reset() {
 	*x = KeyPackagesConsumed{}
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5645,7 +5857,7 @@ func (x *KeyPackagesConsumed) String() string {
 func (*KeyPackagesConsumed) ProtoMessage() {}
 
 func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5658,7 +5870,7 @@ func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesConsumed.ProtoReflect.Descriptor instead.
 func (*KeyPackagesConsumed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *KeyPackagesConsumed) GetRefs() [][]byte {
@@ -5684,7 +5896,7 @@ type KeyPackagesExpired struct {
 
 func (x *KeyPackagesExpired) Reset() {
 	*x = KeyPackagesExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5696,7 +5908,7 @@ func (x *KeyPackagesExpired) String() string {
 func (*KeyPackagesExpired) ProtoMessage() {}
 
 func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5709,7 +5921,7 @@ func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesExpired.ProtoReflect.Descriptor instead.
 func (*KeyPackagesExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *KeyPackagesExpired) GetRefs() [][]byte {
@@ -5728,7 +5940,7 @@ type PreSharedKeyAdded struct {
 
 func (x *PreSharedKeyAdded) Reset() {
 	*x = PreSharedKeyAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5740,7 +5952,7 @@ func (x *PreSharedKeyAdded) String() string {
 func (*PreSharedKeyAdded) ProtoMessage() {}
 
 func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5753,7 +5965,7 @@ func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyAdded.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PreSharedKeyAdded) GetId() []byte {
@@ -5772,7 +5984,7 @@ type ClientDataSet struct {
 
 func (x *ClientDataSet) Reset() {
 	*x = ClientDataSet{}
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5784,7 +5996,7 @@ func (x *ClientDataSet) String() string {
 func (*ClientDataSet) ProtoMessage() {}
 
 func (x *ClientDataSet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5797,7 +6009,7 @@ func (x *ClientDataSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientDataSet.ProtoReflect.Descriptor instead.
 func (*ClientDataSet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ClientDataSet) GetLength() uint32 {
@@ -5820,7 +6032,7 @@ type JoinProposed struct {
 
 func (x *JoinProposed) Reset() {
 	*x = JoinProposed{}
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5832,7 +6044,7 @@ func (x *JoinProposed) String() string {
 func (*JoinProposed) ProtoMessage() {}
 
 func (x *JoinProposed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5845,7 +6057,7 @@ func (x *JoinProposed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinProposed.ProtoReflect.Descriptor instead.
 func (*JoinProposed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *JoinProposed) GetGroup() []byte {
@@ -5892,7 +6104,7 @@ type PreSharedKeyRemoved struct {
 
 func (x *PreSharedKeyRemoved) Reset() {
 	*x = PreSharedKeyRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5904,7 +6116,7 @@ func (x *PreSharedKeyRemoved) String() string {
 func (*PreSharedKeyRemoved) ProtoMessage() {}
 
 func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5917,7 +6129,7 @@ func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyRemoved.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PreSharedKeyRemoved) GetId() []byte {
@@ -5937,7 +6149,7 @@ type ConversationListed struct {
 
 func (x *ConversationListed) Reset() {
 	*x = ConversationListed{}
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5949,7 +6161,7 @@ func (x *ConversationListed) String() string {
 func (*ConversationListed) ProtoMessage() {}
 
 func (x *ConversationListed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5962,7 +6174,7 @@ func (x *ConversationListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationListed.ProtoReflect.Descriptor instead.
 func (*ConversationListed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ConversationListed) GetConversation() []byte {
@@ -6005,7 +6217,7 @@ type OrderEntry struct {
 
 func (x *OrderEntry) Reset() {
 	*x = OrderEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6017,7 +6229,7 @@ func (x *OrderEntry) String() string {
 func (*OrderEntry) ProtoMessage() {}
 
 func (x *OrderEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6030,7 +6242,7 @@ func (x *OrderEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderEntry.ProtoReflect.Descriptor instead.
 func (*OrderEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *OrderEntry) GetNumber() uint64 {
@@ -6170,7 +6382,7 @@ type OrderCheckpoint struct {
 
 func (x *OrderCheckpoint) Reset() {
 	*x = OrderCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6182,7 +6394,7 @@ func (x *OrderCheckpoint) String() string {
 func (*OrderCheckpoint) ProtoMessage() {}
 
 func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6195,7 +6407,7 @@ func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCheckpoint.ProtoReflect.Descriptor instead.
 func (*OrderCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *OrderCheckpoint) GetState() []byte {
@@ -6225,7 +6437,7 @@ type GroupRestarted struct {
 
 func (x *GroupRestarted) Reset() {
 	*x = GroupRestarted{}
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6237,7 +6449,7 @@ func (x *GroupRestarted) String() string {
 func (*GroupRestarted) ProtoMessage() {}
 
 func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6250,7 +6462,7 @@ func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRestarted.ProtoReflect.Descriptor instead.
 func (*GroupRestarted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GroupRestarted) GetSuccessor() []byte {
@@ -6297,7 +6509,7 @@ type KeyPackagePublished struct {
 
 func (x *KeyPackagePublished) Reset() {
 	*x = KeyPackagePublished{}
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6309,7 +6521,7 @@ func (x *KeyPackagePublished) String() string {
 func (*KeyPackagePublished) ProtoMessage() {}
 
 func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6322,7 +6534,7 @@ func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagePublished.ProtoReflect.Descriptor instead.
 func (*KeyPackagePublished) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *KeyPackagePublished) GetKeyPackage() *KeyPackageEntry {
@@ -6344,7 +6556,7 @@ type KeyPackageClaimed struct {
 
 func (x *KeyPackageClaimed) Reset() {
 	*x = KeyPackageClaimed{}
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6356,7 +6568,7 @@ func (x *KeyPackageClaimed) String() string {
 func (*KeyPackageClaimed) ProtoMessage() {}
 
 func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6369,7 +6581,7 @@ func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageClaimed.ProtoReflect.Descriptor instead.
 func (*KeyPackageClaimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *KeyPackageClaimed) GetRef() []byte {
@@ -6410,7 +6622,7 @@ type StockNoticed struct {
 
 func (x *StockNoticed) Reset() {
 	*x = StockNoticed{}
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6422,7 +6634,7 @@ func (x *StockNoticed) String() string {
 func (*StockNoticed) ProtoMessage() {}
 
 func (x *StockNoticed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6435,7 +6647,7 @@ func (x *StockNoticed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StockNoticed.ProtoReflect.Descriptor instead.
 func (*StockNoticed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *StockNoticed) GetKind() uint32 {
@@ -6473,7 +6685,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6485,7 +6697,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6498,7 +6710,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -6601,7 +6813,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6613,7 +6825,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6626,7 +6838,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -6690,7 +6902,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6702,7 +6914,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6715,7 +6927,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -6757,7 +6969,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6769,7 +6981,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6782,7 +6994,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -6868,7 +7080,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6880,7 +7092,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6893,7 +7105,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -6950,7 +7162,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6962,7 +7174,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6975,7 +7187,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -7101,7 +7313,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\x9d'\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xb1(\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -7167,7 +7379,9 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x0fclient_data_set\x18i \x01(\v2\x1f.parley.events.v1.ClientDataSetH\x00R\rclientDataSet\x12E\n" +
 	"\rjoin_proposed\x18j \x01(\v2\x1e.parley.events.v1.JoinProposedH\x00R\fjoinProposed\x12U\n" +
 	"\x13history_secret_held\x18U \x01(\v2#.parley.events.v1.HistorySecretHeldH\x00R\x11historySecretHeld\x12E\n" +
-	"\rstock_noticed\x18r \x01(\v2\x1e.parley.events.v1.StockNoticedH\x00R\fstockNoticedB\x06\n" +
+	"\rstock_noticed\x18r \x01(\v2\x1e.parley.events.v1.StockNoticedH\x00R\fstockNoticed\x12H\n" +
+	"\x0erejoin_planned\x18s \x01(\v2\x1f.parley.events.v1.RejoinPlannedH\x00R\rrejoinPlanned\x12H\n" +
+	"\x0erejoin_refused\x18t \x01(\v2\x1f.parley.events.v1.RejoinRefusedH\x00R\rrejoinRefusedB\x06\n" +
 	"\x04body\"\x94\x04\n" +
 	"\rConfiguration\x12!\n" +
 	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12)\n" +
@@ -7206,7 +7420,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\fpublic_group\x18\x02 \x01(\fR\vpublicGroup\x122\n" +
 	"\x05facts\x18\x03 \x01(\v2\x1c.parley.events.v1.EpochFactsR\x05facts\x126\n" +
 	"\x06roster\x18\x04 \x03(\v2\x1e.parley.events.v1.MemberChangeR\x06roster\x12\x19\n" +
-	"\bown_leaf\x18\x05 \x01(\rR\aownLeaf\"\xb9\x03\n" +
+	"\bown_leaf\x18\x05 \x01(\rR\aownLeaf\"\xeb\x03\n" +
 	"\x12ConversationJoined\x127\n" +
 	"\x06config\x18\x01 \x01(\v2\x1f.parley.events.v1.ConfigurationR\x06config\x12\x1d\n" +
 	"\n" +
@@ -7220,7 +7434,12 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\bwarnings\x18\t \x03(\tR\bwarnings\x12\x1a\n" +
 	"\bexternal\x18\n" +
 	" \x01(\bR\bexternal\x12%\n" +
-	"\x0emessage_digest\x18\v \x01(\fR\rmessageDigest\"\x8d\x03\n" +
+	"\x0emessage_digest\x18\v \x01(\fR\rmessageDigest\x120\n" +
+	"\x06missed\x18) \x01(\v2\x18.parley.events.v1.MissedR\x06missed\"P\n" +
+	"\x06Missed\x12\x1f\n" +
+	"\vafter_epoch\x18\x01 \x01(\x04R\n" +
+	"afterEpoch\x12%\n" +
+	"\x0eafter_position\x18\x02 \x01(\x04R\rafterPosition\"\x8d\x03\n" +
 	"\x12ExternalJoinStaged\x12\x1d\n" +
 	"\n" +
 	"group_info\x18\x01 \x01(\fR\tgroupInfo\x12\x16\n" +
@@ -7411,12 +7630,20 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06digest\x18\x05 \x01(\fR\x06digest\x12!\n" +
 	"\fcontent_type\x18\x06 \x01(\rR\vcontentType\x12\x12\n" +
-	"\x04code\x18\a \x01(\tR\x04code\"p\n" +
+	"\x04code\x18\a \x01(\tR\x04code\"\x86\x01\n" +
 	"\x10EpochUnreachable\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x12\n" +
 	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"T\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x14\n" +
+	"\x05first\x18\" \x01(\x04R\x05first\"@\n" +
+	"\rRejoinPlanned\x12\x15\n" +
+	"\x06due_ms\x18\x01 \x01(\x04R\x05dueMs\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"W\n" +
+	"\rRejoinRefused\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
+	"\battempts\x18\x03 \x01(\rR\battempts\"T\n" +
 	"\x0eSecretExported\x12\x16\n" +
 	"\x06length\x18\x01 \x01(\rR\x06length\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\x12\x14\n" +
@@ -7649,7 +7876,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -7665,74 +7892,77 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*EpochFacts)(nil),                 // 11: parley.events.v1.EpochFacts
 	(*ConversationCreated)(nil),        // 12: parley.events.v1.ConversationCreated
 	(*ConversationJoined)(nil),         // 13: parley.events.v1.ConversationJoined
-	(*ExternalJoinStaged)(nil),         // 14: parley.events.v1.ExternalJoinStaged
-	(*ExternalJoinAccepted)(nil),       // 15: parley.events.v1.ExternalJoinAccepted
-	(*ExternalJoinRejected)(nil),       // 16: parley.events.v1.ExternalJoinRejected
-	(*ProposalFacts)(nil),              // 17: parley.events.v1.ProposalFacts
-	(*ProposalCreated)(nil),            // 18: parley.events.v1.ProposalCreated
-	(*ProposalReceived)(nil),           // 19: parley.events.v1.ProposalReceived
-	(*ProposalCleared)(nil),            // 20: parley.events.v1.ProposalCleared
-	(*ProposalsRenewed)(nil),           // 21: parley.events.v1.ProposalsRenewed
-	(*CommitStaged)(nil),               // 22: parley.events.v1.CommitStaged
-	(*CommandRef)(nil),                 // 23: parley.events.v1.CommandRef
-	(*CommitAccepted)(nil),             // 24: parley.events.v1.CommitAccepted
-	(*CommitRejected)(nil),             // 25: parley.events.v1.CommitRejected
-	(*CommitRetried)(nil),              // 26: parley.events.v1.CommitRetried
-	(*CommitUnanswered)(nil),           // 27: parley.events.v1.CommitUnanswered
-	(*CommitDiscarded)(nil),            // 28: parley.events.v1.CommitDiscarded
-	(*CommitAbandoned)(nil),            // 29: parley.events.v1.CommitAbandoned
-	(*CommitDelayed)(nil),              // 30: parley.events.v1.CommitDelayed
-	(*EpochAdvanced)(nil),              // 31: parley.events.v1.EpochAdvanced
-	(*GenerationsReserved)(nil),        // 32: parley.events.v1.GenerationsReserved
-	(*MessagesConsumed)(nil),           // 33: parley.events.v1.MessagesConsumed
-	(*SecretsCheckpoint)(nil),          // 34: parley.events.v1.SecretsCheckpoint
-	(*HistorySecretHeld)(nil),          // 35: parley.events.v1.HistorySecretHeld
-	(*MessageBuffered)(nil),            // 36: parley.events.v1.MessageBuffered
-	(*BufferDrained)(nil),              // 37: parley.events.v1.BufferDrained
-	(*BufferExpired)(nil),              // 38: parley.events.v1.BufferExpired
-	(*MessageDropped)(nil),             // 39: parley.events.v1.MessageDropped
-	(*MessageRejected)(nil),            // 40: parley.events.v1.MessageRejected
-	(*EpochUnreachable)(nil),           // 41: parley.events.v1.EpochUnreachable
-	(*SecretExported)(nil),             // 42: parley.events.v1.SecretExported
-	(*MarkedAsChild)(nil),              // 43: parley.events.v1.MarkedAsChild
-	(*ExternalSendersSet)(nil),         // 44: parley.events.v1.ExternalSendersSet
-	(*CrlDistributionPointsFound)(nil), // 45: parley.events.v1.CrlDistributionPointsFound
-	(*EpochKeysShredded)(nil),          // 46: parley.events.v1.EpochKeysShredded
-	(*ConversationWiped)(nil),          // 47: parley.events.v1.ConversationWiped
-	(*MemberEvicted)(nil),              // 48: parley.events.v1.MemberEvicted
-	(*MessagesDelivered)(nil),          // 49: parley.events.v1.MessagesDelivered
-	(*DeliveryExpired)(nil),            // 50: parley.events.v1.DeliveryExpired
-	(*OrderFollowed)(nil),              // 51: parley.events.v1.OrderFollowed
-	(*LogRolledBack)(nil),              // 52: parley.events.v1.LogRolledBack
-	(*SecretsLost)(nil),                // 53: parley.events.v1.SecretsLost
-	(*CommandCompleted)(nil),           // 54: parley.events.v1.CommandCompleted
-	(*TransactionTorn)(nil),            // 55: parley.events.v1.TransactionTorn
-	(*Moved)(nil),                      // 56: parley.events.v1.Moved
-	(*Claimed)(nil),                    // 57: parley.events.v1.Claimed
-	(*ClientCreated)(nil),              // 58: parley.events.v1.ClientCreated
-	(*CredentialAdded)(nil),            // 59: parley.events.v1.CredentialAdded
-	(*CredentialRemoved)(nil),          // 60: parley.events.v1.CredentialRemoved
-	(*KeyPackagesGenerated)(nil),       // 61: parley.events.v1.KeyPackagesGenerated
-	(*KeyPackageEntry)(nil),            // 62: parley.events.v1.KeyPackageEntry
-	(*KeyPackagesConsumed)(nil),        // 63: parley.events.v1.KeyPackagesConsumed
-	(*KeyPackagesExpired)(nil),         // 64: parley.events.v1.KeyPackagesExpired
-	(*PreSharedKeyAdded)(nil),          // 65: parley.events.v1.PreSharedKeyAdded
-	(*ClientDataSet)(nil),              // 66: parley.events.v1.ClientDataSet
-	(*JoinProposed)(nil),               // 67: parley.events.v1.JoinProposed
-	(*PreSharedKeyRemoved)(nil),        // 68: parley.events.v1.PreSharedKeyRemoved
-	(*ConversationListed)(nil),         // 69: parley.events.v1.ConversationListed
-	(*OrderEntry)(nil),                 // 70: parley.events.v1.OrderEntry
-	(*OrderCheckpoint)(nil),            // 71: parley.events.v1.OrderCheckpoint
-	(*GroupRestarted)(nil),             // 72: parley.events.v1.GroupRestarted
-	(*KeyPackagePublished)(nil),        // 73: parley.events.v1.KeyPackagePublished
-	(*KeyPackageClaimed)(nil),          // 74: parley.events.v1.KeyPackageClaimed
-	(*StockNoticed)(nil),               // 75: parley.events.v1.StockNoticed
-	(*Ring)(nil),                       // 76: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 77: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 78: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 79: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 80: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 81: parley.events.v1.Snapshot
+	(*Missed)(nil),                     // 14: parley.events.v1.Missed
+	(*ExternalJoinStaged)(nil),         // 15: parley.events.v1.ExternalJoinStaged
+	(*ExternalJoinAccepted)(nil),       // 16: parley.events.v1.ExternalJoinAccepted
+	(*ExternalJoinRejected)(nil),       // 17: parley.events.v1.ExternalJoinRejected
+	(*ProposalFacts)(nil),              // 18: parley.events.v1.ProposalFacts
+	(*ProposalCreated)(nil),            // 19: parley.events.v1.ProposalCreated
+	(*ProposalReceived)(nil),           // 20: parley.events.v1.ProposalReceived
+	(*ProposalCleared)(nil),            // 21: parley.events.v1.ProposalCleared
+	(*ProposalsRenewed)(nil),           // 22: parley.events.v1.ProposalsRenewed
+	(*CommitStaged)(nil),               // 23: parley.events.v1.CommitStaged
+	(*CommandRef)(nil),                 // 24: parley.events.v1.CommandRef
+	(*CommitAccepted)(nil),             // 25: parley.events.v1.CommitAccepted
+	(*CommitRejected)(nil),             // 26: parley.events.v1.CommitRejected
+	(*CommitRetried)(nil),              // 27: parley.events.v1.CommitRetried
+	(*CommitUnanswered)(nil),           // 28: parley.events.v1.CommitUnanswered
+	(*CommitDiscarded)(nil),            // 29: parley.events.v1.CommitDiscarded
+	(*CommitAbandoned)(nil),            // 30: parley.events.v1.CommitAbandoned
+	(*CommitDelayed)(nil),              // 31: parley.events.v1.CommitDelayed
+	(*EpochAdvanced)(nil),              // 32: parley.events.v1.EpochAdvanced
+	(*GenerationsReserved)(nil),        // 33: parley.events.v1.GenerationsReserved
+	(*MessagesConsumed)(nil),           // 34: parley.events.v1.MessagesConsumed
+	(*SecretsCheckpoint)(nil),          // 35: parley.events.v1.SecretsCheckpoint
+	(*HistorySecretHeld)(nil),          // 36: parley.events.v1.HistorySecretHeld
+	(*MessageBuffered)(nil),            // 37: parley.events.v1.MessageBuffered
+	(*BufferDrained)(nil),              // 38: parley.events.v1.BufferDrained
+	(*BufferExpired)(nil),              // 39: parley.events.v1.BufferExpired
+	(*MessageDropped)(nil),             // 40: parley.events.v1.MessageDropped
+	(*MessageRejected)(nil),            // 41: parley.events.v1.MessageRejected
+	(*EpochUnreachable)(nil),           // 42: parley.events.v1.EpochUnreachable
+	(*RejoinPlanned)(nil),              // 43: parley.events.v1.RejoinPlanned
+	(*RejoinRefused)(nil),              // 44: parley.events.v1.RejoinRefused
+	(*SecretExported)(nil),             // 45: parley.events.v1.SecretExported
+	(*MarkedAsChild)(nil),              // 46: parley.events.v1.MarkedAsChild
+	(*ExternalSendersSet)(nil),         // 47: parley.events.v1.ExternalSendersSet
+	(*CrlDistributionPointsFound)(nil), // 48: parley.events.v1.CrlDistributionPointsFound
+	(*EpochKeysShredded)(nil),          // 49: parley.events.v1.EpochKeysShredded
+	(*ConversationWiped)(nil),          // 50: parley.events.v1.ConversationWiped
+	(*MemberEvicted)(nil),              // 51: parley.events.v1.MemberEvicted
+	(*MessagesDelivered)(nil),          // 52: parley.events.v1.MessagesDelivered
+	(*DeliveryExpired)(nil),            // 53: parley.events.v1.DeliveryExpired
+	(*OrderFollowed)(nil),              // 54: parley.events.v1.OrderFollowed
+	(*LogRolledBack)(nil),              // 55: parley.events.v1.LogRolledBack
+	(*SecretsLost)(nil),                // 56: parley.events.v1.SecretsLost
+	(*CommandCompleted)(nil),           // 57: parley.events.v1.CommandCompleted
+	(*TransactionTorn)(nil),            // 58: parley.events.v1.TransactionTorn
+	(*Moved)(nil),                      // 59: parley.events.v1.Moved
+	(*Claimed)(nil),                    // 60: parley.events.v1.Claimed
+	(*ClientCreated)(nil),              // 61: parley.events.v1.ClientCreated
+	(*CredentialAdded)(nil),            // 62: parley.events.v1.CredentialAdded
+	(*CredentialRemoved)(nil),          // 63: parley.events.v1.CredentialRemoved
+	(*KeyPackagesGenerated)(nil),       // 64: parley.events.v1.KeyPackagesGenerated
+	(*KeyPackageEntry)(nil),            // 65: parley.events.v1.KeyPackageEntry
+	(*KeyPackagesConsumed)(nil),        // 66: parley.events.v1.KeyPackagesConsumed
+	(*KeyPackagesExpired)(nil),         // 67: parley.events.v1.KeyPackagesExpired
+	(*PreSharedKeyAdded)(nil),          // 68: parley.events.v1.PreSharedKeyAdded
+	(*ClientDataSet)(nil),              // 69: parley.events.v1.ClientDataSet
+	(*JoinProposed)(nil),               // 70: parley.events.v1.JoinProposed
+	(*PreSharedKeyRemoved)(nil),        // 71: parley.events.v1.PreSharedKeyRemoved
+	(*ConversationListed)(nil),         // 72: parley.events.v1.ConversationListed
+	(*OrderEntry)(nil),                 // 73: parley.events.v1.OrderEntry
+	(*OrderCheckpoint)(nil),            // 74: parley.events.v1.OrderCheckpoint
+	(*GroupRestarted)(nil),             // 75: parley.events.v1.GroupRestarted
+	(*KeyPackagePublished)(nil),        // 76: parley.events.v1.KeyPackagePublished
+	(*KeyPackageClaimed)(nil),          // 77: parley.events.v1.KeyPackageClaimed
+	(*StockNoticed)(nil),               // 78: parley.events.v1.StockNoticed
+	(*Ring)(nil),                       // 79: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 80: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 81: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 82: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 83: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 84: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,   // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -7744,104 +7974,107 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	6,   // 6: parley.events.v1.SealedPart.stored:type_name -> parley.events.v1.Chunk
 	12,  // 7: parley.events.v1.Event.conversation_created:type_name -> parley.events.v1.ConversationCreated
 	13,  // 8: parley.events.v1.Event.conversation_joined:type_name -> parley.events.v1.ConversationJoined
-	14,  // 9: parley.events.v1.Event.external_join_staged:type_name -> parley.events.v1.ExternalJoinStaged
-	15,  // 10: parley.events.v1.Event.external_join_accepted:type_name -> parley.events.v1.ExternalJoinAccepted
-	16,  // 11: parley.events.v1.Event.external_join_rejected:type_name -> parley.events.v1.ExternalJoinRejected
-	18,  // 12: parley.events.v1.Event.proposal_created:type_name -> parley.events.v1.ProposalCreated
-	19,  // 13: parley.events.v1.Event.proposal_received:type_name -> parley.events.v1.ProposalReceived
-	20,  // 14: parley.events.v1.Event.proposal_cleared:type_name -> parley.events.v1.ProposalCleared
-	21,  // 15: parley.events.v1.Event.proposals_renewed:type_name -> parley.events.v1.ProposalsRenewed
-	22,  // 16: parley.events.v1.Event.commit_staged:type_name -> parley.events.v1.CommitStaged
-	24,  // 17: parley.events.v1.Event.commit_accepted:type_name -> parley.events.v1.CommitAccepted
-	25,  // 18: parley.events.v1.Event.commit_rejected:type_name -> parley.events.v1.CommitRejected
-	31,  // 19: parley.events.v1.Event.epoch_advanced:type_name -> parley.events.v1.EpochAdvanced
-	32,  // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
-	33,  // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
-	34,  // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
-	36,  // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
-	37,  // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
-	38,  // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
-	40,  // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
-	41,  // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
-	42,  // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
-	43,  // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
-	44,  // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
-	45,  // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
-	46,  // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
-	47,  // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
-	48,  // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
-	49,  // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
-	50,  // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
-	51,  // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
-	52,  // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
-	53,  // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
-	54,  // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
-	55,  // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
-	56,  // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
-	57,  // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
-	26,  // 44: parley.events.v1.Event.commit_retried:type_name -> parley.events.v1.CommitRetried
-	39,  // 45: parley.events.v1.Event.message_dropped:type_name -> parley.events.v1.MessageDropped
-	27,  // 46: parley.events.v1.Event.commit_unanswered:type_name -> parley.events.v1.CommitUnanswered
-	28,  // 47: parley.events.v1.Event.commit_discarded:type_name -> parley.events.v1.CommitDiscarded
-	29,  // 48: parley.events.v1.Event.commit_abandoned:type_name -> parley.events.v1.CommitAbandoned
-	30,  // 49: parley.events.v1.Event.commit_delayed:type_name -> parley.events.v1.CommitDelayed
-	59,  // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
-	60,  // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
-	61,  // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
-	63,  // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
-	64,  // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
-	65,  // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
-	68,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
-	58,  // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
-	69,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
-	70,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	71,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	72,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	73,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	74,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
-	66,  // 64: parley.events.v1.Event.client_data_set:type_name -> parley.events.v1.ClientDataSet
-	67,  // 65: parley.events.v1.Event.join_proposed:type_name -> parley.events.v1.JoinProposed
-	35,  // 66: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
-	75,  // 67: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
-	9,   // 68: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11,  // 69: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 70: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,   // 71: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11,  // 72: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 73: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	9,   // 74: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
-	23,  // 75: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 76: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 77: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
-	17,  // 78: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	17,  // 79: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	23,  // 80: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 81: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 82: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 83: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	23,  // 84: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
-	11,  // 85: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,   // 86: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10,  // 87: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10,  // 88: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 89: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	17,  // 90: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	23,  // 91: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	62,  // 92: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,   // 93: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	17,  // 94: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10,  // 95: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10,  // 96: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	62,  // 97: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	79,  // 98: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	80,  // 99: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	78,  // 100: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	80,  // 101: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	102, // [102:102] is the sub-list for method output_type
-	102, // [102:102] is the sub-list for method input_type
-	102, // [102:102] is the sub-list for extension type_name
-	102, // [102:102] is the sub-list for extension extendee
-	0,   // [0:102] is the sub-list for field type_name
+	15,  // 9: parley.events.v1.Event.external_join_staged:type_name -> parley.events.v1.ExternalJoinStaged
+	16,  // 10: parley.events.v1.Event.external_join_accepted:type_name -> parley.events.v1.ExternalJoinAccepted
+	17,  // 11: parley.events.v1.Event.external_join_rejected:type_name -> parley.events.v1.ExternalJoinRejected
+	19,  // 12: parley.events.v1.Event.proposal_created:type_name -> parley.events.v1.ProposalCreated
+	20,  // 13: parley.events.v1.Event.proposal_received:type_name -> parley.events.v1.ProposalReceived
+	21,  // 14: parley.events.v1.Event.proposal_cleared:type_name -> parley.events.v1.ProposalCleared
+	22,  // 15: parley.events.v1.Event.proposals_renewed:type_name -> parley.events.v1.ProposalsRenewed
+	23,  // 16: parley.events.v1.Event.commit_staged:type_name -> parley.events.v1.CommitStaged
+	25,  // 17: parley.events.v1.Event.commit_accepted:type_name -> parley.events.v1.CommitAccepted
+	26,  // 18: parley.events.v1.Event.commit_rejected:type_name -> parley.events.v1.CommitRejected
+	32,  // 19: parley.events.v1.Event.epoch_advanced:type_name -> parley.events.v1.EpochAdvanced
+	33,  // 20: parley.events.v1.Event.generations_reserved:type_name -> parley.events.v1.GenerationsReserved
+	34,  // 21: parley.events.v1.Event.messages_consumed:type_name -> parley.events.v1.MessagesConsumed
+	35,  // 22: parley.events.v1.Event.secrets_checkpoint:type_name -> parley.events.v1.SecretsCheckpoint
+	37,  // 23: parley.events.v1.Event.message_buffered:type_name -> parley.events.v1.MessageBuffered
+	38,  // 24: parley.events.v1.Event.buffer_drained:type_name -> parley.events.v1.BufferDrained
+	39,  // 25: parley.events.v1.Event.buffer_expired:type_name -> parley.events.v1.BufferExpired
+	41,  // 26: parley.events.v1.Event.message_rejected:type_name -> parley.events.v1.MessageRejected
+	42,  // 27: parley.events.v1.Event.epoch_unreachable:type_name -> parley.events.v1.EpochUnreachable
+	45,  // 28: parley.events.v1.Event.secret_exported:type_name -> parley.events.v1.SecretExported
+	46,  // 29: parley.events.v1.Event.marked_as_child:type_name -> parley.events.v1.MarkedAsChild
+	47,  // 30: parley.events.v1.Event.external_senders_set:type_name -> parley.events.v1.ExternalSendersSet
+	48,  // 31: parley.events.v1.Event.crl_distribution_points_found:type_name -> parley.events.v1.CrlDistributionPointsFound
+	49,  // 32: parley.events.v1.Event.epoch_keys_shredded:type_name -> parley.events.v1.EpochKeysShredded
+	50,  // 33: parley.events.v1.Event.conversation_wiped:type_name -> parley.events.v1.ConversationWiped
+	51,  // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
+	52,  // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
+	53,  // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
+	54,  // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
+	55,  // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
+	56,  // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
+	57,  // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
+	58,  // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
+	59,  // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
+	60,  // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
+	27,  // 44: parley.events.v1.Event.commit_retried:type_name -> parley.events.v1.CommitRetried
+	40,  // 45: parley.events.v1.Event.message_dropped:type_name -> parley.events.v1.MessageDropped
+	28,  // 46: parley.events.v1.Event.commit_unanswered:type_name -> parley.events.v1.CommitUnanswered
+	29,  // 47: parley.events.v1.Event.commit_discarded:type_name -> parley.events.v1.CommitDiscarded
+	30,  // 48: parley.events.v1.Event.commit_abandoned:type_name -> parley.events.v1.CommitAbandoned
+	31,  // 49: parley.events.v1.Event.commit_delayed:type_name -> parley.events.v1.CommitDelayed
+	62,  // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
+	63,  // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
+	64,  // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
+	66,  // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
+	67,  // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
+	68,  // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
+	71,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
+	61,  // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
+	72,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
+	73,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
+	74,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	75,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	76,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	77,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	69,  // 64: parley.events.v1.Event.client_data_set:type_name -> parley.events.v1.ClientDataSet
+	70,  // 65: parley.events.v1.Event.join_proposed:type_name -> parley.events.v1.JoinProposed
+	36,  // 66: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
+	78,  // 67: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
+	43,  // 68: parley.events.v1.Event.rejoin_planned:type_name -> parley.events.v1.RejoinPlanned
+	44,  // 69: parley.events.v1.Event.rejoin_refused:type_name -> parley.events.v1.RejoinRefused
+	9,   // 70: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11,  // 71: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 72: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 73: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11,  // 74: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 75: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	14,  // 76: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
+	9,   // 77: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	24,  // 78: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 79: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 80: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	18,  // 81: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	18,  // 82: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	24,  // 83: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 84: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 85: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 86: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	24,  // 87: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
+	11,  // 88: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,   // 89: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10,  // 90: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10,  // 91: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 92: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	18,  // 93: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	24,  // 94: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	65,  // 95: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,   // 96: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	18,  // 97: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10,  // 98: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10,  // 99: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	65,  // 100: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	82,  // 101: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	83,  // 102: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	81,  // 103: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	83,  // 104: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	105, // [105:105] is the sub-list for method output_type
+	105, // [105:105] is the sub-list for method input_type
+	105, // [105:105] is the sub-list for extension type_name
+	105, // [105:105] is the sub-list for extension extendee
+	0,   // [0:105] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -7911,6 +8144,8 @@ func file_events_v1_events_proto_init() {
 		(*Event_JoinProposed)(nil),
 		(*Event_HistorySecretHeld)(nil),
 		(*Event_StockNoticed)(nil),
+		(*Event_RejoinPlanned)(nil),
+		(*Event_RejoinRefused)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -7918,7 +8153,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   80,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -80,6 +80,8 @@ func Bodies() []Body {
 		&JoinProposed{},
 		&HistorySecretHeld{},
 		&StockNoticed{},
+		&RejoinPlanned{},
+		&RejoinRefused{},
 	}
 }
 
@@ -327,6 +329,14 @@ func (*StockNoticed) EventKind() string { return "StockNoticed" }
 func (*StockNoticed) New() Body         { return &StockNoticed{} }
 func (*StockNoticed) isBody()           {}
 
+func (*RejoinPlanned) EventKind() string { return "RejoinPlanned" }
+func (*RejoinPlanned) New() Body         { return &RejoinPlanned{} }
+func (*RejoinPlanned) isBody()           {}
+
+func (*RejoinRefused) EventKind() string { return "RejoinRefused" }
+func (*RejoinRefused) New() Body         { return &RejoinRefused{} }
+func (*RejoinRefused) isBody()           {}
+
 // BodyValue returns the body of the event, or nil where it has none or one of a kind this build does not know.
 func (x *Event) BodyValue() Body {
 	switch b := x.GetBody().(type) {
@@ -452,6 +462,10 @@ func (x *Event) BodyValue() Body {
 		return b.HistorySecretHeld
 	case *Event_StockNoticed:
 		return b.StockNoticed
+	case *Event_RejoinPlanned:
+		return b.RejoinPlanned
+	case *Event_RejoinRefused:
+		return b.RejoinRefused
 	}
 	return nil
 }
@@ -581,6 +595,10 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_HistorySecretHeld{HistorySecretHeld: b}
 	case *StockNoticed:
 		x.Body = &Event_StockNoticed{StockNoticed: b}
+	case *RejoinPlanned:
+		x.Body = &Event_RejoinPlanned{RejoinPlanned: b}
+	case *RejoinRefused:
+		x.Body = &Event_RejoinRefused{RejoinRefused: b}
 	default:
 		x.Body = nil
 	}
