@@ -90,6 +90,9 @@ func (n *Node) Conversations(ctx context.Context, client ids.ClientID) (out []id
 
 // chooseCredential fills in the client's first credential of the suite.
 func (n *Node) chooseCredential(ctx context.Context, client ids.ClientID, config *conversation.Config) error {
+	if refused := conversation.Writes(client); refused != nil {
+		return refused
+	}
 	state, err := n.ClientState(ctx, client)
 	if err != nil {
 		return err

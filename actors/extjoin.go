@@ -54,6 +54,9 @@ func (n *Node) tryJoin(
 
 func (n *Node) joinCommand(ctx context.Context, r ExternalJoin) (conversation.JoinExternally, error) {
 	in := conversation.JoinExternally{CommandMeta: r.Meta, Config: r.Config, GroupInfo: r.GroupInfo}
+	if refused := conversation.Writes(r.Client); refused != nil {
+		return in, refused
+	}
 	if len(in.GroupInfo) == 0 {
 		if n.delivery == nil {
 			return in, errNoDelivery

@@ -284,13 +284,23 @@ func (p Public) exposureDue() uint64 {
 
 // readsOnly refuses what a reader of history can never do.
 func (w *work) readsOnly(in Input) error {
-	command, ok := in.(Command)
-	if !ok || !HistoryClient(w.s.Client) {
+	if _, ok := in.(Command); !ok {
 		return nil
 	}
 	switch in.(type) {
 	case Join, Received, Wipe:
 		return nil
 	}
-	return refuse(HistoryClientCannotWrite, GiveUp, "%s: client %s was let in to read", command.Name(), w.s.Client)
+	if refused := Writes(w.s.Client); refused != nil {
+		return refused
+	}
+	return nil
+}
+
+// Writes refuses a client that was let in to read, by its name.
+func Writes(client ids.ClientID) *CommandError {
+	if !HistoryClient(client) {
+		return nil
+	}
+	return refuse(HistoryClientCannotWrite, GiveUp, "%s was let in to read", client)
 }
