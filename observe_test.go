@@ -112,7 +112,7 @@ func observeEpochs(t *testing.T, x509 bool) {
 	ok(t, inBobs.UpdateKeys(ctx))
 	awaitEpoch(t, conv, 3)
 	ok(t, inBobs.Wipe(ctx))
-	inBobs, err := bob.JoinExternally(ctx, "tea", parley.ExternalJoin{})
+	_, err := bob.JoinExternally(ctx, "tea", parley.ExternalJoin{})
 	ok(t, err)
 	awaitEpoch(t, conv, 4)
 	ok(t, conv.Remove(ctx, "bob"))

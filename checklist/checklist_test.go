@@ -36,7 +36,7 @@ func suites() []suite.ID {
 func acceptances() []acceptance {
 	return slices.Concat(
 		membershipCases(), messageCases(), conflictCases(), renewalCases(), bufferCases(), duplicateCases(), externalJoinCases(), proposalCases(),
-		transactionCases(), identityCases(),
+		transactionCases(), identityCases(), readerCases(),
 	)
 }
 

@@ -207,5 +207,6 @@ credentials::expired_certificate
 key_package::expiry
 key_package::capabilities
 key_package::store_and_load
-can_create_ephemeral_client conversation/history_test.go:TestCanCreateEphemeralClient
+can_create_ephemeral_client
+ours::reader_of_who_was_removed_reads_nothing_later
 `
