@@ -123,7 +123,8 @@ type Options struct {
 	Auth AuthenticationService
 	// Access says who may read a group's GroupInfo, and join by it, beyond its members, who may always come back; nil: nobody.
 	Access func(ConversationID, ClientID) Access
-	// Certificates judges X.509 credentials in place of Auth, by the trust store it gives; nil: Auth judges them like all others.
+	// Certificates judges X.509 credentials in place of Auth, by the trust store it gives. nil: what was registered for the deployment does, see
+	// Node.RegisterTrustAnchor; as long as nothing was, Auth judges them like all others.
 	Certificates func() *TrustStore
 
 	// Rejoin says whether a member that cannot follow its group any more, and that nobody has removed, comes back by itself by an external
@@ -171,6 +172,7 @@ type Node struct {
 	presence  *presence     // this node's
 	placement *actors.Static
 	delivery  *delivery.Service // nil when isolated
+	authority *delivery.Authorities
 	actors    *actors.Node
 	unshred   func() // ends the rotation of shred keys
 	untend    func() // ends the care for key packages
@@ -216,6 +218,9 @@ func Open(ctx context.Context, o Options) (node *Node, err error) {
 		n.options.Logger.Error("the store reports lost data; every log is checked against its anchor when it is activated", "err", err)
 	}
 	n.eraseRings(ctx)
+	if err := n.openAuthorities(ctx); err != nil {
+		return nil, err
+	}
 	if err := n.start(ctx); err != nil {
 		return nil, err
 	}
@@ -317,13 +322,12 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if n.options.Entropy != nil {
 		config.Entropy = n.options.Entropy
 	}
-	if n.options.Certificates != nil {
-		config.Certificates = func() conversation.Certificates { return n.options.Certificates() }
-	}
+	config.Certificates = func() conversation.Certificates { return n.trust() }
 	if !n.options.Isolated {
 		n.delivery, err = delivery.Open(ctx, delivery.Config{
 			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks,
-			Auth: n.options.Auth, Certified: n.options.Certificates, Policy: n.options.Access, Limits: delivery.Limits{RetainEntries: n.options.Retention, StockLow: n.options.KeyPackagesLow},
+			Auth: n.options.Auth, Certified: n.options.Certificates, Authorities: n.authority, Policy: n.options.Access,
+			Limits:  delivery.Limits{RetainEntries: n.options.Retention, StockLow: n.options.KeyPackagesLow},
 			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },
 		})
 		if err != nil {
@@ -331,7 +335,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 		}
 		config.Delivery = n.delivery
 		config.Auth = func() actors.Verdicts { return n.delivery.Verdicts() }
-	} else if auth := n.isolatedAuth(); auth != nil {
+	} else {
+		auth := n.isolatedAuth()
 		config.Auth = func() actors.Verdicts { return delivery.NewVerdicts(auth, n.options.Clock.Now) }
 	}
 	tender := newTender(n)
@@ -342,18 +347,10 @@ func (n *Node) start(ctx context.Context) (err error) {
 	return err
 }
 
-// trust is the trust store that holds now.
-func (n *Node) trust() *TrustStore {
-	if n.options.Certificates == nil {
-		return nil
-	}
-	return n.options.Certificates()
-}
-
-// isolatedAuth is whom a node without a delivery service asks; nil: nobody.
+// isolatedAuth is whom a node without a delivery service asks.
 func (n *Node) isolatedAuth() AuthenticationService {
 	if n.options.Certificates == nil {
-		return n.options.Auth
+		return n.authority.Judge(n.options.Auth, n.options.Clock.Now)
 	}
 	return delivery.WithCertificates(n.options.Auth, n.options.Certificates, n.options.Clock.Now)
 }
@@ -415,6 +412,9 @@ func (n *Node) closeAll(ctx context.Context) error {
 	}
 	if n.delivery != nil {
 		all = append(all, n.delivery.Close(ctx))
+	}
+	if n.authority != nil {
+		n.authority.Close()
 	}
 	if n.gathered != nil {
 		n.gathered.Wait()

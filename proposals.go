@@ -73,7 +73,7 @@ func (c *Conversation) AddMembers(ctx context.Context, a Addition) ([]string, er
 }
 
 // DistributionPoints lists revocation lists that the members' credentials name and nobody has registered with the trust store: whoever joins
-// a group has to look at them. nil: no member presents an X.509 credential, or Options.Certificates is not set; empty: all are known.
+// a group has to look at them. nil: no member presents an X.509 credential; empty: all are known.
 func (c *Conversation) DistributionPoints(ctx context.Context) ([]string, error) {
 	s, err := c.state(ctx)
 	if err != nil {
@@ -83,9 +83,6 @@ func (c *Conversation) DistributionPoints(ctx context.Context) ([]string, error)
 }
 
 func (n *Node) distributionPoints(credentials []mlsengine.Credential) []string {
-	if n.options.Certificates == nil {
-		return nil
-	}
 	return conversation.DistributionPoints(n.trust(), credentials)
 }
 

@@ -90,6 +90,9 @@ const (
 	UnknownProposal                Code = "UnknownProposal"
 	GenerationTooFar               Code = "GenerationTooFar"
 	DecryptionError                Code = "DecryptionError"
+	TrustAnchorAlreadyRegistered   Code = "TrustAnchorAlreadyRegistered"
+	TrustAnchorNotFound            Code = "NotFound"
+	PkiEnvironmentUnset            Code = "PkiEnvironmentUnset"
 	InvalidUserID                  Code = "InvalidUserId"
 	InvalidMessage                 Code = "InvalidMessage" // another rule; Outcome.Rule names it
 )

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"parley/events"
+	"parley/events/jetlog"
 	eventsv1 "parley/events/v1"
 	"parley/internal/ids"
 	"parley/mlsengine"
@@ -252,13 +253,17 @@ func (ds *directories) checkpoint(ctx context.Context, d *directory) error {
 
 // purge removes a prefix. It is housekeeping: what fails is tried again at the next checkpoint.
 func (s *Service) purge(ctx context.Context, id events.LogID, before uint64) {
-	if s.config.Hooks.Before != nil && s.config.Hooks.Before(ctx, StepPurge, id) != nil {
+	purge(ctx, s.config.Store, s.config.Hooks, id, before)
+}
+
+func purge(ctx context.Context, store *jetlog.Store, hooks events.Hooks, id events.LogID, before uint64) {
+	if hooks.Before != nil && hooks.Before(ctx, StepPurge, id) != nil {
 		return
 	}
-	_ = s.config.Store.Purge(ctx, id, before)
+	_ = store.Purge(ctx, id, before)
 	// A crash here loses nothing: the log begins with a checkpoint, and that holds all that its reader needs of the purged prefix.
-	if s.config.Hooks.After != nil {
-		_ = s.config.Hooks.After(ctx, StepPurge, id)
+	if hooks.After != nil {
+		_ = hooks.After(ctx, StepPurge, id)
 	}
 }
 
@@ -312,7 +317,7 @@ func (s *Service) WithdrawKeyPackages(ctx context.Context, c ids.ClientID, refs 
 
 // trustsFirst tells whether the registry may take an identity at its word. It has no say where certificates are judged by their chains.
 func (s *Service) trustsFirst(id Identity) bool {
-	return s.registry != nil && s.config.Trust == TrustOnFirstRegistration && (s.config.Certified == nil || !isCertificate(id))
+	return s.registry != nil && s.config.Trust == TrustOnFirstRegistration && !(isCertificate(id) && s.judgesCertificates())
 }
 
 // checkPublications parses and validates key packages, and collects the distinct identities that signed them.

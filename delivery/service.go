@@ -19,16 +19,18 @@ type Config struct {
 	Stores    events.Stores // the store as the node's writers share it; zero: as it is
 	Conn      *nats.Conn    // for submissions between nodes; nil: the store's
 	Vault     events.KeyVault
-	Namespace string                                 // of the subjects between nodes; empty: the store's
-	Node      string                                 // this node's name: in envelopes, and of its durable consumer
-	ShareOf   func(g GroupID) uint32                 // placement's hash of "group/<id>"
-	Auth      AuthenticationService                  // nil: the built-in registry under Trust
-	Trust     TrustPolicy                            // zero: TrustRegistered
-	Certified Trust                                  // judges X.509 credentials in place of Auth; nil: Auth judges them too
-	Policy    func(g GroupID, c ids.ClientID) Access // who may read a GroupInfo and join externally beyond the members; nil: nobody
-	Clock     func() time.Time                       // nil: time.Now
-	Limits    Limits                                 // zero fields take their defaults
-	Hooks     events.Hooks                           // durable steps, for tests and the demo
+	Namespace string                 // of the subjects between nodes; empty: the store's
+	Node      string                 // this node's name: in envelopes, and of its durable consumer
+	ShareOf   func(g GroupID) uint32 // placement's hash of "group/<id>"
+	Auth      AuthenticationService  // nil: the built-in registry under Trust
+	Trust     TrustPolicy            // zero: TrustRegistered
+	Certified Trust                  // judges X.509 credentials in place of Auth; nil: Auth judges them too
+	// Authorities judges X.509 credentials in place of Auth once any authority was registered, where Certified does not; may be nil.
+	Authorities *Authorities
+	Policy      func(g GroupID, c ids.ClientID) Access // who may read a GroupInfo and join externally beyond the members; nil: nobody
+	Clock       func() time.Time                       // nil: time.Now
+	Limits      Limits                                 // zero fields take their defaults
+	Hooks       events.Hooks                           // durable steps, for tests and the demo
 }
 
 // Access is what a policy grants somebody who is not a member.
@@ -103,8 +105,11 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 		s.registry = &Registry{service: s}
 		s.auth = s.registry
 	}
-	if c.Certified != nil {
+	switch {
+	case c.Certified != nil:
 		s.auth = WithCertificates(s.auth, c.Certified, c.Clock)
+	case c.Authorities != nil:
+		s.auth = c.Authorities.Judge(s.auth, c.Clock)
 	}
 	s.noticer = newNoticer(s)
 	background, cancel := context.WithCancel(context.Background())
@@ -117,6 +122,11 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 		}()
 	}
 	return s, nil
+}
+
+// judgesCertificates reports whether X.509 credentials are judged by their chains.
+func (s *Service) judgesCertificates() bool {
+	return s.config.Certified != nil || s.config.Authorities != nil && s.config.Authorities.judges()
 }
 
 // Close releases all shares, waits for everything it runs and leaves nothing behind.

@@ -16,6 +16,8 @@ const (
 	KindMember    Kind = 0
 	KindOrder     Kind = 1 // the order of a group in the delivery service
 	KindDirectory Kind = 2 // the key packages a client has published
+	// KindAuthorities is whom a deployment trusts to certify clients. There is one such log.
+	KindAuthorities Kind = 3
 )
 
 // String names the kind.
@@ -27,6 +29,8 @@ func (k Kind) String() string {
 		return "order"
 	case KindDirectory:
 		return "directory"
+	case KindAuthorities:
+		return "authorities"
 	}
 	return fmt.Sprintf("kind %d", uint32(k))
 }
@@ -34,8 +38,8 @@ func (k Kind) String() string {
 // LogID names a log. It is comparable.
 type LogID struct {
 	Kind         Kind
-	Client       ids.ClientID       // empty for an order
-	Conversation ids.ConversationID // empty for a client's own log and for a directory
+	Client       ids.ClientID       // empty for an order and for the authorities
+	Conversation ids.ConversationID // empty for a client's own log, for a directory and for the authorities
 }
 
 // ConversationLog is the log of one conversation of a client.
@@ -56,6 +60,9 @@ func DirectoryLog(client ids.ClientID) LogID {
 	return LogID{Kind: KindDirectory, Client: client}
 }
 
+// AuthoritiesLog is whom the deployment trusts to certify clients.
+func AuthoritiesLog() LogID { return LogID{Kind: KindAuthorities} }
+
 // IsClient reports whether it is a client's own log.
 func (id LogID) IsClient() bool { return id.Kind == KindMember && id.Conversation == "" }
 
@@ -64,7 +71,8 @@ func (id LogID) Validate() error {
 	switch {
 	case id.Kind == KindMember && id.Client != "",
 		id.Kind == KindOrder && id.Client == "" && id.Conversation != "",
-		id.Kind == KindDirectory && id.Client != "" && id.Conversation == "":
+		id.Kind == KindDirectory && id.Client != "" && id.Conversation == "",
+		id.Kind == KindAuthorities && id.Client == "" && id.Conversation == "":
 		return nil
 	}
 	return fmt.Errorf("%w: %s log of client %q, conversation %q", ErrBadLog, id.Kind, id.Client, id.Conversation)

@@ -221,6 +221,8 @@ func subject(id events.LogID) string {
 		return "the order of " + id.Conversation.String()
 	case events.KindDirectory:
 		return "the directory of " + id.Client.String()
+	case events.KindAuthorities:
+		return "the authorities"
 	}
 	return id.Client.String()
 }

@@ -153,7 +153,7 @@ func (n *Narrator) order(body eventsv1.Body) string {
 	case *eventsv1.StockNoticed:
 		return fmt.Sprintf("the owner of %s was told how its key packages stand", n.who)
 	}
-	return ""
+	return authorities(body)
 }
 
 // entry words one entry of a group's order.

@@ -196,13 +196,13 @@ func (o *options) resolveKind(text string) error {
 	if text == "" {
 		return nil
 	}
-	for _, kind := range []events.Kind{events.KindMember, events.KindOrder, events.KindDirectory} {
+	for _, kind := range []events.Kind{events.KindMember, events.KindOrder, events.KindDirectory, events.KindAuthorities} {
 		if text == kind.String() {
 			o.kind = &kind
 			return nil
 		}
 	}
-	return usagef("replay list --kind order", "--kind: %q is none of member, order, directory", text)
+	return usagef("replay list --kind order", "--kind: %q is none of member, order, directory, authorities", text)
 }
 
 // parsePlace reads --at: a place in a history.

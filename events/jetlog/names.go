@@ -45,7 +45,7 @@ func (s Stream) tokens() int {
 }
 
 const (
-	// none stands where an id would: a client's own log, or the client of an order. No id has this token.
+	// none stands where an id would: a client's own log, the client of an order, or all there is of the authorities. No id has this token.
 	none = "_"
 	// directory stands in the place of a conversation for what belongs to a client's directory. No id has this token.
 	directory = "~kp"
@@ -127,6 +127,8 @@ func (n Names) log(id events.LogID) (place, error) {
 		return n.place(StreamOrder, id, ids.Token(string(id.Conversation))), nil
 	case events.KindDirectory:
 		return n.place(StreamDirectory, id, ids.Token(string(id.Client))), nil
+	case events.KindAuthorities:
+		return n.place(StreamDirectory, id, none), nil
 	case events.KindMember:
 		return n.place(StreamLog, id, pair(id)), nil
 	}
@@ -204,10 +206,14 @@ func parse(s Stream, subject string, header nats.Header) (events.LogID, error) {
 	switch {
 	case s == StreamOrder:
 		id.Kind, tokens = events.KindOrder, []string{none, tokens[0]}
+	case s == StreamDirectory && tokens[0] == none:
+		id.Kind, tokens = events.KindAuthorities, []string{none, none}
 	case s == StreamDirectory:
 		id.Kind, tokens = events.KindDirectory, []string{tokens[0], none}
 	case s == StreamInbox:
 		tokens = []string{tokens[0], none}
+	case s != StreamLog && tokens[0] == none && tokens[1] == none:
+		id.Kind = events.KindAuthorities
 	case tokens[0] == none:
 		id.Kind = events.KindOrder
 	case tokens[1] == directory:

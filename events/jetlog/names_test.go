@@ -30,6 +30,7 @@ func exampleLogs() []events.LogID {
 		events.OrderLog(ids.ConversationID(long)),
 		events.DirectoryLog("alice"),
 		events.DirectoryLog(ids.ClientID(long)),
+		events.AuthoritiesLog(),
 	}
 }
 
@@ -99,7 +100,8 @@ func TestSubjectsTellTheirIDs(t *testing.T) {
 				t.Errorf("%s: needs a header: %v, has one: %v", beside.subject, needsHeader(beside.subject), hidden)
 			}
 		}
-		stream := map[events.Kind]Stream{events.KindMember: StreamLog, events.KindOrder: StreamOrder, events.KindDirectory: StreamDirectory}[id.Kind]
+		stream := map[events.Kind]Stream{events.KindMember: StreamLog, events.KindOrder: StreamOrder, events.KindDirectory: StreamDirectory,
+			events.KindAuthorities: StreamDirectory}[id.Kind]
 		if back, err := parse(stream, at.subject, at.header()); err != nil || back != id {
 			t.Errorf("%s: %v, %v; want %v", at.subject, back, err, id)
 		}

@@ -721,6 +721,10 @@ type Event struct {
 	//	*Event_ClientDataSet
 	//	*Event_JoinProposed
 	//	*Event_HistorySecretHeld
+	//	*Event_AuthorityRegistered
+	//	*Event_AuthorityRemoved
+	//	*Event_RevocationListRegistered
+	//	*Event_RevocationPolicySet
 	//	*Event_StockNoticed
 	//	*Event_RejoinPlanned
 	//	*Event_RejoinRefused
@@ -1320,6 +1324,42 @@ func (x *Event) GetHistorySecretHeld() *HistorySecretHeld {
 	return nil
 }
 
+func (x *Event) GetAuthorityRegistered() *AuthorityRegistered {
+	if x != nil {
+		if x, ok := x.Body.(*Event_AuthorityRegistered); ok {
+			return x.AuthorityRegistered
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetAuthorityRemoved() *AuthorityRemoved {
+	if x != nil {
+		if x, ok := x.Body.(*Event_AuthorityRemoved); ok {
+			return x.AuthorityRemoved
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetRevocationListRegistered() *RevocationListRegistered {
+	if x != nil {
+		if x, ok := x.Body.(*Event_RevocationListRegistered); ok {
+			return x.RevocationListRegistered
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetRevocationPolicySet() *RevocationPolicySet {
+	if x != nil {
+		if x, ok := x.Body.(*Event_RevocationPolicySet); ok {
+			return x.RevocationPolicySet
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetStockNoticed() *StockNoticed {
 	if x != nil {
 		if x, ok := x.Body.(*Event_StockNoticed); ok {
@@ -1591,6 +1631,22 @@ type Event_HistorySecretHeld struct {
 	HistorySecretHeld *HistorySecretHeld `protobuf:"bytes,85,opt,name=history_secret_held,json=historySecretHeld,proto3,oneof"`
 }
 
+type Event_AuthorityRegistered struct {
+	AuthorityRegistered *AuthorityRegistered `protobuf:"bytes,95,opt,name=authority_registered,json=authorityRegistered,proto3,oneof"` // authorities of the deployment
+}
+
+type Event_AuthorityRemoved struct {
+	AuthorityRemoved *AuthorityRemoved `protobuf:"bytes,96,opt,name=authority_removed,json=authorityRemoved,proto3,oneof"`
+}
+
+type Event_RevocationListRegistered struct {
+	RevocationListRegistered *RevocationListRegistered `protobuf:"bytes,97,opt,name=revocation_list_registered,json=revocationListRegistered,proto3,oneof"`
+}
+
+type Event_RevocationPolicySet struct {
+	RevocationPolicySet *RevocationPolicySet `protobuf:"bytes,98,opt,name=revocation_policy_set,json=revocationPolicySet,proto3,oneof"`
+}
+
 type Event_StockNoticed struct {
 	StockNoticed *StockNoticed `protobuf:"bytes,114,opt,name=stock_noticed,json=stockNoticed,proto3,oneof"`
 }
@@ -1722,6 +1778,14 @@ func (*Event_ClientDataSet) isEvent_Body() {}
 func (*Event_JoinProposed) isEvent_Body() {}
 
 func (*Event_HistorySecretHeld) isEvent_Body() {}
+
+func (*Event_AuthorityRegistered) isEvent_Body() {}
+
+func (*Event_AuthorityRemoved) isEvent_Body() {}
+
+func (*Event_RevocationListRegistered) isEvent_Body() {}
+
+func (*Event_RevocationPolicySet) isEvent_Body() {}
 
 func (*Event_StockNoticed) isEvent_Body() {}
 
@@ -6664,6 +6728,214 @@ func (x *StockNoticed) GetRef() []byte {
 	return nil
 }
 
+type AuthorityRegistered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"` // X.509, DER
+	Anchor        bool                   `protobuf:"varint,2,opt,name=anchor,proto3" json:"anchor,omitempty"`          // trusted by itself; otherwise an intermediate that an anchor vouched for
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorityRegistered) Reset() {
+	*x = AuthorityRegistered{}
+	mi := &file_events_v1_events_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorityRegistered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorityRegistered) ProtoMessage() {}
+
+func (x *AuthorityRegistered) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorityRegistered.ProtoReflect.Descriptor instead.
+func (*AuthorityRegistered) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *AuthorityRegistered) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *AuthorityRegistered) GetAnchor() bool {
+	if x != nil {
+		return x.Anchor
+	}
+	return false
+}
+
+type AuthorityRemoved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Fingerprint   []byte                 `protobuf:"bytes,1,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorityRemoved) Reset() {
+	*x = AuthorityRemoved{}
+	mi := &file_events_v1_events_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorityRemoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorityRemoved) ProtoMessage() {}
+
+func (x *AuthorityRemoved) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorityRemoved.ProtoReflect.Descriptor instead.
+func (*AuthorityRemoved) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *AuthorityRemoved) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+type RevocationListRegistered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Point         string                 `protobuf:"bytes,1,opt,name=point,proto3" json:"point,omitempty"`      // distribution point
+	List          []byte                 `protobuf:"bytes,2,opt,name=list,proto3" json:"list,omitempty"`        // X.509 revocation list, DER
+	Expires       uint64                 `protobuf:"varint,3,opt,name=expires,proto3" json:"expires,omitempty"` // its next update, Unix seconds
+	Changed       bool                   `protobuf:"varint,4,opt,name=changed,proto3" json:"changed,omitempty"` // it revokes other certificates than the list held before
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationListRegistered) Reset() {
+	*x = RevocationListRegistered{}
+	mi := &file_events_v1_events_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationListRegistered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationListRegistered) ProtoMessage() {}
+
+func (x *RevocationListRegistered) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationListRegistered.ProtoReflect.Descriptor instead.
+func (*RevocationListRegistered) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *RevocationListRegistered) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *RevocationListRegistered) GetList() []byte {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *RevocationListRegistered) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *RevocationListRegistered) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+type RevocationPolicySet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policy        uint32                 `protobuf:"varint,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationPolicySet) Reset() {
+	*x = RevocationPolicySet{}
+	mi := &file_events_v1_events_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationPolicySet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationPolicySet) ProtoMessage() {}
+
+func (x *RevocationPolicySet) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationPolicySet.ProtoReflect.Descriptor instead.
+func (*RevocationPolicySet) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *RevocationPolicySet) GetPolicy() uint32 {
+	if x != nil {
+		return x.Policy
+	}
+	return 0
+}
+
 // Ring is one message per log on the keys stream.
 type Ring struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6685,7 +6957,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6697,7 +6969,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6710,7 +6982,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -6813,7 +7085,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6825,7 +7097,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6838,7 +7110,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -6902,7 +7174,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6914,7 +7186,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6927,7 +7199,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -6969,7 +7241,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[80]
+	mi := &file_events_v1_events_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6981,7 +7253,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[80]
+	mi := &file_events_v1_events_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6994,7 +7266,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -7080,7 +7352,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[81]
+	mi := &file_events_v1_events_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7092,7 +7364,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[81]
+	mi := &file_events_v1_events_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7105,7 +7377,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -7162,7 +7434,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[82]
+	mi := &file_events_v1_events_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7174,7 +7446,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[82]
+	mi := &file_events_v1_events_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7187,7 +7459,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -7313,7 +7585,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xb1(\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xa9+\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -7378,7 +7650,11 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x13key_package_claimed\x18T \x01(\v2#.parley.events.v1.KeyPackageClaimedH\x00R\x11keyPackageClaimed\x12I\n" +
 	"\x0fclient_data_set\x18i \x01(\v2\x1f.parley.events.v1.ClientDataSetH\x00R\rclientDataSet\x12E\n" +
 	"\rjoin_proposed\x18j \x01(\v2\x1e.parley.events.v1.JoinProposedH\x00R\fjoinProposed\x12U\n" +
-	"\x13history_secret_held\x18U \x01(\v2#.parley.events.v1.HistorySecretHeldH\x00R\x11historySecretHeld\x12E\n" +
+	"\x13history_secret_held\x18U \x01(\v2#.parley.events.v1.HistorySecretHeldH\x00R\x11historySecretHeld\x12Z\n" +
+	"\x14authority_registered\x18_ \x01(\v2%.parley.events.v1.AuthorityRegisteredH\x00R\x13authorityRegistered\x12Q\n" +
+	"\x11authority_removed\x18` \x01(\v2\".parley.events.v1.AuthorityRemovedH\x00R\x10authorityRemoved\x12j\n" +
+	"\x1arevocation_list_registered\x18a \x01(\v2*.parley.events.v1.RevocationListRegisteredH\x00R\x18revocationListRegistered\x12[\n" +
+	"\x15revocation_policy_set\x18b \x01(\v2%.parley.events.v1.RevocationPolicySetH\x00R\x13revocationPolicySet\x12E\n" +
 	"\rstock_noticed\x18r \x01(\v2\x1e.parley.events.v1.StockNoticedH\x00R\fstockNoticed\x12H\n" +
 	"\x0erejoin_planned\x18s \x01(\v2\x1f.parley.events.v1.RejoinPlannedH\x00R\rrejoinPlanned\x12H\n" +
 	"\x0erejoin_refused\x18t \x01(\v2\x1f.parley.events.v1.RejoinRefusedH\x00R\rrejoinRefusedB\x06\n" +
@@ -7790,7 +8066,19 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\atime_ms\x18\x04 \x01(\x04R\x06timeMs\"4\n" +
 	"\fStockNoticed\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\fR\x03ref\"\x8e\x03\n" +
+	"\x03ref\x18\x02 \x01(\fR\x03ref\"O\n" +
+	"\x13AuthorityRegistered\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x16\n" +
+	"\x06anchor\x18\x02 \x01(\bR\x06anchor\"4\n" +
+	"\x10AuthorityRemoved\x12 \n" +
+	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\"x\n" +
+	"\x18RevocationListRegistered\x12\x14\n" +
+	"\x05point\x18\x01 \x01(\tR\x05point\x12\x12\n" +
+	"\x04list\x18\x02 \x01(\fR\x04list\x12\x18\n" +
+	"\aexpires\x18\x03 \x01(\x04R\aexpires\x12\x18\n" +
+	"\achanged\x18\x04 \x01(\bR\achanged\"-\n" +
+	"\x13RevocationPolicySet\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\rR\x06policy\"\x8e\x03\n" +
 	"\x04Ring\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\fR\x06client\x12\"\n" +
@@ -7876,7 +8164,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -7957,12 +8245,16 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*KeyPackagePublished)(nil),        // 76: parley.events.v1.KeyPackagePublished
 	(*KeyPackageClaimed)(nil),          // 77: parley.events.v1.KeyPackageClaimed
 	(*StockNoticed)(nil),               // 78: parley.events.v1.StockNoticed
-	(*Ring)(nil),                       // 79: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 80: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 81: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 82: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 83: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 84: parley.events.v1.Snapshot
+	(*AuthorityRegistered)(nil),        // 79: parley.events.v1.AuthorityRegistered
+	(*AuthorityRemoved)(nil),           // 80: parley.events.v1.AuthorityRemoved
+	(*RevocationListRegistered)(nil),   // 81: parley.events.v1.RevocationListRegistered
+	(*RevocationPolicySet)(nil),        // 82: parley.events.v1.RevocationPolicySet
+	(*Ring)(nil),                       // 83: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 84: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 85: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 86: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 87: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 88: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,   // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -8032,49 +8324,53 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	69,  // 64: parley.events.v1.Event.client_data_set:type_name -> parley.events.v1.ClientDataSet
 	70,  // 65: parley.events.v1.Event.join_proposed:type_name -> parley.events.v1.JoinProposed
 	36,  // 66: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
-	78,  // 67: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
-	43,  // 68: parley.events.v1.Event.rejoin_planned:type_name -> parley.events.v1.RejoinPlanned
-	44,  // 69: parley.events.v1.Event.rejoin_refused:type_name -> parley.events.v1.RejoinRefused
-	9,   // 70: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11,  // 71: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 72: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,   // 73: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11,  // 74: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 75: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	14,  // 76: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
-	9,   // 77: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
-	24,  // 78: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 79: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 80: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
-	18,  // 81: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	18,  // 82: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	24,  // 83: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 84: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 85: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 86: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	24,  // 87: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
-	11,  // 88: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,   // 89: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10,  // 90: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10,  // 91: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 92: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	18,  // 93: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	24,  // 94: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	65,  // 95: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,   // 96: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	18,  // 97: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10,  // 98: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10,  // 99: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	65,  // 100: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	82,  // 101: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	83,  // 102: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	81,  // 103: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	83,  // 104: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	105, // [105:105] is the sub-list for method output_type
-	105, // [105:105] is the sub-list for method input_type
-	105, // [105:105] is the sub-list for extension type_name
-	105, // [105:105] is the sub-list for extension extendee
-	0,   // [0:105] is the sub-list for field type_name
+	79,  // 67: parley.events.v1.Event.authority_registered:type_name -> parley.events.v1.AuthorityRegistered
+	80,  // 68: parley.events.v1.Event.authority_removed:type_name -> parley.events.v1.AuthorityRemoved
+	81,  // 69: parley.events.v1.Event.revocation_list_registered:type_name -> parley.events.v1.RevocationListRegistered
+	82,  // 70: parley.events.v1.Event.revocation_policy_set:type_name -> parley.events.v1.RevocationPolicySet
+	78,  // 71: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
+	43,  // 72: parley.events.v1.Event.rejoin_planned:type_name -> parley.events.v1.RejoinPlanned
+	44,  // 73: parley.events.v1.Event.rejoin_refused:type_name -> parley.events.v1.RejoinRefused
+	9,   // 74: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11,  // 75: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 76: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 77: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11,  // 78: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 79: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	14,  // 80: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
+	9,   // 81: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	24,  // 82: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 83: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 84: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	18,  // 85: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	18,  // 86: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	24,  // 87: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 88: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 89: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 90: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	24,  // 91: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
+	11,  // 92: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,   // 93: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10,  // 94: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10,  // 95: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 96: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	18,  // 97: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	24,  // 98: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	65,  // 99: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,   // 100: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	18,  // 101: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10,  // 102: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10,  // 103: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	65,  // 104: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	86,  // 105: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	87,  // 106: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	85,  // 107: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	87,  // 108: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	109, // [109:109] is the sub-list for method output_type
+	109, // [109:109] is the sub-list for method input_type
+	109, // [109:109] is the sub-list for extension type_name
+	109, // [109:109] is the sub-list for extension extendee
+	0,   // [0:109] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -8143,6 +8439,10 @@ func file_events_v1_events_proto_init() {
 		(*Event_ClientDataSet)(nil),
 		(*Event_JoinProposed)(nil),
 		(*Event_HistorySecretHeld)(nil),
+		(*Event_AuthorityRegistered)(nil),
+		(*Event_AuthorityRemoved)(nil),
+		(*Event_RevocationListRegistered)(nil),
+		(*Event_RevocationPolicySet)(nil),
 		(*Event_StockNoticed)(nil),
 		(*Event_RejoinPlanned)(nil),
 		(*Event_RejoinRefused)(nil),
@@ -8153,7 +8453,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   83,
+			NumMessages:   87,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

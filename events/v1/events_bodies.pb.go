@@ -79,6 +79,10 @@ func Bodies() []Body {
 		&ClientDataSet{},
 		&JoinProposed{},
 		&HistorySecretHeld{},
+		&AuthorityRegistered{},
+		&AuthorityRemoved{},
+		&RevocationListRegistered{},
+		&RevocationPolicySet{},
 		&StockNoticed{},
 		&RejoinPlanned{},
 		&RejoinRefused{},
@@ -325,6 +329,22 @@ func (*HistorySecretHeld) EventKind() string { return "HistorySecretHeld" }
 func (*HistorySecretHeld) New() Body         { return &HistorySecretHeld{} }
 func (*HistorySecretHeld) isBody()           {}
 
+func (*AuthorityRegistered) EventKind() string { return "AuthorityRegistered" }
+func (*AuthorityRegistered) New() Body         { return &AuthorityRegistered{} }
+func (*AuthorityRegistered) isBody()           {}
+
+func (*AuthorityRemoved) EventKind() string { return "AuthorityRemoved" }
+func (*AuthorityRemoved) New() Body         { return &AuthorityRemoved{} }
+func (*AuthorityRemoved) isBody()           {}
+
+func (*RevocationListRegistered) EventKind() string { return "RevocationListRegistered" }
+func (*RevocationListRegistered) New() Body         { return &RevocationListRegistered{} }
+func (*RevocationListRegistered) isBody()           {}
+
+func (*RevocationPolicySet) EventKind() string { return "RevocationPolicySet" }
+func (*RevocationPolicySet) New() Body         { return &RevocationPolicySet{} }
+func (*RevocationPolicySet) isBody()           {}
+
 func (*StockNoticed) EventKind() string { return "StockNoticed" }
 func (*StockNoticed) New() Body         { return &StockNoticed{} }
 func (*StockNoticed) isBody()           {}
@@ -460,6 +480,14 @@ func (x *Event) BodyValue() Body {
 		return b.JoinProposed
 	case *Event_HistorySecretHeld:
 		return b.HistorySecretHeld
+	case *Event_AuthorityRegistered:
+		return b.AuthorityRegistered
+	case *Event_AuthorityRemoved:
+		return b.AuthorityRemoved
+	case *Event_RevocationListRegistered:
+		return b.RevocationListRegistered
+	case *Event_RevocationPolicySet:
+		return b.RevocationPolicySet
 	case *Event_StockNoticed:
 		return b.StockNoticed
 	case *Event_RejoinPlanned:
@@ -593,6 +621,14 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_JoinProposed{JoinProposed: b}
 	case *HistorySecretHeld:
 		x.Body = &Event_HistorySecretHeld{HistorySecretHeld: b}
+	case *AuthorityRegistered:
+		x.Body = &Event_AuthorityRegistered{AuthorityRegistered: b}
+	case *AuthorityRemoved:
+		x.Body = &Event_AuthorityRemoved{AuthorityRemoved: b}
+	case *RevocationListRegistered:
+		x.Body = &Event_RevocationListRegistered{RevocationListRegistered: b}
+	case *RevocationPolicySet:
+		x.Body = &Event_RevocationPolicySet{RevocationPolicySet: b}
 	case *StockNoticed:
 		x.Body = &Event_StockNoticed{StockNoticed: b}
 	case *RejoinPlanned:

@@ -193,6 +193,8 @@ func sortLogs(logs []events.LogID) {
 			return 0
 		case id.Kind == events.KindDirectory:
 			return 1
+		case id.Kind == events.KindAuthorities:
+			return 3
 		}
 		return 2
 	}

@@ -225,7 +225,7 @@ func (v *verification) checker(id events.LogID, t *Tally) checker {
 	switch {
 	case id.Kind == events.KindOrder:
 		return newOrderCheck(id, v.book, t)
-	case id.Kind == events.KindDirectory, id.IsClient():
+	case id.Kind == events.KindDirectory, id.Kind == events.KindAuthorities, id.IsClient():
 		return newClientCheck(t)
 	}
 	return newMemberCheck(id, v.book, t)

@@ -25,6 +25,9 @@ type Fingerprint [sha256.Size]byte
 
 func fingerprint(c *x509.Certificate) Fingerprint { return sha256.Sum256(c.Raw) }
 
+// FingerprintOf is the fingerprint of a certificate's DER.
+func FingerprintOf(der []byte) Fingerprint { return sha256.Sum256(der) }
+
 // ErrCertificate is returned for a certificate that does not parse, is too
 // large, or is not one of an authority where an authority's is needed.
 var ErrCertificate = errors.New("pki: not a certificate that can stand here")

@@ -204,6 +204,16 @@ func (t *TrustStore) DistributionPoints(chain [][]byte) []string {
 	return t.orEmpty().missing(certificates)
 }
 
+// PointsOf lists the distribution points that one certificate, an authority's
+// too, names and whose lists are not held.
+func (t *TrustStore) PointsOf(der []byte) []string {
+	c, err := parseCertificate(der)
+	if err != nil {
+		return nil
+	}
+	return t.orEmpty().missing([]*x509.Certificate{c})
+}
+
 func (t *TrustStore) missing(certificates []*x509.Certificate) []string {
 	out := []string{}
 	for _, c := range certificates {
