@@ -52,12 +52,15 @@ const (
 	HistoryClientCannotWrite = conversation.HistoryClientCannotWrite // the client was let in to read. Also the answer to what such a client has said all the same, and to taking its name
 
 	// About a command id.
-	CommandExpired    = conversation.CommandExpired    // its id is older than the remembered window
-	CommandFromFuture = conversation.CommandFromFuture // its time of issue is ahead of the node's clock
-	CommandMismatch   = conversation.CommandMismatch   // the id was used for another request
-	InvalidCommand    = conversation.InvalidCommand    // its id or principal is too long, or the principal is no text
-	OutcomeExpired    = conversation.OutcomeExpired    // the first outcome held a secret that is gone
-	Busy              = conversation.Busy              // a bound of what is kept at once is reached
+	CommandExpired               = conversation.CommandExpired               // its id is older than the remembered window
+	CommandFromFuture            = conversation.CommandFromFuture            // its time of issue is ahead of the node's clock
+	CommandMismatch              = conversation.CommandMismatch              // the id was used for another request
+	InvalidCommand               = conversation.InvalidCommand               // its id or principal is too long, or the principal is no text
+	TrustAnchorAlreadyRegistered = conversation.TrustAnchorAlreadyRegistered // nothing has changed
+	TrustAnchorNotFound          = conversation.TrustAnchorNotFound          // no trust anchor is this one, or vouches for it
+	PkiEnvironmentUnset          = conversation.PkiEnvironmentUnset          // no trust anchor is registered
+	OutcomeExpired               = conversation.OutcomeExpired               // the first outcome held a secret that is gone
+	Busy                         = conversation.Busy                         // a bound of what is kept at once is reached
 
 	// About a message or an entry of the group's order.
 	OrderGap                       = conversation.OrderGap                       // entries are missing in between

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"parley"
-	"parley/conversation"
 	"parley/internal/certtest"
 	"parley/mlsengine/pki"
 	"parley/mlsengine/suite"
@@ -49,14 +48,14 @@ func TestTrustIsRegisteredForTheDeployment(t *testing.T) {
 		t.Errorf("at the beginning: %+v, %v", trust, err)
 	}
 	_, err := first.RegisterRevocationList(ctx, certtest.ListPoint, authority.Revoke(t))
-	refusedAs(t, err, conversation.PkiEnvironmentUnset, parley.GiveUp)
-	refusedAs(t, first.RemoveTrustAnchor(ctx, authority.Anchor()), conversation.TrustAnchorNotFound, parley.GiveUp)
+	refusedAs(t, err, parley.PkiEnvironmentUnset, parley.GiveUp)
+	refusedAs(t, first.RemoveTrustAnchor(ctx, authority.Anchor()), parley.TrustAnchorNotFound, parley.GiveUp)
 	_, err = first.RegisterIntermediate(ctx, authority.Anchor())
-	refusedAs(t, err, conversation.TrustAnchorNotFound, parley.GiveUp)
+	refusedAs(t, err, parley.TrustAnchorNotFound, parley.GiveUp)
 
 	ok(t, first.RegisterTrustAnchor(ctx, pemOf("CERTIFICATE", authority.Anchor())))
-	refusedAs(t, first.RegisterTrustAnchor(ctx, authority.Anchor()), conversation.TrustAnchorAlreadyRegistered, parley.GiveUp)
-	refusedAs(t, second.RegisterTrustAnchor(ctx, authority.Anchor()), conversation.TrustAnchorAlreadyRegistered, parley.GiveUp)
+	refusedAs(t, first.RegisterTrustAnchor(ctx, authority.Anchor()), parley.TrustAnchorAlreadyRegistered, parley.GiveUp)
+	refusedAs(t, second.RegisterTrustAnchor(ctx, authority.Anchor()), parley.TrustAnchorAlreadyRegistered, parley.GiveUp)
 	if points, err := second.RegisterIntermediate(ctx, authority.Anchor()); err != nil || len(points) != 0 {
 		t.Errorf("the anchor as an intermediate: %v, %v", points, err)
 	}
@@ -177,10 +176,10 @@ func TestTrustAfterACrash(t *testing.T) {
 				for i := range anchors {
 					anchors[i] = certtest.New(t).Anchor()
 					err := node.Insist(ctx, func(ctx context.Context) error { return node.RegisterTrustAnchor(ctx, anchors[i]) })
-					if err != nil && !errors.Is(err, conversation.TrustAnchorAlreadyRegistered) {
+					if err != nil && !errors.Is(err, parley.TrustAnchorAlreadyRegistered) {
 						err = node.RegisterTrustAnchor(ctx, anchors[i]) // an outcome that nobody knew
 					}
-					if err != nil && !errors.Is(err, conversation.TrustAnchorAlreadyRegistered) {
+					if err != nil && !errors.Is(err, parley.TrustAnchorAlreadyRegistered) {
 						t.Fatalf("anchor %d: %v", i, err)
 					}
 				}
