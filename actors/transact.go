@@ -69,6 +69,7 @@ type Transaction struct {
 
 	mu      sync.Mutex
 	created []ids.ConversationID // whose groups have an order in the built-in service
+	stands  *TransactionOutcome  // it is durable, and this its outcome
 }
 
 // Begin opens a transaction. It is aborted at its deadline, the zero time meaning the longest allowed. What is tried again tells when it
@@ -165,6 +166,12 @@ func (t *Transaction) Client(ctx context.Context, in conversation.ClientInput) (
 // about one of those: somebody else has taken its id, it is wiped again, and everything else stands.
 func (t *Transaction) Finish(ctx context.Context) (TransactionOutcome, error) {
 	again := t.finish.Swap(true)
+	t.mu.Lock()
+	stands := t.stands
+	t.mu.Unlock()
+	if stands != nil {
+		return *stands, t.awaitOrders(ctx)
+	}
 	out, err := request[txFinish, TransactionOutcome](ctx, t.node, t.identity, txFinish{})
 	if errors.Is(err, ErrNoTransaction) && !errors.Is(err, ErrConflict) && !t.abort.Load() {
 		if again {
@@ -172,10 +179,13 @@ func (t *Transaction) Finish(ctx context.Context) (TransactionOutcome, error) {
 		}
 		err = fmt.Errorf("%w: %w", ErrTransactionLost, err)
 	}
-	if err == nil {
-		err = t.awaitOrders(ctx)
+	if err != nil {
+		return out, err
 	}
-	return out, err
+	t.mu.Lock()
+	t.stands = &out
+	t.mu.Unlock()
+	return out, t.awaitOrders(ctx)
 }
 
 // Abort undoes everything since the last durable segment.

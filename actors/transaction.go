@@ -23,6 +23,7 @@ type transactionActor struct {
 	members map[Identity]*txMember
 	queue   []*ask[txRun, result]
 	running *ask[txRun, result] // the command under way
+	barrier *ask[txRun, result] // the one whose segment has to be durable before it is answered
 	sends   map[*ask[txRun, result]]bool
 	again   []*txSent                  // commits that were made anew: each closes a segment before it goes out
 	late    []conversation.ClientInput // what the client's own log has to say in the next segment
@@ -216,7 +217,7 @@ func (t *transactionActor) next() {
 	if len(t.again) > 0 {
 		m := t.again[0]
 		t.again = t.again[1:]
-		t.close(false, m.run.Query.Target, func(err error) { t.afterBarrier(m.run, m.worked, err) })
+		t.behindSegment(m.run, m.worked)
 		return
 	}
 	if len(t.queue) > 0 {
@@ -308,7 +309,7 @@ func (t *transactionActor) stepDone(m *txStepDone) {
 		m.run.refuse(t.over)
 		t.spread(txAborted, true) // the first telling may have come before the command
 	case m.worked.Barrier:
-		t.close(false, m.run.Query.Target, func(err error) { t.afterBarrier(m.run, m.worked, err) })
+		t.behindSegment(m.run, m.worked)
 	case m.worked.Ticket > 0:
 		t.await(m.run, m.worked.Ticket)
 	default:
@@ -334,8 +335,15 @@ func (t *transactionActor) goesWith(q txRun, r result) {
 	}
 }
 
+// behindSegment closes a segment before a result may be seen.
+func (t *transactionActor) behindSegment(run *ask[txRun, result], worked txWorked) {
+	t.barrier = run
+	t.close(false, run.Query.Target, func(err error) { t.afterBarrier(run, worked, err) })
+}
+
 // afterBarrier releases what waited for the segment: a result, or a send whose result follows.
 func (t *transactionActor) afterBarrier(run *ask[txRun, result], worked txWorked, err error) {
+	t.barrier = nil
 	if err != nil {
 		delete(t.sends, run)
 		run.refuse(err)
@@ -448,8 +456,10 @@ func (t *transactionActor) abandon(err error) {
 	for m := range t.sends {
 		m.refuse(err)
 	}
-	if t.running != nil {
-		t.running.refuse(err)
+	for _, m := range []*ask[txRun, result]{t.running, t.barrier} {
+		if m != nil {
+			m.refuse(err)
+		}
 	}
 	for _, m := range t.finish {
 		m.refuse(err)
