@@ -261,3 +261,13 @@ func TestWhateverAWelcomeHoldsIsAPeersFault(t *testing.T) {
 		refuse("odd extension", func(gi *GroupInfo) { gi.Extensions = append(Extensions{odd}, gi.Extensions...) })
 	}
 }
+
+// TestNoncesOfWelcomesHaveAnyLength: the rule about them is one of proposals.
+func TestNoncesOfWelcomesHaveAnyLength(t *testing.T) {
+	alice, dave := newTestGroup(t, 1, "alice", "bob")[0], newTestClient(t, 1, "dave")
+	id := PreSharedKeyID{Type: PSKTypeExternal, ID: []byte("key"), Nonce: make([]byte, 64)}
+	for _, c := range []*testClient{alice, dave} {
+		c.psks = testPSKs{pskName(id): []byte("secret")}
+	}
+	check(t, (&rogueWelcome{psks: []PreSharedKeyID{id}}).join(t, alice, dave))
+}
