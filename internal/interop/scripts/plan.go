@@ -63,7 +63,7 @@ func (p *plan) propose(send func(context.Context) ([]byte, error)) {
 // signerProposal lets an external signer propose something.
 func (w *world) signerProposal(ctx context.Context, s *signer, d *mlsclient.ProposalDescription) ([]byte, error) {
 	helper := pick(w, w.members)
-	beside := w.treeBeside(70)
+	beside := w.treeBeside(70) || !w.can(Inside)
 	gi, err := call(ctx, helper, mlsclient.MLSClientClient.GroupInfo, &mlsclient.GroupInfoRequest{StateId: helper.state, ExternalTree: beside})
 	if err != nil {
 		return nil, err
@@ -159,10 +159,10 @@ func give(ctx context.Context, a *actor, id uint32, k *mlsclient.PreSharedKey) e
 	return err
 }
 
-// externalKey gives everybody a key and mixes it in.
+// externalKey gives everybody a key and mixes it in. Who is about to leave gets it too: it may be the one who proposes.
 func (p *plan) externalKey(ctx context.Context) error {
 	k := p.world.newKey()
-	for _, a := range p.staying() {
+	for _, a := range p.world.members {
 		if err := give(ctx, a, a.state, k); err != nil {
 			return err
 		}

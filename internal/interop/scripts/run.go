@@ -24,11 +24,13 @@ const (
 	Resume   Feature = "resume"  // resumption keys by proposal
 	Require  Feature = "require" // required capabilities that require something
 	Extend   Feature = "extend"  // other extensions for a group
+	Inside   Feature = "inside"  // ratchet trees that external signers find inside the GroupInfo
+	Apart    Feature = "apart"   // clients of one server that cannot read with each other's keys
 )
 
 // Features lists them.
 func Features() []Feature {
-	return []Feature{External, ReInit, Branch, Late, Orphans, Trees, Resume, Require, Extend}
+	return []Feature{External, ReInit, Branch, Late, Orphans, Trees, Resume, Require, Extend, Inside, Apart}
 }
 
 // Options says what is played.

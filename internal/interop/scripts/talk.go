@@ -98,7 +98,7 @@ func (m *said) deliver(ctx context.Context, to *actor) error {
 
 // eavesdrop checks that somebody who is gone cannot read what is said now.
 func (w *world) eavesdrop(ctx context.Context) error {
-	if len(w.gone) == 0 || len(w.said) == 0 {
+	if len(w.gone) == 0 || len(w.said) == 0 || !w.can(Apart) {
 		return nil
 	}
 	a, m := pick(w, w.gone), w.said[len(w.said)-1]
