@@ -45,6 +45,7 @@ cmd/node                : * internal/audit internal/natsd events
 tools/mutants           :
 cmd/vectors             : *
 checklist               :
+crash                   :
 internal/interop/mlsclient :
 internal/interop        : internal/interop/mlsclient internal/secret mlsengine mlsengine/suite
 internal/interop/scripts : internal/interop/mlsclient

@@ -94,6 +94,9 @@ func (t *Transaction) Join(ctx context.Context, r JoinRequest) (ids.Conversation
 	}
 	kp, secrets, no := state.KeyPackageFor(r.Welcome)
 	if no != nil {
+		if r.Conversation == "" {
+			r.Conversation, _ = state.JoinedUnder(r.Meta)
+		}
 		return t.joinedBefore(ctx, r, no)
 	}
 	in := conversation.Join{
@@ -110,8 +113,8 @@ func (t *Transaction) Join(ctx context.Context, r JoinRequest) (ids.Conversation
 			return "", conversation.Reply{}, no
 		}
 	}
-	consume := conversation.ConsumeKeyPackage{Ref: kp.Ref, Conversation: id}
-	consume.CommandMeta = n.Meta("", r.Meta.Principal)
+	// The client remembers the join too: asked again, its Welcome has no key package here any more that would tell the group.
+	consume := conversation.ConsumeKeyPackage{CommandMeta: r.Meta, Ref: kp.Ref, Conversation: id}
 	reply, err := t.listed(ctx, id, in, consume, conversation.ListConversation{Conversation: id})
 	return id, reply, err
 }

@@ -54,8 +54,8 @@ func (a *conversationActor) readLog(ctx context.Context, c actor.Context) error 
 	if err := a.replay(ctx, from); err != nil {
 		return err
 	}
-	if from.Version > 0 && a.state.Private == nil && a.state.Exists() {
-		// The record that was to follow the snapshot never came: its secrets lie before.
+	if from.Version > 0 && a.state.Private == nil && (a.state.Exists() || a.state.Joining != nil) {
+		// The record that was to follow the snapshot never came: its secrets lie before, be they of a group or of the join to one.
 		if err := a.readAll(ctx); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"parley/events"
 	"parley/internal/ids"
 	"parley/internal/secret"
+	"parley/internal/syntax"
 	"parley/mlsengine"
 	"parley/mlsengine/suite"
 )
@@ -299,6 +300,19 @@ func (s ClientPublic) credential(ref CredentialRef) (ClientCredential, bool) {
 func RefOf(id mlsengine.CipherSuite, signatureKey []byte) CredentialRef {
 	sum := sha256.Sum256(signatureKey)
 	return CredentialRef(fmt.Sprintf("%d-%s", id, hex.EncodeToString(sum[:16])))
+}
+
+// JoinedUnder finds the conversation that was joined under a command id.
+func (s ClientState) JoinedUnder(meta CommandMeta) (ids.ConversationID, bool) {
+	ref := refOf(ConsumeKeyPackage{CommandMeta: meta})
+	for _, first := range s.Commands {
+		if !first.same(ref) || first.matches(ref) != nil {
+			continue
+		}
+		outcome, err := syntax.Decode[clientOutcome](first.Outcome)
+		return outcome.conversation, err == nil && outcome.conversation != ""
+	}
+	return "", false
 }
 
 // WelcomeGroup reads which group a Welcome is for, with the key package that

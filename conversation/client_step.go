@@ -8,6 +8,7 @@ import (
 
 	"parley/events"
 	v1 "parley/events/v1"
+	"parley/internal/ids"
 	"parley/internal/secret"
 	"parley/internal/syntax"
 	"parley/mlsengine"
@@ -126,10 +127,11 @@ func (w *clientWork) recall(in ClientInput) (known bool, err error) {
 
 // clientOutcome is the outcome of a client's command, as it is remembered.
 type clientOutcome struct {
-	credential  CredentialRef
-	keyPackages []mlsengine.KeyPackageRef
-	proposalRef mlsengine.ProposalRef
-	proposal    []byte // MLSMessage of a proposal to join
+	credential   CredentialRef
+	keyPackages  []mlsengine.KeyPackageRef
+	proposalRef  mlsengine.ProposalRef
+	proposal     []byte             // MLSMessage of a proposal to join
+	conversation ids.ConversationID // that was joined
 }
 
 // Code walks the outcome.
@@ -138,6 +140,7 @@ func (o *clientOutcome) Code(c *syntax.Coder) {
 	syntax.VectorFunc(c, &o.keyPackages, syntax.Opaque[mlsengine.KeyPackageRef])
 	syntax.Opaque(c, &o.proposalRef)
 	syntax.Opaque(c, &o.proposal)
+	codeString(c, &o.conversation)
 }
 
 // tell puts an outcome into the reply.
@@ -389,7 +392,7 @@ func (w *clientWork) consumeKeyPackage(in ConsumeKeyPackage) error {
 	if err := w.emit(e); err != nil {
 		return err
 	}
-	return w.done(in, clientOutcome{credential: kp.Credential})
+	return w.done(in, clientOutcome{credential: kp.Credential, conversation: in.Conversation})
 }
 
 // removeKeyPackages drops key packages that nobody is to use any more; one that

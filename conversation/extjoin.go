@@ -35,6 +35,9 @@ func (w *work) joinExternally(in JoinExternally) error {
 	if waiting := w.s.waiting(); waiting.Name != "" {
 		return refuse(PendingCommit, Retry, "%s waits for the transport", waiting.Name)
 	}
+	if j := w.s.Joining; j != nil && j.Command.same(refOf(in)) {
+		return w.joinAgain(j, refOf(in))
+	}
 	config := in.Config
 	info, public, err := openGroupInfo(in.GroupInfo)
 	if err != nil {
@@ -142,6 +145,18 @@ func (w *work) stageJoin(in JoinExternally, out *mlsengine.CommitOut, epoch mlse
 	return nil
 }
 
+// joinAgain offers the identical commit once more, to which there was no
+// answer, for the same command asked again: it may have been accepted.
+func (w *work) joinAgain(j *Joining, command CommandRef) error {
+	body := &v1.CommitRetried{BundleDigest: j.Digest[:], Attempt: 1, Reason: "asked again", Command: command.toProto()}
+	if err := w.emit(event{body: body}); err != nil {
+		return err
+	}
+	w.outbox = append(w.outbox, w.s.joinBundle())
+	w.reply.InFlight = true
+	return nil
+}
+
 // joinBundle is what the transport gets of the commit that joins.
 func (s State) joinBundle() SendBundle {
 	j := s.Joining
@@ -233,7 +248,7 @@ func (w *work) enterJoined(j *Joining, position uint64) error {
 		return err
 	}
 	if j.Failed {
-		return nil
+		return w.completeLate(j.Command)
 	}
 	return w.complete(j.Command, nil, commandOutcome{epoch: w.s.Epoch()})
 }

@@ -8,6 +8,7 @@ import (
 	v1 "parley/events/v1"
 	"parley/internal/ids"
 	"parley/internal/secret"
+	"parley/internal/syntax"
 	"parley/mlsengine"
 )
 
@@ -159,9 +160,23 @@ func (w *work) merge(commit *StagedCommit, position uint64) error {
 		return err
 	}
 	if commit.Failed {
-		return nil
+		return w.completeLate(commit.Command)
 	}
 	return w.complete(commit.Command, nil, commandOutcome{epoch: w.s.Epoch()})
+}
+
+// completeLate remembers that a command was carried out whose caller has been
+// told to ask again. One who has done so waits for another commit, and hears of
+// that.
+func (w *work) completeLate(command CommandRef) error {
+	if command.ID == "" || w.s.waiting().same(command) {
+		return nil
+	}
+	if first, err := admit(w.s.Commands, command, w.now()); first != nil || err != nil {
+		return nil // it was done by another commit, or is too old to be asked for again
+	}
+	outcome := commandOutcome{epoch: w.s.Epoch()}
+	return w.emit(event{body: &v1.CommandCompleted{Command: command.toProto(), Outcome: syntax.Encode(&outcome)}})
 }
 
 // resume is the outcome of the staged commit: as it was made, or from what the
