@@ -186,7 +186,8 @@ observers_must_not_block_new_transactions
 keystore::update_in_transaction_is_visible_to_search
 keystore::uncommitted_delete_is_hidden
 keystore::last_write_in_order_wins
-history_observer_is_called_on_enable sharing_test.go:TestEnableDisableHistorySharing
+history_observer_is_called_on_enable
+set_data_persists
 # history sharing, identities
 enable_disable_history_sharing
 should_update_history_client_on_member_remove

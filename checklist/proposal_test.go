@@ -5,10 +5,7 @@ import (
 
 	"parley"
 	"parley/conversation"
-	"parley/internal/certtest"
-	"parley/internal/secret"
 	"parley/mlsengine"
-	"parley/mlsengine/suite"
 )
 
 func proposalCases() []acceptance {
@@ -87,40 +84,12 @@ func proposeNewKey(w *world) {
 	w.agree(alice, bob)
 }
 
-// guest is a client whose keys the run knows, so that it can speak before it is a member.
-func (w *world) guest() (*member, *outsider) {
-	w.Helper()
-	m, o := &member{w: w, id: w.house.name("guest")}, &outsider{w: w}
-	s, err := suite.Get(w.config.CipherSuite)
-	w.must(err)
-	public, key := w.signer()
-	raw := key.Raw()
-	o.identity = mlsengine.SigningIdentity{Credential: mlsengine.BasicCredential([]byte(m.id)), Key: key, Public: public}
-	if w.kind == x509 {
-		der, private := w.house.town.authority.Certify(w.T, certtest.Request{URI: parley.ClientURI(m.id), Curve: curve(w.config.CipherSuite)})
-		parsed, err := s.ParseSignaturePrivateKey(private)
-		w.must(err)
-		public, err = s.PublicSignatureKey(parsed)
-		w.must(err)
-		o.identity = mlsengine.SigningIdentity{Credential: mlsengine.X509Credential([][]byte{der}), Key: parsed, Public: public}
-		raw = secret.New(private)
-	}
-	o.id = m.id
-	o.newKeyPackage(mlsengine.Capabilities{Credentials: bothKinds})
-	w.must(m.bare().ImportKeyPackage(w.ctx, parley.KeyPackageImport{
-		KeyPackage: o.keyPackage.Bytes(), InitKey: slices.Clone(o.secrets.InitKey.Expose()), LeafKey: slices.Clone(o.secrets.LeafKey.Expose()),
-		SignatureKey: slices.Clone(raw.Expose()),
-	}))
-	return m, o
-}
-
 func guestProposesItself(w *world) {
 	alice, bob := w.pair()
 	b := alice.update()
 	bob.take(b.Commit)
-	guest, speaks := w.guest()
-	context := w.public(b.GroupInfo).Context()
-	p, err := mlsengine.ProposeToJoin(&context, speaks.keyPackage, nil, speaks.env())
+	guest := w.client("guest")
+	p, err := guest.bare().AskToJoin(w.ctx, w.group, parley.Asking{Epoch: 2, CipherSuite: w.config.CipherSuite})
 	w.must(err)
 	got := bob.take(p.Message)
 	if got.Delay == nil || got.EpochChanged() {

@@ -24,6 +24,8 @@ func transactionCases() []acceptance {
 		{"observe_remote_epoch_change", observeRemote},
 		{"observer_may_read_conversation_data_in_the_event", observerReads},
 		{"observers_must_not_block_new_transactions", observerBlocksNothing},
+		{"history_observer_is_called_on_enable", observeHistory},
+		{"set_data_persists", dataPersists},
 		{"keystore::update_in_transaction_is_visible_to_search", updateIsSeenInside},
 		{"keystore::uncommitted_delete_is_hidden", deleteIsSeenInside},
 		{"keystore::last_write_in_order_wins", lastWriteWins},
@@ -171,51 +173,131 @@ func wipeThenNotFound(w *world) {
 	alice.epoch(1) // nobody is told
 }
 
+// observed is what an observer of a member is told of the run's conversation, up to an epoch. With every change it does as it is told.
+func (m *member) observed(last uint64, do func(parley.EpochChange) error) (epochs []uint64) {
+	m.w.Helper()
+	ctx, cancel := context.WithCancel(m.w.ctx)
+	defer cancel()
+	err := m.bare().ObserveEpochs(ctx, nil, func(_ context.Context, change parley.EpochChange) error {
+		if change.Conversation.ID() != m.w.group {
+			return nil
+		}
+		epochs = append(epochs, change.Epoch)
+		if change.Epoch >= last {
+			cancel()
+		}
+		return do(change)
+	})
+	if !errors.Is(err, context.Canceled) {
+		m.w.Fatalf("%s observes: %v", m.id, err)
+	}
+	return epochs
+}
+
+func nothing(parley.EpochChange) error { return nil }
+
 func observeLocal(w *world) {
 	alice, bob := w.pair()
-	bob.take(alice.update().Commit)
-	alice.saw(bob, 0, 1, 2)
+	for range 2 {
+		bob.take(alice.update().Commit)
+	}
+	if got := alice.observed(3, nothing); !slices.Equal(got, []uint64{0, 1, 2, 3}) {
+		w.Errorf("alice was told of %v", got)
+	}
 }
 
 func observeRemote(w *world) {
 	alice, bob := w.pair()
-	bob.take(alice.update().Commit)
-	bob.saw(alice, 1, 2)
+	for range 2 {
+		bob.take(alice.update().Commit)
+	}
+	if got := bob.observed(3, nothing); !slices.Equal(got, []uint64{1, 2, 3}) {
+		w.Errorf("bob was told of %v", got)
+	}
+	w.reload(bob)
+	if got := bob.observed(3, nothing); !slices.Equal(got, []uint64{1, 2, 3}) {
+		w.Errorf("from the beginning, on the other node, bob was told of %v", got)
+	}
 }
 
 func observerReads(w *world) {
 	alice, bob := w.pair()
 	bob.take(alice.update().Commit)
-	for e, err := range bob.bare().Events(w.ctx) {
-		w.must(err)
-		if e.Membership == nil || e.Epoch < 2 {
-			continue
+	bob.observed(2, func(change parley.EpochChange) error {
+		s, err := change.Conversation.Status(w.ctx)
+		ids, failed := change.Conversation.ClientIDs(w.ctx)
+		if s.Epoch < change.Epoch || !slices.Equal(ids, idsOf([]*member{alice, bob})) {
+			w.Errorf("the observer of epoch %d reads epoch %d with %v", change.Epoch, s.Epoch, ids)
 		}
-		s, err := e.Conversation.Status(w.ctx)
-		w.must(err)
-		ids, err := e.Conversation.ClientIDs(w.ctx)
-		w.must(err)
-		if s.Epoch != e.Epoch || !slices.Equal(ids, idsOf([]*member{alice, bob})) {
-			w.Errorf("the observer of epoch %d reads epoch %d with %v", e.Epoch, s.Epoch, ids)
-		}
-		break
-	}
+		return errors.Join(err, failed)
+	})
 	w.agree(alice, bob)
 }
 
-// observerBlocksNothing: whoever takes his time with an event keeps nobody from going on.
+// observerBlocksNothing: whoever takes his time with an epoch keeps nobody from going on, himself included.
 func observerBlocksNothing(w *world) {
 	alice, bob := w.pair()
-	for _, err := range bob.bare().Events(w.ctx) {
-		w.must(err)
-		w.must(bob.bare().Transact(w.ctx, func(tx *parley.Transaction) error {
+	got := bob.observed(2, func(change parley.EpochChange) error {
+		if change.Epoch > 1 {
+			return nil
+		}
+		return bob.bare().Transact(w.ctx, func(tx *parley.Transaction) error {
 			return tx.Conversation(w.group).UpdateKeys(w.ctx)
-		}))
-		break
+		})
+	})
+	if !slices.Equal(got, []uint64{1, 2}) {
+		w.Errorf("bob was told of %v", got)
 	}
 	alice.take(w.box.last().Commit)
-	bob.saw(alice, 1, 2)
 	w.agree(alice, bob)
+}
+
+func observeHistory(w *world) {
+	alice, bob := w.pair()
+	b := alice.commit((*parley.Conversation).EnableHistorySharing)
+	bob.take(b.Commit)
+	bob.take(b.EncryptedMessage)
+	for _, m := range []*member{alice, bob} {
+		ctx, cancel := context.WithCancel(w.ctx)
+		var told []parley.HistoryShared
+		err := m.bare().ObserveHistory(ctx, func(_ context.Context, c *parley.Conversation, h parley.HistoryShared) error {
+			told = append(told, h)
+			cancel()
+			return nil
+		})
+		cancel()
+		if !errors.Is(err, context.Canceled) || len(told) != 1 || told[0].Client != m.readers()[0] || told[0].Sender != alice.id {
+			w.Errorf("%s was told of %+v, %v", m.id, told, err)
+		}
+	}
+}
+
+func dataPersists(w *world) {
+	alice := w.client("alice")
+	set := func(data string, why error) error {
+		return alice.bare().Transact(w.ctx, func(tx *parley.Transaction) error {
+			return errors.Join(tx.SetData(w.ctx, []byte(data)), why)
+		})
+	}
+	is := func(want string) {
+		w.Helper()
+		var got []byte
+		w.must(alice.node().Insist(w.ctx, func(ctx context.Context) (err error) {
+			got, err = alice.bare().Data(ctx)
+			return err
+		}))
+		if string(got) != want {
+			w.Fatalf("the data is %q, want %q", got, want)
+		}
+	}
+	is("")
+	w.must(set("message 10", nil))
+	if err := set("message 11", errNo); !errors.Is(err, errNo) {
+		w.Fatal(err)
+	}
+	is("message 10")
+	alice.move()
+	is("message 10")
 }
 
 func updateIsSeenInside(w *world) {
