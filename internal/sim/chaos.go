@@ -127,7 +127,7 @@ func (m *member) command() {
 	c, w := m.client, m.client.world
 	other := w.clients[w.rng.IntN(len(w.clients))]
 	var in conversation.Input
-	switch w.rng.IntN(14) {
+	switch w.rng.IntN(16) {
 	case 0, 1, 2:
 		in = conversation.AddMembers{CommandMeta: c.meta(), KeyPackages: [][]byte{w.newcomer().invite()}}
 	case 3:
@@ -147,13 +147,19 @@ func (m *member) command() {
 	case 10:
 		in = conversation.Checkpoint{Reason: "age", Force: w.chance(2)}
 	case 11:
-		in = conversation.Acknowledge{Through: m.state.Spool.Next - 1}
+		in = conversation.Acknowledge{Through: m.state.Spool.Next - 1, Version: m.state.Version, Histories: w.chance(2)}
 	case 12:
 		if w.chance(6) {
 			m.joinExternally() // comes back into the group it is in
 		}
 	case 13:
 		in = conversation.Tick{MayCommit: w.chance(2)}
+	case 14:
+		in = conversation.EnableHistorySharing{CommandMeta: c.meta()}
+	case 15:
+		if w.chance(3) {
+			in = conversation.DisableHistorySharing{CommandMeta: c.meta()}
+		}
 	}
 	if in != nil {
 		m.step(in)

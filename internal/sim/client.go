@@ -37,8 +37,9 @@ type keyPackage struct {
 }
 
 type welcome struct {
-	bytes    []byte
-	position uint64
+	bytes     []byte
+	encrypted []byte // that came with it for the members of its epoch
+	position  uint64
 }
 
 // member is one life of the process that serves a client's conversation.
@@ -84,10 +85,10 @@ func (c *client) invite() []byte {
 }
 
 // welcome puts a Welcome into a client's inbox.
-func (w *world) welcome(id ids.ClientID, b []byte, position uint64) {
+func (w *world) welcome(id ids.ClientID, e delivery.Entry) {
 	for _, c := range w.clients {
-		if c.id == id && len(b) > 0 {
-			c.inbox = append(c.inbox, welcome{b, position})
+		if c.id == id && len(e.Welcome) > 0 {
+			c.inbox = append(c.inbox, welcome{e.Welcome, e.EncryptedMessage, e.Number})
 		}
 	}
 }
@@ -433,7 +434,11 @@ func (m *member) joinWith(in welcome, kp keyPackage) bool {
 		return false
 	}
 	w.passed = false
-	r, ok := m.step(conversation.Join{CommandMeta: c.meta(), Config: w.config, Welcome: in.bytes, KeyPackage: kp.bytes, Secrets: kp.secrets, Position: in.position})
+	join := conversation.Join{CommandMeta: c.meta(), Config: w.config, Welcome: in.bytes, KeyPackage: kp.bytes, Secrets: kp.secrets, Position: in.position}
+	if !w.foreign() {
+		join.EncryptedMessage = in.encrypted
+	}
+	r, ok := m.step(join)
 	if ok && r.Err == nil {
 		w.tell("%s joins epoch %d", c.id, m.state.Epoch())
 		return true

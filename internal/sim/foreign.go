@@ -43,7 +43,11 @@ func (m *member) hearEntry(place int) {
 	if !m.state.Exists() || e.Kind == conversation.EntryGroup {
 		return
 	}
-	for _, p := range append(e.Proposals[:len(e.Proposals):len(e.Proposals)], e.Message) {
+	messages := append(e.Proposals[:len(e.Proposals):len(e.Proposals)], e.Message)
+	if len(e.EncryptedMessage) > 0 {
+		messages = append(messages, e.EncryptedMessage)
+	}
+	for _, p := range messages {
 		if m.alive() && m.state.Exists() {
 			m.step(conversation.Received{CommandMeta: m.client.meta(), Message: p})
 		}

@@ -3,6 +3,8 @@
 package sim
 
 import (
+	"slices"
+
 	"parley/conversation"
 	"parley/internal/ids"
 )
@@ -21,6 +23,31 @@ func (w *world) checkEpoch(m *member) {
 		w.fail(lawAgreement, "%s in epoch %d", m.client.id, m.state.Epoch())
 	}
 	w.ledger.authenticators[m.state.Epoch()] = string(auth)
+	if len(w.ledger.holders) > 0 && m.state.ExposedMs == 0 {
+		w.checkReaders(m)
+	}
+}
+
+// checkReaders: whoever has the secret of a reader in the group is a member himself. Where a commit has left that out the state says so, and
+// another one makes up for it.
+func (w *world) checkReaders(m *member) {
+	members := m.state.ClientIDs()
+	for _, id := range members {
+		for holder := range w.ledger.holders[id] {
+			if !slices.Contains(members, holder) {
+				w.fail(lawReaders, "%s has the secret of %s, and is not in epoch %d", holder, id, m.state.Epoch())
+			}
+		}
+	}
+}
+
+// hold notes who has a history secret.
+func (w *world) hold(m *member, reader ids.ClientID) {
+	w.tally[tallySecrets]++
+	if w.ledger.holders[reader] == nil {
+		w.ledger.holders[reader] = map[ids.ClientID]bool{}
+	}
+	w.ledger.holders[reader][m.client.id] = true
 }
 
 // say remembers what was encrypted, and for whom.
@@ -34,6 +61,10 @@ func (w *world) say(m *member, text string) {
 
 // hear checks a message that was handed over.
 func (w *world) hear(m *member, msg conversation.ReceivedMessage) {
+	if msg.History != "" {
+		w.hold(m, msg.History)
+		return
+	}
 	text, c := string(msg.Plaintext.Expose()), m.client.id
 	w.tally[tallyRead]++
 	s, ok := w.ledger.said[text]

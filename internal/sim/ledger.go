@@ -16,6 +16,7 @@ type ledger struct {
 	open           [][32]byte        // of the step under way
 	said           map[string]saying
 	heardBy        map[string]map[ids.ClientID]int
+	holders        map[ids.ClientID]map[ids.ClientID]bool // who has the secret of a reader
 }
 
 // saying is a message and whom it is for.
@@ -28,6 +29,7 @@ type saying struct {
 func newLedger() ledger {
 	return ledger{
 		authenticators: map[mlsengine.Epoch]string{}, spent: map[[32]byte]bool{}, said: map[string]saying{}, heardBy: map[string]map[ids.ClientID]int{},
+		holders: map[ids.ClientID]map[ids.ClientID]bool{},
 	}
 }
 

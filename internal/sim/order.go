@@ -143,6 +143,6 @@ func (o *order) read(e delivery.Entry) {
 	o.epoch = e.Epoch + 1
 	o.world.tally[tallyCommits]++
 	for _, m := range e.Added {
-		o.world.welcome(m.Client, e.Welcome, e.Number)
+		o.world.welcome(m.Client, e)
 	}
 }

@@ -50,6 +50,7 @@ const (
 	lawPublic    = "what anybody can see to be wrong is refused"
 	lawLive      = "when faults end, members work together"
 	lawEviction  = "who is removed keeps nothing"
+	lawReaders   = "nobody outside of an epoch can be one of its readers"
 )
 
 const storyMax = 120
@@ -101,12 +102,13 @@ const (
 	tallyForgedIn    = "forged commits accepted"
 	tallyExternal    = "external joins tried"
 	tallyUnreachable = "members that could not follow a forged commit"
+	tallySecrets     = "history secrets held"
 )
 
 // tallies lists what every long run must have seen.
 var tallies = []string{
 	tallyCrash, tallyFenced, tallyUnknown, tallyLate, tallyLost, tallyCommits, tallyRivals, tallyRead, tallyEncrypted, tallyForged, tallyForgedIn,
-	tallyUnreachable, tallyExternal,
+	tallyUnreachable, tallyExternal, tallySecrets,
 }
 
 // Play plays one game. Without a violation every law held.
