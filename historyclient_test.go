@@ -135,3 +135,5 @@ func TestHistorySecretsThatAreNone(t *testing.T) {
 		}
 	}
 }
+
+func second[T any](_ T, err error) error { return err }

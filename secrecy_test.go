@@ -211,6 +211,20 @@ func (s *story) whisper(what string, i int) []byte {
 	return text
 }
 
+// share lets history be read in another conversation, where nothing is acknowledged.
+func (s *story) share(node *parley.Node) {
+	t, ctx := s.t, s.t.Context()
+	shared, err := node.Bare("ada").Create(ctx, "shared")
+	ok(t, err)
+	ok(t, shared.Add(ctx, "bob", "eve"))
+	ok(t, shared.EnableHistorySharing(ctx))
+	_, err = shared.Send(ctx, s.whisper("to a reader", 0))
+	ok(t, err)
+	ok(t, shared.Remove(ctx, "eve"))
+	ok(t, shared.DisableHistorySharing(ctx))
+	s.fails("a reader's name", second(node.Client(ctx, "history-client:0")))
+}
+
 // before is the life until the node dies.
 func (s *story) before(node *parley.Node) {
 	t, ctx := s.t, s.t.Context()
@@ -228,6 +242,7 @@ func (s *story) before(node *parley.Node) {
 	ok(t, last.Ack(ctx))
 	ok(t, joined.Conversation.UpdateKeys(ctx))
 	ada.await(t, "epoch 2", inEpoch(2))
+	s.share(node)
 	for i := range 5 {
 		_, err := joined.Conversation.Send(ctx, s.whisper("back", i))
 		ok(t, err)

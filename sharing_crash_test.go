@@ -93,12 +93,19 @@ func sharesThrough(t *testing.T, fate *dying, at string) (died bool) {
 		t.Errorf("shared: %t, members %v in epoch %d", status.History, status.Members, status.Epoch)
 	}
 	say(t, conv, "without eve")
+	checkReaders(t, heir)
+	return died
+}
+
+// checkReaders checks that everybody holds the same two secrets, and what their readers can read.
+func checkReaders(t *testing.T, node *parley.Node) {
+	t.Helper()
 	var told [][]parley.ClientID
 	for _, id := range []parley.ClientID{"ada", "bob"} {
 		var readers []parley.ClientID
-		for _, held := range observeHistory(t, heir.Bare(id), 2) {
+		for _, held := range observeHistory(t, node.Bare(id), 2) {
 			readers = append(readers, held.Client)
-			reader, err := heir.HistoryClient(held.Secret)
+			reader, err := node.HistoryClient(held.Secret)
 			ok(t, err)
 			want := []string{"ada in 3: without eve"}
 			if held.Number == 1 {
@@ -113,5 +120,4 @@ func sharesThrough(t *testing.T, fate *dying, at string) (died bool) {
 	if !slices.Equal(told[0], told[1]) || told[0][0] == told[0][1] {
 		t.Errorf("ada is told of %v, bob of %v", told[0], told[1])
 	}
-	return died
 }

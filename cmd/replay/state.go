@@ -35,6 +35,8 @@ type stateDoc struct {
 	Position                uint64        `json:"position"`
 	Reserved                reservedDoc   `json:"reserved"`
 	Undelivered             uint64        `json:"undelivered"`
+	HistoryShared           bool          `json:"history_shared,omitempty"`  // readers of history are in the group
+	HistorySecrets          int           `json:"history_secrets,omitempty"` // that the owner has not acknowledged
 	Roster                  []rosterRow   `json:"roster"`
 	Proposals               []proposalRow `json:"proposals"`
 	Staged                  *stagedDoc    `json:"staged,omitempty"`
@@ -94,6 +96,7 @@ func describe(st conversation.State, last *events.Record) stateDoc {
 	if st.Spool.Next > 0 {
 		d.Undelivered = st.Spool.Next - 1 - st.Spool.Acknowledged
 	}
+	d.HistoryShared, d.HistorySecrets = st.HistorySharing(), len(st.Spool.Held)
 	for _, m := range st.Roster() {
 		d.Roster = append(d.Roster, rosterRow{uint32(m.Leaf), m.Client.String(), hex.EncodeToString(m.SignatureKey)})
 	}
@@ -148,6 +151,9 @@ func printState(w io.Writer, d stateDoc) error {
 	line("position in the order", "%d", d.Position)
 	line("reserved generations", "application %d, handshake %d", d.Reserved.Application, d.Reserved.Handshake)
 	line("undelivered messages", "%d", d.Undelivered)
+	if d.HistoryShared || d.HistorySecrets > 0 {
+		line("history shared", "%t, %d secrets not acknowledged", d.HistoryShared, d.HistorySecrets)
+	}
 	line("private state", "%s", d.Private)
 	if d.Staged != nil {
 		line("staged commit", "%s in epoch %d: %s %v", d.Staged.Bundle[:16], d.Staged.Epoch, d.Staged.Intent, d.Staged.Clients)
