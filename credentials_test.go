@@ -257,3 +257,53 @@ func TestChangeOfCredentialUnderARaceAndACrash(t *testing.T) {
 		}
 	}
 }
+
+// TestCredentialIsNotRemovedUnderAChange: removal and use race; whoever comes first, what a conversation presents is there. An open transaction
+// counts as use until it is over.
+func TestCredentialIsNotRemovedUnderAChange(t *testing.T) {
+	ctx := t.Context()
+	const one = suite.X25519_AES128GCM_SHA256_Ed25519
+	node := openNode(t, parley.Options{})
+	defer closeNode(t, node)
+	ada := takeBot(t, node, "ada")
+	conv, err := ada.Create(ctx, "tea")
+	ok(t, err)
+	removed, kept := 0, 0
+	for range 25 {
+		ref, err := ada.AddCredential(ctx, one)
+		ok(t, err)
+		var g errgroup.Group
+		var gone, used error
+		g.Go(func() error { gone = ada.RemoveCredential(ctx, ref); return nil })
+		g.Go(func() error {
+			used = node.Insist(ctx, func(ctx context.Context) error { return conv.SetCredential(ctx, ref) })
+			return nil
+		})
+		ok(t, g.Wait())
+		presented, err := conv.Credential(ctx)
+		ok(t, err)
+		switch {
+		case gone == nil && used != nil && presented != ref:
+			removed++
+			refusedAs(t, used, parley.CredentialNotFound, parley.GiveUp)
+		case gone != nil && used == nil && presented == ref:
+			kept++
+			refusedAs(t, gone, parley.CredentialStillInUse, parley.GiveUp)
+		default:
+			t.Fatalf("removed: %v, used: %v, presented %v", gone, used, presented == ref)
+		}
+		_, err = conv.Send(ctx, []byte("still able to speak"))
+		ok(t, err)
+	}
+	t.Logf("%d were removed, %d kept", removed, kept)
+
+	ref, err := ada.AddCredential(ctx, one)
+	ok(t, err)
+	tx, err := ada.Begin(ctx)
+	ok(t, err)
+	_, err = tx.Conversation("tea").ProposeCredential(ctx, ref)
+	ok(t, err)
+	refusedAs(t, ada.RemoveCredential(ctx, ref), parley.CredentialStillInUse, parley.GiveUp)
+	ok(t, tx.Abort(ctx))
+	ok(t, ada.RemoveCredential(ctx, ref))
+}

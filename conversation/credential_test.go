@@ -208,3 +208,30 @@ type believesOnly map[string]bool
 func (b believesOnly) Authenticate(_ ids.ClientID, _ mlsengine.Credential, key []byte) bool {
 	return b[string(key)]
 }
+
+// TestChangeOfCredentialWithANewReader: a commit that removes a member of a shared history and changes the own credential brings the new
+// reader's secret under the new key, which is what the leaf presents in that epoch.
+func TestChangeOfCredentialWithANewReader(t *testing.T) {
+	w, ada, bob, _ := trio(t, DefaultConfig())
+	ref := w.another(ada, "ada")
+	first := w.staged(ada, EnableHistorySharing{CommandMeta: w.meta(ada)})
+	sealed := ada.state.Staged.EncryptedMessage
+	w.accept(ada)
+	w.hear(bob, first)
+	if o := w.hear(bob, sealed); o.Kind != OutcomeHistory {
+		t.Fatalf("the first secret: %+v", o)
+	}
+	w.hear(ada, w.step(bob, ProposeRemove{CommandMeta: w.meta(bob), Client: "cara"}).Proposal.Message)
+	commit := w.staged(ada, SetCredential{CommandMeta: w.meta(ada), Credential: ref})
+	sealed = ada.state.Staged.EncryptedMessage
+	if len(sealed) == 0 || ada.state.Staged.Credential != ref {
+		t.Fatal("the commit brings no secret, or no credential")
+	}
+	w.restart(ada)
+	w.accept(ada)
+	w.hear(bob, commit)
+	if o := w.hear(bob, sealed); o.Kind != OutcomeHistory || o.Sender != "ada" {
+		t.Errorf("the next secret: %+v", o)
+	}
+	w.presents(ada, ref, bob)
+}

@@ -51,7 +51,7 @@ func randomHistory(w *world, steps int) {
 
 // randomStep does one thing that a member, its shell or its transport may do.
 func (w *world) randomStep(m *member) {
-	switch w.rng.IntN(22) {
+	switch w.rng.IntN(23) {
 	case 0:
 		if other := w.outsider(); other != nil {
 			w.try(m, AddMembers{CommandMeta: w.meta(m), KeyPackages: [][]byte{w.invite(other)}})
@@ -92,6 +92,12 @@ func (w *world) randomStep(m *member) {
 		if len(w.info) > 0 && w.rng.IntN(3) == 0 {
 			w.try(m, JoinExternally{CommandMeta: w.meta(m), Config: w.config, GroupInfo: w.info})
 		}
+	case 18:
+		in := Command(SetCredential{CommandMeta: w.meta(m), Credential: w.another(m, m.name)})
+		if w.rng.IntN(2) == 0 {
+			in = ProposeUpdate{CommandMeta: w.meta(m), Credential: w.another(m, m.name)}
+		}
+		w.try(m, in)
 	case 15:
 		w.step(m, Tick{MayCommit: w.rng.IntN(4) > 0})
 	case 16:

@@ -109,6 +109,16 @@ func (w *world) newMember(name string) *member {
 	return m
 }
 
+// envFor is env for an input; what enters a group presents the first credential.
+func (w *world) envFor(m *member, in Input) Env {
+	env := w.env(m)
+	switch in.(type) {
+	case Create, Join, JoinExternally:
+		env.Identity = m.identity
+	}
+	return env
+}
+
 func (w *world) env(m *member) Env {
 	id, _, _ := m.Identity(m.state.Config.Credential, m.suite)
 	return Env{NowMs: w.nowMs, Entropy: m.entropy, Identity: id, Credentials: m, PSKs: w.psks, LeaseValid: true}
@@ -164,7 +174,7 @@ func (w *world) record(s State, tr Transition, keys bool) *events.Record {
 // step runs an input, checks the law, stores the record and moves on.
 func (w *world) step(m *member, in Input) Reply {
 	w.t.Helper()
-	tr, err := Step(m.state, in, w.env(m))
+	tr, err := Step(m.state, in, w.envFor(m, in))
 	if err != nil {
 		w.t.Fatalf("%s: %T: %v", m.name, in, err)
 	}
@@ -448,7 +458,7 @@ func (w *world) welcome(client ids.ClientID, b SendBundle, at uint64) {
 			if w.config.Transport == TransportBuiltIn {
 				join.EncryptedMessage = b.EncryptedMessage
 			}
-			tr, err := Step(m.state, join, w.env(m))
+			tr, err := Step(m.state, join, w.envFor(m, join))
 			if err != nil || tr.Reply.Err != nil {
 				continue
 			}

@@ -94,10 +94,16 @@ func newKey(t testing.TB, curve elliptic.Curve) (public crypto.PublicKey, key []
 	return &private.PublicKey, key
 }
 
-// Revoke is the authority's revocation list, DER.
+// Revoke is the authority's revocation list, DER, as of a minute ago.
 func (a *Authority) Revoke(t testing.TB, serials ...int64) []byte {
 	t.Helper()
-	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
+	return a.RevokeAt(t, time.Now().Add(-time.Minute), serials...)
+}
+
+// RevokeAt is the list as of a time.
+func (a *Authority) RevokeAt(t testing.TB, at time.Time, serials ...int64) []byte {
+	t.Helper()
+	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: at, NextUpdate: time.Now().Add(time.Hour)}
 	for _, s := range serials {
 		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
 			SerialNumber: big.NewInt(s), RevocationTime: time.Now(),
