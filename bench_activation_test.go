@@ -38,9 +38,10 @@ func newOutsider(b *testing.B, name string) *outsider {
 	o := &outsider{identity: mlsengine.SigningIdentity{
 		Credential: mlsengine.BasicCredential([]byte(name)), Key: private, Public: public,
 	}}
-	o.env = mlsengine.Env{Now: uint64(time.Now().Unix()), Entropy: entropy, Identity: &o.identity}
+	now := uint64(time.Now().Unix())
+	o.env = mlsengine.Env{Now: now, Entropy: entropy, Identity: &o.identity}
 	o.pkg, o.secrets, err = mlsengine.NewKeyPackage(mlsengine.KeyPackageParams{
-		Suite: s.ID(), Identity: o.identity, Lifetime: mlsengine.Lifetime{NotAfter: 1 << 40},
+		Suite: s.ID(), Identity: o.identity, Lifetime: mlsengine.Lifetime{NotBefore: now - 3600, NotAfter: now + 90*24*3600},
 		Capabilities: mlsengine.Capabilities{Credentials: []mlsengine.CredentialType{mlsengine.CredentialTypeBasic, mlsengine.CredentialTypeX509}},
 	}, o.env)
 	if err != nil {

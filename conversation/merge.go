@@ -59,16 +59,19 @@ func mergeConsumed(evs []events.Event) (merged events.Event, ok bool) {
 
 // concatenated is the encoding of one list, with the elements of those that all events have of a class.
 func concatenated(evs []events.Event, class events.Class) (list secret.Bytes, ok bool) {
-	var all elements
-	for _, e := range evs {
+	lists, size := make([]elements, len(evs)), 0
+	for i, e := range evs {
 		plain, ok := e.Secret(class)
-		var some elements
-		if !ok || syntax.DecodeOwned(plain.Expose(), &some) != nil {
+		if !ok || syntax.DecodeOwned(plain.Expose(), &lists[i]) != nil {
 			return secret.Bytes{}, false
 		}
-		all = append(all, some...)
+		size += len(lists[i])
 	}
-	return sealedList(&all), true
+	all := syntax.AppendLength(make([]byte, 0, size+4), size)
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return secret.New(all), true
 }
 
 // elements are a list whose elements stay encoded.

@@ -57,7 +57,6 @@ func (w *work) take(in incoming) error {
 	if len(in.bytes) > MessageMax {
 		return w.refuseMessage(in, MessageTooLarge, nil)
 	}
-	in.digest = ids.DigestOf(in.bytes)
 	m, err := mlsengine.ParseMessage(in.bytes)
 	if err != nil {
 		return w.refuseMessage(in, messageCode(err), err)
@@ -72,12 +71,14 @@ func (w *work) take(in incoming) error {
 	if in.ordered && m.ContentType() != in.content {
 		return w.refuseMessage(in, InvalidMessage, nil)
 	}
+	if w.listening() && m.ContentType() == mlsengine.ContentTypeApplication {
+		return w.takeApplication(in)
+	}
+	in.digest = ids.DigestOf(in.bytes) // of application messages nobody asks for it, unless they are refused
 	if !w.listening() {
 		return w.takePending(in)
 	}
 	switch m.ContentType() {
-	case mlsengine.ContentTypeApplication:
-		return w.takeApplication(in)
 	case mlsengine.ContentTypeProposal, mlsengine.ContentTypeCommit:
 		if !in.ordered && w.s.Config.Transport == TransportBuiltIn {
 			return w.refuseMessage(in, NotInOrder, nil) // one commit per epoch: the order's
@@ -127,7 +128,7 @@ func (w *work) deliver(in incoming, content *mlsengine.Content, epoch *mlsengine
 	leaf := content.Sender().Leaf
 	m := ReceivedMessage{
 		Number: w.s.Spool.Next + uint64(len(w.batch.messages)), Leaf: leaf, Epoch: content.Epoch(), TimeMs: w.now(),
-		Position: in.position, AAD: content.AAD(), Plaintext: secret.Clone(content.Application()),
+		Position: in.position, AAD: content.AAD(), Plaintext: secret.New(content.Application()), // the content is ours alone
 	}
 	sender := w.identityAt(epoch, leaf) // as of the message's epoch: the leaf may be somebody else's by now
 	if sender != nil {

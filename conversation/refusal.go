@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	v1 "parley/events/v1"
+	"parley/internal/ids"
 	"parley/mlsengine"
 )
 
@@ -40,6 +41,9 @@ func messageCode(err error) Code {
 
 // refuseMessage records a message that was not accepted.
 func (w *work) refuseMessage(in incoming, code Code, cause error) error {
+	if in.digest.IsZero() && len(in.bytes) <= MessageMax {
+		in.digest = ids.DigestOf(in.bytes)
+	}
 	body := &v1.MessageRejected{Code: string(code), Position: in.position, Digest: in.digest[:]}
 	var rule *mlsengine.RuleError
 	if errors.As(cause, &rule) {
