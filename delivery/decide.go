@@ -52,6 +52,8 @@ func Decide(s *SequencerState, sub Submission, env Env) Decision {
 		return s.decideMessage(sub, env)
 	case *Restart:
 		return s.decideRestart(sub, env)
+	case *Wish:
+		return s.decideWish(sub, env)
 	case *Lookup:
 		return Decision{Outcome: Outcome{Standing: s.standing(sub)}}
 	}

@@ -150,14 +150,19 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 		if err := q.state.Apply(d); err != nil {
 			return nil, err
 		}
-		outcomes = append(outcomes, d.Outcome)
 		if q.broken != nil && d.Event != nil {
 			bodies = append(bodies, events.Event{Body: q.rolledBack()})
 		}
 		if d.Event != nil {
 			bodies = append(bodies, events.Event{Body: d.Event})
 			size += proto.Size(d.Event)
+			own, err := q.fulfilWishes(ctx, now)
+			if err != nil {
+				return nil, err
+			}
+			bodies = append(bodies, own...)
 		}
+		outcomes = append(outcomes, q.granted(sub, d.Outcome))
 	}
 	if len(bodies) == 0 {
 		return q.vouch(ctx, outcomes)
@@ -177,6 +182,16 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 	q.taken(record)
 	q.service.orderGrew(ctx, q.group, record)
 	return outcomes, nil
+}
+
+// granted adds to the outcome of a wish where its proposal stands.
+func (q *Sequencer) granted(sub Submission, o Outcome) Outcome {
+	if w, ok := sub.(*Wish); ok && o.Err == nil {
+		if at := q.state.wishIndex(w.id()); at >= 0 {
+			o.Position = q.state.wishes[at].number
+		}
+	}
+	return o
 }
 
 // vouch sees to it that answers which append nothing, and which no fence has judged therefore, rest on the newest state: another node
@@ -208,6 +223,11 @@ func (q *Sequencer) decide(ctx context.Context, sub Submission, nowMs uint64) De
 	if !q.limiter.take(sub, nowMs) {
 		return answered(sub, refuse(Busy, "%s submits too often", sub.origin().Client))
 	}
+	if w, ok := sub.(*Wish); ok && !w.Withdraw {
+		if refused := q.mayWish(ctx); refused != nil {
+			return answered(sub, refused)
+		}
+	}
 	env := Env{NowMs: nowMs, Successor: func(id Identity) error { return q.service.auth.Authenticate(ctx, id) }}
 	if joiner, needs := q.state.JoinerOf(sub); needs != NoAccess {
 		verdict := q.service.mayJoin(ctx, q.state, joiner, needs)
@@ -238,6 +258,8 @@ func commandOf(s Submission) string {
 		return "submit-message"
 	case *Restart:
 		return "restart-group"
+	case *Wish:
+		return "wish"
 	}
 	return ""
 }

@@ -52,6 +52,7 @@ type Service struct {
 	auth        AuthenticationService
 	registry    *Registry
 	directories *directories
+	serviceKeys *serviceKeys
 	readers     *readers
 	noticer     *noticer
 
@@ -100,6 +101,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{config: c, stores: c.Stores, held: map[uint32]*heldShare{}}
 	s.remote = &remote{nc: c.Conn, namespace: c.Namespace, node: c.Node, timeout: c.Limits.RemoteTimeout}
 	s.directories = newDirectories(s)
+	s.serviceKeys = &serviceKeys{service: s}
 	s.readers = newReaders(s)
 	if s.auth = c.Auth; s.auth == nil {
 		s.registry = &Registry{service: s}

@@ -30,6 +30,7 @@ type SequencerState struct {
 	winners    []winner               // the newest epochs' commits, oldest first, at most limits.Winners
 	senders    map[ids.ClientID]LastEntry
 	memory     memory
+	wishes     []standingWish        // of the service, oldest first
 	sequence   uint64                // in the stream, of the newest record
 	places     []checkpointPlace     // where checkpoints begin, oldest first
 	roster     map[ids.ClientID]bool // of public, made when first asked for
@@ -152,6 +153,9 @@ func (s *SequencerState) foldBody(body events.Body, next *mlsengine.PublicGroup)
 		return nil
 	case *eventsv1.TransactionTorn, *eventsv1.Claimed, *eventsv1.LogRolledBack:
 		return nil // something that never happened, somebody's place in the log, the end of an incarnation: no entry
+	case *eventsv1.WishMade, *eventsv1.WishEnded:
+		s.foldWish(body)
+		return nil
 	case *eventsv1.GroupRestarted:
 		if b.Number != s.number+1 {
 			return refuse(Damaged, "entry %d after entry %d", b.Number, s.number)
@@ -180,6 +184,7 @@ func (s *SequencerState) foldEntry(e *eventsv1.OrderEntry, next *mlsengine.Publi
 		return refuse(Damaged, "entry %d is of unknown kind %d", e.Number, e.Kind)
 	}
 	s.number, s.timeMs = e.Number, e.TimeMs
+	s.foldWish(e)
 	s.memory.expire(e.TimeMs, &s.limits)
 	if err := s.noteSender(e); err != nil {
 		return err
@@ -312,6 +317,9 @@ func (s *SequencerState) Marshal() ([]byte, error) {
 	for _, r := range s.memory.queue[s.memory.first:] {
 		out.Remembered = append(out.Remembered, &deliveryv1.Remembered{Key: r.key[:], Request: r.request[:], Number: r.number, TimeMs: r.timeMs})
 	}
+	for i := range s.wishes {
+		out.Wishes = append(out.Wishes, wishTo(&s.wishes[i]))
+	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(out)
 }
 
@@ -351,6 +359,9 @@ func (s *SequencerState) Restore(b []byte) error {
 			return refuse(Damaged, "a checkpoint's remembered command")
 		}
 		next.memory.add(remembered{key: commandKey(r.Key), request: [16]byte(r.Request), number: r.Number, timeMs: r.TimeMs})
+	}
+	for _, w := range in.Wishes {
+		next.wishes = append(next.wishes, wishFrom(w))
 	}
 	for _, c := range in.Checkpoints {
 		next.places = append(next.places, checkpointPlace{after: c.Sequence, timeMs: c.TimeMs})

@@ -4,7 +4,7 @@ import (
 	"parley/internal/ids"
 )
 
-// Submission is one thing put before a sequencer: a *Registration, *Bundle, *Proposal, *Message, *Restart or *Lookup.
+// Submission is one thing put before a sequencer: a *Registration, *Bundle, *Proposal, *Message, *Restart, *Wish or *Lookup.
 type Submission interface {
 	group() GroupID
 	origin() *Origin
@@ -110,6 +110,8 @@ func checkShape(s Submission, l *Limits) *Error {
 		if s.Successor == "" || len(s.Successor) > identityBytesMax || s.Successor == s.Group || len(s.Reason) > reasonBytesMax {
 			return refuse(Malformed, "a restart needs a successor and a short reason")
 		}
+	case *Wish:
+		return checkWish(s, l)
 	case *Lookup:
 	default:
 		return refuse(Malformed, "an unknown kind of submission")

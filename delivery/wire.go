@@ -38,6 +38,8 @@ func submissionTo(s Submission) *deliveryv1.Submission {
 		out.Body = &deliveryv1.Submission_Message{Message: &deliveryv1.Message{Message: s.Bytes, Generation: s.Generation}}
 	case *Restart:
 		out.Body = &deliveryv1.Submission_Restart{Restart: &deliveryv1.Restart{Successor: []byte(s.Successor), Reason: s.Reason}}
+	case *Wish:
+		out.Body = &deliveryv1.Submission_Wish{Wish: &deliveryv1.Wish{Remove: []byte(s.Remove), Add: s.Add, Withdraw: s.Withdraw, Reason: s.Reason}}
 	case *Lookup:
 		out.Body = &deliveryv1.Submission_Lookup{Lookup: &deliveryv1.Lookup{Epoch: s.Epoch}}
 	}
@@ -67,6 +69,10 @@ func submissionsFrom(r *deliveryv1.Request) ([]Submission, *Error) {
 			subs = append(subs, &Message{Group: g, Origin: o, Bytes: b.Message.GetMessage(), Generation: b.Message.GetGeneration()})
 		case *deliveryv1.Submission_Restart:
 			subs = append(subs, &Restart{Group: g, Origin: o, Successor: GroupID(b.Restart.GetSuccessor()), Reason: b.Restart.GetReason()})
+		case *deliveryv1.Submission_Wish:
+			subs = append(subs, &Wish{
+				Group: g, Origin: o, Remove: ids.ClientID(b.Wish.GetRemove()), Add: b.Wish.GetAdd(), Withdraw: b.Wish.GetWithdraw(), Reason: b.Wish.GetReason(),
+			})
 		case *deliveryv1.Submission_Lookup:
 			subs = append(subs, &Lookup{Group: g, Origin: o, Epoch: b.Lookup.GetEpoch()})
 		default:

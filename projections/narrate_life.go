@@ -150,6 +150,13 @@ func (n *Narrator) order(body eventsv1.Body) string {
 		return fmt.Sprintf("the group was closed and goes on as %s%s", ids.ConversationID(b.GetSuccessor()), reason(b.GetReason()))
 	case *eventsv1.KeyPackageClaimed:
 		return fmt.Sprintf("key package %s was claimed by %s", short(b.GetRef()), ids.ClientID(b.GetClaimer()))
+	case *eventsv1.WishMade:
+		if len(b.GetRemove()) > 0 {
+			return fmt.Sprintf("the service is to have %s removed%s", ids.ClientID(b.GetRemove()), reason(b.GetReason()))
+		}
+		return "the service is to have somebody added" + reason(b.GetReason())
+	case *eventsv1.WishEnded:
+		return fmt.Sprintf("the service proposes it no more: %s%s", printable([]byte(b.GetOutcome())), reason(b.GetDetail()))
 	case *eventsv1.StockNoticed:
 		return fmt.Sprintf("the owner of %s was told how its key packages stand", n.who)
 	}

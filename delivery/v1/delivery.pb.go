@@ -224,6 +224,7 @@ type Submission struct {
 	//	*Submission_Message
 	//	*Submission_Restart
 	//	*Submission_Lookup
+	//	*Submission_Wish
 	Body          isSubmission_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -327,6 +328,15 @@ func (x *Submission) GetLookup() *Lookup {
 	return nil
 }
 
+func (x *Submission) GetWish() *Wish {
+	if x != nil {
+		if x, ok := x.Body.(*Submission_Wish); ok {
+			return x.Wish
+		}
+	}
+	return nil
+}
+
 type isSubmission_Body interface {
 	isSubmission_Body()
 }
@@ -355,6 +365,10 @@ type Submission_Lookup struct {
 	Lookup *Lookup `protobuf:"bytes,7,opt,name=lookup,proto3,oneof"`
 }
 
+type Submission_Wish struct {
+	Wish *Wish `protobuf:"bytes,8,opt,name=wish,proto3,oneof"`
+}
+
 func (*Submission_Registration) isSubmission_Body() {}
 
 func (*Submission_Bundle) isSubmission_Body() {}
@@ -366,6 +380,8 @@ func (*Submission_Message) isSubmission_Body() {}
 func (*Submission_Restart) isSubmission_Body() {}
 
 func (*Submission_Lookup) isSubmission_Body() {}
+
+func (*Submission_Wish) isSubmission_Body() {}
 
 type Registration struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -711,6 +727,74 @@ func (x *Lookup) GetEpoch() uint64 {
 	return 0
 }
 
+type Wish struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Remove        []byte                 `protobuf:"bytes,1,opt,name=remove,proto3" json:"remove,omitempty"`
+	Add           []byte                 `protobuf:"bytes,2,opt,name=add,proto3" json:"add,omitempty"`
+	Withdraw      bool                   `protobuf:"varint,3,opt,name=withdraw,proto3" json:"withdraw,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wish) Reset() {
+	*x = Wish{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wish) ProtoMessage() {}
+
+func (x *Wish) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wish.ProtoReflect.Descriptor instead.
+func (*Wish) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Wish) GetRemove() []byte {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *Wish) GetAdd() []byte {
+	if x != nil {
+		return x.Add
+	}
+	return nil
+}
+
+func (x *Wish) GetWithdraw() bool {
+	if x != nil {
+		return x.Withdraw
+	}
+	return false
+}
+
+func (x *Wish) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Restart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Successor     []byte                 `protobuf:"bytes,1,opt,name=successor,proto3" json:"successor,omitempty"`
@@ -721,7 +805,7 @@ type Restart struct {
 
 func (x *Restart) Reset() {
 	*x = Restart{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[9]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +817,7 @@ func (x *Restart) String() string {
 func (*Restart) ProtoMessage() {}
 
 func (x *Restart) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[9]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +830,7 @@ func (x *Restart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restart.ProtoReflect.Descriptor instead.
 func (*Restart) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{9}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Restart) GetSuccessor() []byte {
@@ -774,7 +858,7 @@ type Response struct {
 
 func (x *Response) Reset() {
 	*x = Response{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[10]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +870,7 @@ func (x *Response) String() string {
 func (*Response) ProtoMessage() {}
 
 func (x *Response) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[10]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +883,7 @@ func (x *Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Response.ProtoReflect.Descriptor instead.
 func (*Response) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{10}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Response) GetOutcomes() []*Outcome {
@@ -831,7 +915,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[11]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +927,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[11]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +940,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{11}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Outcome) GetVerdict() Verdict {
@@ -917,7 +1001,7 @@ type Standing struct {
 
 func (x *Standing) Reset() {
 	*x = Standing{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[12]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1013,7 @@ func (x *Standing) String() string {
 func (*Standing) ProtoMessage() {}
 
 func (x *Standing) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[12]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1026,7 @@ func (x *Standing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standing.ProtoReflect.Descriptor instead.
 func (*Standing) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{12}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Standing) GetNumber() uint64 {
@@ -1006,7 +1090,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[13]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1102,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[13]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1115,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{13}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Failure) GetCode() uint32 {
@@ -1078,13 +1162,14 @@ type OrderState struct {
 	Remembered      []*Remembered          `protobuf:"bytes,11,rep,name=remembered,proto3" json:"remembered,omitempty"`
 	TimeMs          uint64                 `protobuf:"varint,12,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	Checkpoints     []*Checkpoint          `protobuf:"bytes,13,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Wishes          []*StandingWish        `protobuf:"bytes,39,rep,name=wishes,proto3" json:"wishes,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *OrderState) Reset() {
 	*x = OrderState{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1181,7 @@ func (x *OrderState) String() string {
 func (*OrderState) ProtoMessage() {}
 
 func (x *OrderState) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1194,7 @@ func (x *OrderState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderState.ProtoReflect.Descriptor instead.
 func (*OrderState) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{14}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OrderState) GetGroup() []byte {
@@ -1203,6 +1288,106 @@ func (x *OrderState) GetCheckpoints() []*Checkpoint {
 	return nil
 }
 
+func (x *OrderState) GetWishes() []*StandingWish {
+	if x != nil {
+		return x.Wishes
+	}
+	return nil
+}
+
+// StandingWish is what the service proposes in every epoch until it is done.
+type StandingWish struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Remove        []byte                 `protobuf:"bytes,2,opt,name=remove,proto3" json:"remove,omitempty"`
+	Add           []byte                 `protobuf:"bytes,3,opt,name=add,proto3" json:"add,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Tries         uint32                 `protobuf:"varint,5,opt,name=tries,proto3" json:"tries,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`   // of its newest proposal
+	Number        uint64                 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"` // and the entry that carries it; 0: none yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StandingWish) Reset() {
+	*x = StandingWish{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandingWish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandingWish) ProtoMessage() {}
+
+func (x *StandingWish) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StandingWish.ProtoReflect.Descriptor instead.
+func (*StandingWish) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *StandingWish) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *StandingWish) GetRemove() []byte {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *StandingWish) GetAdd() []byte {
+	if x != nil {
+		return x.Add
+	}
+	return nil
+}
+
+func (x *StandingWish) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StandingWish) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *StandingWish) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *StandingWish) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 // Checkpoint is where an earlier OrderCheckpoint begins in the stream, so that what lies before it can be purged.
 type Checkpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1214,7 +1399,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1411,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1424,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{15}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Checkpoint) GetSequence() uint64 {
@@ -1268,7 +1453,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1465,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1478,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{16}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Pending) GetContent() []byte {
@@ -1329,7 +1514,7 @@ type Winner struct {
 
 func (x *Winner) Reset() {
 	*x = Winner{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1526,7 @@ func (x *Winner) String() string {
 func (*Winner) ProtoMessage() {}
 
 func (x *Winner) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1539,7 @@ func (x *Winner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Winner.ProtoReflect.Descriptor instead.
 func (*Winner) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{17}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Winner) GetEpoch() uint64 {
@@ -1392,7 +1577,7 @@ type Sender struct {
 
 func (x *Sender) Reset() {
 	*x = Sender{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1589,7 @@ func (x *Sender) String() string {
 func (*Sender) ProtoMessage() {}
 
 func (x *Sender) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1602,7 @@ func (x *Sender) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sender.ProtoReflect.Descriptor instead.
 func (*Sender) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{18}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Sender) GetClient() []byte {
@@ -1468,7 +1653,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1665,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1678,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{19}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Remembered) GetKey() []byte {
@@ -1540,7 +1725,7 @@ type DirectoryState struct {
 
 func (x *DirectoryState) Reset() {
 	*x = DirectoryState{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1737,7 @@ func (x *DirectoryState) String() string {
 func (*DirectoryState) ProtoMessage() {}
 
 func (x *DirectoryState) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1750,7 @@ func (x *DirectoryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectoryState.ProtoReflect.Descriptor instead.
 func (*DirectoryState) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{20}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DirectoryState) GetClient() []byte {
@@ -1628,7 +1813,7 @@ type Newest struct {
 
 func (x *Newest) Reset() {
 	*x = Newest{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1825,7 @@ func (x *Newest) String() string {
 func (*Newest) ProtoMessage() {}
 
 func (x *Newest) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1838,7 @@ func (x *Newest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Newest.ProtoReflect.Descriptor instead.
 func (*Newest) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{21}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Newest) GetCipherSuite() uint32 {
@@ -1681,7 +1866,7 @@ type Noticed struct {
 
 func (x *Noticed) Reset() {
 	*x = Noticed{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1878,7 @@ func (x *Noticed) String() string {
 func (*Noticed) ProtoMessage() {}
 
 func (x *Noticed) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1891,7 @@ func (x *Noticed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noticed.ProtoReflect.Descriptor instead.
 func (*Noticed) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{22}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Noticed) GetKind() uint32 {
@@ -1739,7 +1924,7 @@ type Offered struct {
 
 func (x *Offered) Reset() {
 	*x = Offered{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1936,7 @@ func (x *Offered) String() string {
 func (*Offered) ProtoMessage() {}
 
 func (x *Offered) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1949,7 @@ func (x *Offered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offered.ProtoReflect.Descriptor instead.
 func (*Offered) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{23}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Offered) GetRef() []byte {
@@ -1828,7 +2013,7 @@ type Given struct {
 
 func (x *Given) Reset() {
 	*x = Given{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +2025,7 @@ func (x *Given) String() string {
 func (*Given) ProtoMessage() {}
 
 func (x *Given) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +2038,7 @@ func (x *Given) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Given.ProtoReflect.Descriptor instead.
 func (*Given) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{24}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Given) GetKey() []byte {
@@ -1888,7 +2073,7 @@ type SignatureKey struct {
 
 func (x *SignatureKey) Reset() {
 	*x = SignatureKey{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2085,7 @@ func (x *SignatureKey) String() string {
 func (*SignatureKey) ProtoMessage() {}
 
 func (x *SignatureKey) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2098,7 @@ func (x *SignatureKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignatureKey.ProtoReflect.Descriptor instead.
 func (*SignatureKey) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{25}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SignatureKey) GetKey() []byte {
@@ -1942,7 +2127,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2139,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2152,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{26}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Notice) GetGroup() []byte {
@@ -2007,7 +2192,7 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"command_id\x18\x02 \x01(\fR\tcommandId\x12\x1b\n" +
 	"\tissued_ms\x18\x03 \x01(\x04R\bissuedMs\x12\x18\n" +
-	"\arequest\x18\x04 \x01(\fR\arequest\"\xaa\x03\n" +
+	"\arequest\x18\x04 \x01(\fR\arequest\"\xda\x03\n" +
 	"\n" +
 	"Submission\x122\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1a.parley.delivery.v1.OriginR\x06origin\x12F\n" +
@@ -2016,7 +2201,8 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\bproposal\x18\x04 \x01(\v2\x1c.parley.delivery.v1.ProposalH\x00R\bproposal\x127\n" +
 	"\amessage\x18\x05 \x01(\v2\x1b.parley.delivery.v1.MessageH\x00R\amessage\x127\n" +
 	"\arestart\x18\x06 \x01(\v2\x1b.parley.delivery.v1.RestartH\x00R\arestart\x124\n" +
-	"\x06lookup\x18\a \x01(\v2\x1a.parley.delivery.v1.LookupH\x00R\x06lookupB\x06\n" +
+	"\x06lookup\x18\a \x01(\v2\x1a.parley.delivery.v1.LookupH\x00R\x06lookup\x12.\n" +
+	"\x04wish\x18\b \x01(\v2\x18.parley.delivery.v1.WishH\x00R\x04wishB\x06\n" +
 	"\x04body\"-\n" +
 	"\fRegistration\x12\x1d\n" +
 	"\n" +
@@ -2047,7 +2233,12 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\rR\n" +
 	"generation\"\x1e\n" +
 	"\x06Lookup\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"?\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"d\n" +
+	"\x04Wish\x12\x16\n" +
+	"\x06remove\x18\x01 \x01(\fR\x06remove\x12\x10\n" +
+	"\x03add\x18\x02 \x01(\fR\x03add\x12\x1a\n" +
+	"\bwithdraw\x18\x03 \x01(\bR\bwithdraw\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"?\n" +
 	"\aRestart\x12\x1c\n" +
 	"\tsuccessor\x18\x01 \x01(\fR\tsuccessor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"z\n" +
@@ -2073,7 +2264,7 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xa4\x04\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xde\x04\n" +
 	"\n" +
 	"OrderState\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\fR\x05group\x12\x16\n" +
@@ -2094,7 +2285,16 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"remembered\x18\v \x03(\v2\x1e.parley.delivery.v1.RememberedR\n" +
 	"remembered\x12\x17\n" +
 	"\atime_ms\x18\f \x01(\x04R\x06timeMs\x12@\n" +
-	"\vcheckpoints\x18\r \x03(\v2\x1e.parley.delivery.v1.CheckpointR\vcheckpoints\"A\n" +
+	"\vcheckpoints\x18\r \x03(\v2\x1e.parley.delivery.v1.CheckpointR\vcheckpoints\x128\n" +
+	"\x06wishes\x18' \x03(\v2 .parley.delivery.v1.StandingWishR\x06wishes\"\xa4\x01\n" +
+	"\fStandingWish\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
+	"\x06remove\x18\x02 \x01(\fR\x06remove\x12\x10\n" +
+	"\x03add\x18\x03 \x01(\fR\x03add\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05tries\x18\x05 \x01(\rR\x05tries\x12\x14\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06number\x18\a \x01(\x04R\x06number\"A\n" +
 	"\n" +
 	"Checkpoint\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
@@ -2175,7 +2375,7 @@ func file_delivery_v1_delivery_proto_rawDescGZIP() []byte {
 }
 
 var file_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_delivery_v1_delivery_proto_goTypes = []any{
 	(Verdict)(0),           // 0: parley.delivery.v1.Verdict
 	(*Request)(nil),        // 1: parley.delivery.v1.Request
@@ -2187,24 +2387,26 @@ var file_delivery_v1_delivery_proto_goTypes = []any{
 	(*Proposal)(nil),       // 7: parley.delivery.v1.Proposal
 	(*Message)(nil),        // 8: parley.delivery.v1.Message
 	(*Lookup)(nil),         // 9: parley.delivery.v1.Lookup
-	(*Restart)(nil),        // 10: parley.delivery.v1.Restart
-	(*Response)(nil),       // 11: parley.delivery.v1.Response
-	(*Outcome)(nil),        // 12: parley.delivery.v1.Outcome
-	(*Standing)(nil),       // 13: parley.delivery.v1.Standing
-	(*Failure)(nil),        // 14: parley.delivery.v1.Failure
-	(*OrderState)(nil),     // 15: parley.delivery.v1.OrderState
-	(*Checkpoint)(nil),     // 16: parley.delivery.v1.Checkpoint
-	(*Pending)(nil),        // 17: parley.delivery.v1.Pending
-	(*Winner)(nil),         // 18: parley.delivery.v1.Winner
-	(*Sender)(nil),         // 19: parley.delivery.v1.Sender
-	(*Remembered)(nil),     // 20: parley.delivery.v1.Remembered
-	(*DirectoryState)(nil), // 21: parley.delivery.v1.DirectoryState
-	(*Newest)(nil),         // 22: parley.delivery.v1.Newest
-	(*Noticed)(nil),        // 23: parley.delivery.v1.Noticed
-	(*Offered)(nil),        // 24: parley.delivery.v1.Offered
-	(*Given)(nil),          // 25: parley.delivery.v1.Given
-	(*SignatureKey)(nil),   // 26: parley.delivery.v1.SignatureKey
-	(*Notice)(nil),         // 27: parley.delivery.v1.Notice
+	(*Wish)(nil),           // 10: parley.delivery.v1.Wish
+	(*Restart)(nil),        // 11: parley.delivery.v1.Restart
+	(*Response)(nil),       // 12: parley.delivery.v1.Response
+	(*Outcome)(nil),        // 13: parley.delivery.v1.Outcome
+	(*Standing)(nil),       // 14: parley.delivery.v1.Standing
+	(*Failure)(nil),        // 15: parley.delivery.v1.Failure
+	(*OrderState)(nil),     // 16: parley.delivery.v1.OrderState
+	(*StandingWish)(nil),   // 17: parley.delivery.v1.StandingWish
+	(*Checkpoint)(nil),     // 18: parley.delivery.v1.Checkpoint
+	(*Pending)(nil),        // 19: parley.delivery.v1.Pending
+	(*Winner)(nil),         // 20: parley.delivery.v1.Winner
+	(*Sender)(nil),         // 21: parley.delivery.v1.Sender
+	(*Remembered)(nil),     // 22: parley.delivery.v1.Remembered
+	(*DirectoryState)(nil), // 23: parley.delivery.v1.DirectoryState
+	(*Newest)(nil),         // 24: parley.delivery.v1.Newest
+	(*Noticed)(nil),        // 25: parley.delivery.v1.Noticed
+	(*Offered)(nil),        // 26: parley.delivery.v1.Offered
+	(*Given)(nil),          // 27: parley.delivery.v1.Given
+	(*SignatureKey)(nil),   // 28: parley.delivery.v1.SignatureKey
+	(*Notice)(nil),         // 29: parley.delivery.v1.Notice
 }
 var file_delivery_v1_delivery_proto_depIdxs = []int32{
 	3,  // 0: parley.delivery.v1.Request.submissions:type_name -> parley.delivery.v1.Submission
@@ -2213,31 +2415,33 @@ var file_delivery_v1_delivery_proto_depIdxs = []int32{
 	5,  // 3: parley.delivery.v1.Submission.bundle:type_name -> parley.delivery.v1.Bundle
 	7,  // 4: parley.delivery.v1.Submission.proposal:type_name -> parley.delivery.v1.Proposal
 	8,  // 5: parley.delivery.v1.Submission.message:type_name -> parley.delivery.v1.Message
-	10, // 6: parley.delivery.v1.Submission.restart:type_name -> parley.delivery.v1.Restart
+	11, // 6: parley.delivery.v1.Submission.restart:type_name -> parley.delivery.v1.Restart
 	9,  // 7: parley.delivery.v1.Submission.lookup:type_name -> parley.delivery.v1.Lookup
-	6,  // 8: parley.delivery.v1.Bundle.changes:type_name -> parley.delivery.v1.Change
-	12, // 9: parley.delivery.v1.Response.outcomes:type_name -> parley.delivery.v1.Outcome
-	14, // 10: parley.delivery.v1.Response.failure:type_name -> parley.delivery.v1.Failure
-	0,  // 11: parley.delivery.v1.Outcome.verdict:type_name -> parley.delivery.v1.Verdict
-	14, // 12: parley.delivery.v1.Outcome.failure:type_name -> parley.delivery.v1.Failure
-	13, // 13: parley.delivery.v1.Outcome.standing:type_name -> parley.delivery.v1.Standing
-	19, // 14: parley.delivery.v1.Standing.last:type_name -> parley.delivery.v1.Sender
-	17, // 15: parley.delivery.v1.OrderState.pending:type_name -> parley.delivery.v1.Pending
-	18, // 16: parley.delivery.v1.OrderState.winners:type_name -> parley.delivery.v1.Winner
-	19, // 17: parley.delivery.v1.OrderState.senders:type_name -> parley.delivery.v1.Sender
-	20, // 18: parley.delivery.v1.OrderState.remembered:type_name -> parley.delivery.v1.Remembered
-	16, // 19: parley.delivery.v1.OrderState.checkpoints:type_name -> parley.delivery.v1.Checkpoint
-	24, // 20: parley.delivery.v1.DirectoryState.offered:type_name -> parley.delivery.v1.Offered
-	25, // 21: parley.delivery.v1.DirectoryState.given:type_name -> parley.delivery.v1.Given
-	26, // 22: parley.delivery.v1.DirectoryState.keys:type_name -> parley.delivery.v1.SignatureKey
-	22, // 23: parley.delivery.v1.DirectoryState.newest:type_name -> parley.delivery.v1.Newest
-	23, // 24: parley.delivery.v1.DirectoryState.noticed:type_name -> parley.delivery.v1.Noticed
-	24, // 25: parley.delivery.v1.Given.package:type_name -> parley.delivery.v1.Offered
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	10, // 8: parley.delivery.v1.Submission.wish:type_name -> parley.delivery.v1.Wish
+	6,  // 9: parley.delivery.v1.Bundle.changes:type_name -> parley.delivery.v1.Change
+	13, // 10: parley.delivery.v1.Response.outcomes:type_name -> parley.delivery.v1.Outcome
+	15, // 11: parley.delivery.v1.Response.failure:type_name -> parley.delivery.v1.Failure
+	0,  // 12: parley.delivery.v1.Outcome.verdict:type_name -> parley.delivery.v1.Verdict
+	15, // 13: parley.delivery.v1.Outcome.failure:type_name -> parley.delivery.v1.Failure
+	14, // 14: parley.delivery.v1.Outcome.standing:type_name -> parley.delivery.v1.Standing
+	21, // 15: parley.delivery.v1.Standing.last:type_name -> parley.delivery.v1.Sender
+	19, // 16: parley.delivery.v1.OrderState.pending:type_name -> parley.delivery.v1.Pending
+	20, // 17: parley.delivery.v1.OrderState.winners:type_name -> parley.delivery.v1.Winner
+	21, // 18: parley.delivery.v1.OrderState.senders:type_name -> parley.delivery.v1.Sender
+	22, // 19: parley.delivery.v1.OrderState.remembered:type_name -> parley.delivery.v1.Remembered
+	18, // 20: parley.delivery.v1.OrderState.checkpoints:type_name -> parley.delivery.v1.Checkpoint
+	17, // 21: parley.delivery.v1.OrderState.wishes:type_name -> parley.delivery.v1.StandingWish
+	26, // 22: parley.delivery.v1.DirectoryState.offered:type_name -> parley.delivery.v1.Offered
+	27, // 23: parley.delivery.v1.DirectoryState.given:type_name -> parley.delivery.v1.Given
+	28, // 24: parley.delivery.v1.DirectoryState.keys:type_name -> parley.delivery.v1.SignatureKey
+	24, // 25: parley.delivery.v1.DirectoryState.newest:type_name -> parley.delivery.v1.Newest
+	25, // 26: parley.delivery.v1.DirectoryState.noticed:type_name -> parley.delivery.v1.Noticed
+	26, // 27: parley.delivery.v1.Given.package:type_name -> parley.delivery.v1.Offered
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_delivery_v1_delivery_proto_init() }
@@ -2252,6 +2456,7 @@ func file_delivery_v1_delivery_proto_init() {
 		(*Submission_Message)(nil),
 		(*Submission_Restart)(nil),
 		(*Submission_Lookup)(nil),
+		(*Submission_Wish)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2259,7 +2464,7 @@ func file_delivery_v1_delivery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_delivery_v1_delivery_proto_rawDesc), len(file_delivery_v1_delivery_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -728,6 +728,8 @@ type Event struct {
 	//	*Event_StockNoticed
 	//	*Event_RejoinPlanned
 	//	*Event_RejoinRefused
+	//	*Event_WishMade
+	//	*Event_WishEnded
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1387,6 +1389,24 @@ func (x *Event) GetRejoinRefused() *RejoinRefused {
 	return nil
 }
 
+func (x *Event) GetWishMade() *WishMade {
+	if x != nil {
+		if x, ok := x.Body.(*Event_WishMade); ok {
+			return x.WishMade
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetWishEnded() *WishEnded {
+	if x != nil {
+		if x, ok := x.Body.(*Event_WishEnded); ok {
+			return x.WishEnded
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -1659,6 +1679,14 @@ type Event_RejoinRefused struct {
 	RejoinRefused *RejoinRefused `protobuf:"bytes,116,opt,name=rejoin_refused,json=rejoinRefused,proto3,oneof"`
 }
 
+type Event_WishMade struct {
+	WishMade *WishMade `protobuf:"bytes,117,opt,name=wish_made,json=wishMade,proto3,oneof"`
+}
+
+type Event_WishEnded struct {
+	WishEnded *WishEnded `protobuf:"bytes,118,opt,name=wish_ended,json=wishEnded,proto3,oneof"`
+}
+
 func (*Event_ConversationCreated) isEvent_Body() {}
 
 func (*Event_ConversationJoined) isEvent_Body() {}
@@ -1792,6 +1820,10 @@ func (*Event_StockNoticed) isEvent_Body() {}
 func (*Event_RejoinPlanned) isEvent_Body() {}
 
 func (*Event_RejoinRefused) isEvent_Body() {}
+
+func (*Event_WishMade) isEvent_Body() {}
+
+func (*Event_WishEnded) isEvent_Body() {}
 
 type Configuration struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -6275,6 +6307,7 @@ type OrderEntry struct {
 	Generation       uint32                 `protobuf:"varint,16,opt,name=generation,proto3" json:"generation,omitempty"`                                    // commits and applications whose sender's generation is known
 	TimeMs           uint64                 `protobuf:"varint,17,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	Request          []byte                 `protobuf:"bytes,18,opt,name=request,proto3" json:"request,omitempty"` // digest that the command id is bound to
+	Wish             []byte                 `protobuf:"bytes,48,opt,name=wish,proto3" json:"wish,omitempty"`       // proposals of the service itself: which wish this one is for
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -6435,6 +6468,158 @@ func (x *OrderEntry) GetRequest() []byte {
 	return nil
 }
 
+func (x *OrderEntry) GetWish() []byte {
+	if x != nil {
+		return x.Wish
+	}
+	return nil
+}
+
+// WishMade: the service is to have something proposed in the group, in every epoch until it is done. WishEnded: it does so no more.
+type WishMade struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Remove        []byte                 `protobuf:"bytes,2,opt,name=remove,proto3" json:"remove,omitempty"`
+	Add           []byte                 `protobuf:"bytes,3,opt,name=add,proto3" json:"add,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,5,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Principal     string                 `protobuf:"bytes,6,opt,name=principal,proto3" json:"principal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WishMade) Reset() {
+	*x = WishMade{}
+	mi := &file_events_v1_events_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WishMade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WishMade) ProtoMessage() {}
+
+func (x *WishMade) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WishMade.ProtoReflect.Descriptor instead.
+func (*WishMade) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *WishMade) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *WishMade) GetRemove() []byte {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *WishMade) GetAdd() []byte {
+	if x != nil {
+		return x.Add
+	}
+	return nil
+}
+
+func (x *WishMade) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WishMade) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *WishMade) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+type WishEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Outcome       string                 `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WishEnded) Reset() {
+	*x = WishEnded{}
+	mi := &file_events_v1_events_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WishEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WishEnded) ProtoMessage() {}
+
+func (x *WishEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WishEnded.ProtoReflect.Descriptor instead.
+func (*WishEnded) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *WishEnded) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *WishEnded) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *WishEnded) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 // OrderCheckpoint is the sequencer's state at an entry; what lies before the newest one may be purged.
 type OrderCheckpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6446,7 +6631,7 @@ type OrderCheckpoint struct {
 
 func (x *OrderCheckpoint) Reset() {
 	*x = OrderCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6458,7 +6643,7 @@ func (x *OrderCheckpoint) String() string {
 func (*OrderCheckpoint) ProtoMessage() {}
 
 func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6471,7 +6656,7 @@ func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCheckpoint.ProtoReflect.Descriptor instead.
 func (*OrderCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *OrderCheckpoint) GetState() []byte {
@@ -6501,7 +6686,7 @@ type GroupRestarted struct {
 
 func (x *GroupRestarted) Reset() {
 	*x = GroupRestarted{}
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6513,7 +6698,7 @@ func (x *GroupRestarted) String() string {
 func (*GroupRestarted) ProtoMessage() {}
 
 func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6526,7 +6711,7 @@ func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRestarted.ProtoReflect.Descriptor instead.
 func (*GroupRestarted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GroupRestarted) GetSuccessor() []byte {
@@ -6573,7 +6758,7 @@ type KeyPackagePublished struct {
 
 func (x *KeyPackagePublished) Reset() {
 	*x = KeyPackagePublished{}
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6585,7 +6770,7 @@ func (x *KeyPackagePublished) String() string {
 func (*KeyPackagePublished) ProtoMessage() {}
 
 func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6598,7 +6783,7 @@ func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagePublished.ProtoReflect.Descriptor instead.
 func (*KeyPackagePublished) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *KeyPackagePublished) GetKeyPackage() *KeyPackageEntry {
@@ -6620,7 +6805,7 @@ type KeyPackageClaimed struct {
 
 func (x *KeyPackageClaimed) Reset() {
 	*x = KeyPackageClaimed{}
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6632,7 +6817,7 @@ func (x *KeyPackageClaimed) String() string {
 func (*KeyPackageClaimed) ProtoMessage() {}
 
 func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6645,7 +6830,7 @@ func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageClaimed.ProtoReflect.Descriptor instead.
 func (*KeyPackageClaimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *KeyPackageClaimed) GetRef() []byte {
@@ -6686,7 +6871,7 @@ type StockNoticed struct {
 
 func (x *StockNoticed) Reset() {
 	*x = StockNoticed{}
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6698,7 +6883,7 @@ func (x *StockNoticed) String() string {
 func (*StockNoticed) ProtoMessage() {}
 
 func (x *StockNoticed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6711,7 +6896,7 @@ func (x *StockNoticed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StockNoticed.ProtoReflect.Descriptor instead.
 func (*StockNoticed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *StockNoticed) GetKind() uint32 {
@@ -6738,7 +6923,7 @@ type AuthorityRegistered struct {
 
 func (x *AuthorityRegistered) Reset() {
 	*x = AuthorityRegistered{}
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6750,7 +6935,7 @@ func (x *AuthorityRegistered) String() string {
 func (*AuthorityRegistered) ProtoMessage() {}
 
 func (x *AuthorityRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6763,7 +6948,7 @@ func (x *AuthorityRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityRegistered.ProtoReflect.Descriptor instead.
 func (*AuthorityRegistered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *AuthorityRegistered) GetCertificate() []byte {
@@ -6789,7 +6974,7 @@ type AuthorityRemoved struct {
 
 func (x *AuthorityRemoved) Reset() {
 	*x = AuthorityRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6801,7 +6986,7 @@ func (x *AuthorityRemoved) String() string {
 func (*AuthorityRemoved) ProtoMessage() {}
 
 func (x *AuthorityRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6814,7 +6999,7 @@ func (x *AuthorityRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityRemoved.ProtoReflect.Descriptor instead.
 func (*AuthorityRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AuthorityRemoved) GetFingerprint() []byte {
@@ -6836,7 +7021,7 @@ type RevocationListRegistered struct {
 
 func (x *RevocationListRegistered) Reset() {
 	*x = RevocationListRegistered{}
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6848,7 +7033,7 @@ func (x *RevocationListRegistered) String() string {
 func (*RevocationListRegistered) ProtoMessage() {}
 
 func (x *RevocationListRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6861,7 +7046,7 @@ func (x *RevocationListRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListRegistered.ProtoReflect.Descriptor instead.
 func (*RevocationListRegistered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *RevocationListRegistered) GetPoint() string {
@@ -6901,7 +7086,7 @@ type RevocationPolicySet struct {
 
 func (x *RevocationPolicySet) Reset() {
 	*x = RevocationPolicySet{}
-	mi := &file_events_v1_events_proto_msgTypes[80]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6913,7 +7098,7 @@ func (x *RevocationPolicySet) String() string {
 func (*RevocationPolicySet) ProtoMessage() {}
 
 func (x *RevocationPolicySet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[80]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6926,7 +7111,7 @@ func (x *RevocationPolicySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationPolicySet.ProtoReflect.Descriptor instead.
 func (*RevocationPolicySet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *RevocationPolicySet) GetPolicy() uint32 {
@@ -6957,7 +7142,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[81]
+	mi := &file_events_v1_events_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6969,7 +7154,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[81]
+	mi := &file_events_v1_events_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6982,7 +7167,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -7085,7 +7270,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[82]
+	mi := &file_events_v1_events_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7097,7 +7282,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[82]
+	mi := &file_events_v1_events_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7110,7 +7295,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -7174,7 +7359,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[83]
+	mi := &file_events_v1_events_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7186,7 +7371,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[83]
+	mi := &file_events_v1_events_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7199,7 +7384,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{83}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -7241,7 +7426,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[84]
+	mi := &file_events_v1_events_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7253,7 +7438,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[84]
+	mi := &file_events_v1_events_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7266,7 +7451,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{84}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -7352,7 +7537,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[85]
+	mi := &file_events_v1_events_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7364,7 +7549,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[85]
+	mi := &file_events_v1_events_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7377,7 +7562,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{85}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -7434,7 +7619,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[86]
+	mi := &file_events_v1_events_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7446,7 +7631,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[86]
+	mi := &file_events_v1_events_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7459,7 +7644,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{86}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -7585,7 +7770,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xa9+\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xa2,\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -7657,7 +7842,10 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x15revocation_policy_set\x18b \x01(\v2%.parley.events.v1.RevocationPolicySetH\x00R\x13revocationPolicySet\x12E\n" +
 	"\rstock_noticed\x18r \x01(\v2\x1e.parley.events.v1.StockNoticedH\x00R\fstockNoticed\x12H\n" +
 	"\x0erejoin_planned\x18s \x01(\v2\x1f.parley.events.v1.RejoinPlannedH\x00R\rrejoinPlanned\x12H\n" +
-	"\x0erejoin_refused\x18t \x01(\v2\x1f.parley.events.v1.RejoinRefusedH\x00R\rrejoinRefusedB\x06\n" +
+	"\x0erejoin_refused\x18t \x01(\v2\x1f.parley.events.v1.RejoinRefusedH\x00R\rrejoinRefused\x129\n" +
+	"\twish_made\x18u \x01(\v2\x1a.parley.events.v1.WishMadeH\x00R\bwishMade\x12<\n" +
+	"\n" +
+	"wish_ended\x18v \x01(\v2\x1b.parley.events.v1.WishEndedH\x00R\twishEndedB\x06\n" +
 	"\x04body\"\x94\x04\n" +
 	"\rConfiguration\x12!\n" +
 	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12)\n" +
@@ -8020,7 +8208,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"L\n" +
 	"\x12ConversationListed\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
-	"\x04gone\x18\x02 \x01(\bR\x04gone\"\xff\x04\n" +
+	"\x04gone\x18\x02 \x01(\bR\x04gone\"\x93\x05\n" +
 	"\n" +
 	"OrderEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12/\n" +
@@ -8045,7 +8233,19 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"generation\x18\x10 \x01(\rR\n" +
 	"generation\x12\x17\n" +
 	"\atime_ms\x18\x11 \x01(\x04R\x06timeMs\x12\x18\n" +
-	"\arequest\x18\x12 \x01(\fR\arequest\"?\n" +
+	"\arequest\x18\x12 \x01(\fR\arequest\x12\x12\n" +
+	"\x04wish\x180 \x01(\fR\x04wish\"\x93\x01\n" +
+	"\bWishMade\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
+	"\x06remove\x18\x02 \x01(\fR\x06remove\x12\x10\n" +
+	"\x03add\x18\x03 \x01(\fR\x03add\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x17\n" +
+	"\atime_ms\x18\x05 \x01(\x04R\x06timeMs\x12\x1c\n" +
+	"\tprincipal\x18\x06 \x01(\tR\tprincipal\"M\n" +
+	"\tWishEnded\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"?\n" +
 	"\x0fOrderCheckpoint\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\fR\x05state\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\"\x8f\x01\n" +
@@ -8164,7 +8364,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -8240,21 +8440,23 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*PreSharedKeyRemoved)(nil),        // 71: parley.events.v1.PreSharedKeyRemoved
 	(*ConversationListed)(nil),         // 72: parley.events.v1.ConversationListed
 	(*OrderEntry)(nil),                 // 73: parley.events.v1.OrderEntry
-	(*OrderCheckpoint)(nil),            // 74: parley.events.v1.OrderCheckpoint
-	(*GroupRestarted)(nil),             // 75: parley.events.v1.GroupRestarted
-	(*KeyPackagePublished)(nil),        // 76: parley.events.v1.KeyPackagePublished
-	(*KeyPackageClaimed)(nil),          // 77: parley.events.v1.KeyPackageClaimed
-	(*StockNoticed)(nil),               // 78: parley.events.v1.StockNoticed
-	(*AuthorityRegistered)(nil),        // 79: parley.events.v1.AuthorityRegistered
-	(*AuthorityRemoved)(nil),           // 80: parley.events.v1.AuthorityRemoved
-	(*RevocationListRegistered)(nil),   // 81: parley.events.v1.RevocationListRegistered
-	(*RevocationPolicySet)(nil),        // 82: parley.events.v1.RevocationPolicySet
-	(*Ring)(nil),                       // 83: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 84: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 85: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 86: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 87: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 88: parley.events.v1.Snapshot
+	(*WishMade)(nil),                   // 74: parley.events.v1.WishMade
+	(*WishEnded)(nil),                  // 75: parley.events.v1.WishEnded
+	(*OrderCheckpoint)(nil),            // 76: parley.events.v1.OrderCheckpoint
+	(*GroupRestarted)(nil),             // 77: parley.events.v1.GroupRestarted
+	(*KeyPackagePublished)(nil),        // 78: parley.events.v1.KeyPackagePublished
+	(*KeyPackageClaimed)(nil),          // 79: parley.events.v1.KeyPackageClaimed
+	(*StockNoticed)(nil),               // 80: parley.events.v1.StockNoticed
+	(*AuthorityRegistered)(nil),        // 81: parley.events.v1.AuthorityRegistered
+	(*AuthorityRemoved)(nil),           // 82: parley.events.v1.AuthorityRemoved
+	(*RevocationListRegistered)(nil),   // 83: parley.events.v1.RevocationListRegistered
+	(*RevocationPolicySet)(nil),        // 84: parley.events.v1.RevocationPolicySet
+	(*Ring)(nil),                       // 85: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 86: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 87: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 88: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 89: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 90: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,   // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -8317,60 +8519,62 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	61,  // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
 	72,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
 	73,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	74,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	75,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	76,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	77,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	76,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	77,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	78,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	79,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
 	69,  // 64: parley.events.v1.Event.client_data_set:type_name -> parley.events.v1.ClientDataSet
 	70,  // 65: parley.events.v1.Event.join_proposed:type_name -> parley.events.v1.JoinProposed
 	36,  // 66: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
-	79,  // 67: parley.events.v1.Event.authority_registered:type_name -> parley.events.v1.AuthorityRegistered
-	80,  // 68: parley.events.v1.Event.authority_removed:type_name -> parley.events.v1.AuthorityRemoved
-	81,  // 69: parley.events.v1.Event.revocation_list_registered:type_name -> parley.events.v1.RevocationListRegistered
-	82,  // 70: parley.events.v1.Event.revocation_policy_set:type_name -> parley.events.v1.RevocationPolicySet
-	78,  // 71: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
+	81,  // 67: parley.events.v1.Event.authority_registered:type_name -> parley.events.v1.AuthorityRegistered
+	82,  // 68: parley.events.v1.Event.authority_removed:type_name -> parley.events.v1.AuthorityRemoved
+	83,  // 69: parley.events.v1.Event.revocation_list_registered:type_name -> parley.events.v1.RevocationListRegistered
+	84,  // 70: parley.events.v1.Event.revocation_policy_set:type_name -> parley.events.v1.RevocationPolicySet
+	80,  // 71: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
 	43,  // 72: parley.events.v1.Event.rejoin_planned:type_name -> parley.events.v1.RejoinPlanned
 	44,  // 73: parley.events.v1.Event.rejoin_refused:type_name -> parley.events.v1.RejoinRefused
-	9,   // 74: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11,  // 75: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 76: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,   // 77: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11,  // 78: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 79: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	14,  // 80: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
-	9,   // 81: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
-	24,  // 82: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 83: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 84: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
-	18,  // 85: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	18,  // 86: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	24,  // 87: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 88: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 89: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 90: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	24,  // 91: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
-	11,  // 92: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,   // 93: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10,  // 94: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10,  // 95: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 96: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	18,  // 97: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	24,  // 98: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	65,  // 99: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,   // 100: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	18,  // 101: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10,  // 102: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10,  // 103: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	65,  // 104: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	86,  // 105: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	87,  // 106: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	85,  // 107: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	87,  // 108: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	109, // [109:109] is the sub-list for method output_type
-	109, // [109:109] is the sub-list for method input_type
-	109, // [109:109] is the sub-list for extension type_name
-	109, // [109:109] is the sub-list for extension extendee
-	0,   // [0:109] is the sub-list for field type_name
+	74,  // 74: parley.events.v1.Event.wish_made:type_name -> parley.events.v1.WishMade
+	75,  // 75: parley.events.v1.Event.wish_ended:type_name -> parley.events.v1.WishEnded
+	9,   // 76: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11,  // 77: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 78: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 79: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11,  // 80: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 81: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	14,  // 82: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
+	9,   // 83: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	24,  // 84: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 85: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 86: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	18,  // 87: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	18,  // 88: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	24,  // 89: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 90: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 91: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 92: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	24,  // 93: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
+	11,  // 94: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,   // 95: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10,  // 96: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10,  // 97: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 98: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	18,  // 99: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	24,  // 100: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	65,  // 101: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,   // 102: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	18,  // 103: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10,  // 104: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10,  // 105: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	65,  // 106: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	88,  // 107: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	89,  // 108: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	87,  // 109: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	89,  // 110: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	111, // [111:111] is the sub-list for method output_type
+	111, // [111:111] is the sub-list for method input_type
+	111, // [111:111] is the sub-list for extension type_name
+	111, // [111:111] is the sub-list for extension extendee
+	0,   // [0:111] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -8446,6 +8650,8 @@ func file_events_v1_events_proto_init() {
 		(*Event_StockNoticed)(nil),
 		(*Event_RejoinPlanned)(nil),
 		(*Event_RejoinRefused)(nil),
+		(*Event_WishMade)(nil),
+		(*Event_WishEnded)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -8453,7 +8659,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   87,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -86,6 +86,8 @@ func Bodies() []Body {
 		&StockNoticed{},
 		&RejoinPlanned{},
 		&RejoinRefused{},
+		&WishMade{},
+		&WishEnded{},
 	}
 }
 
@@ -357,6 +359,14 @@ func (*RejoinRefused) EventKind() string { return "RejoinRefused" }
 func (*RejoinRefused) New() Body         { return &RejoinRefused{} }
 func (*RejoinRefused) isBody()           {}
 
+func (*WishMade) EventKind() string { return "WishMade" }
+func (*WishMade) New() Body         { return &WishMade{} }
+func (*WishMade) isBody()           {}
+
+func (*WishEnded) EventKind() string { return "WishEnded" }
+func (*WishEnded) New() Body         { return &WishEnded{} }
+func (*WishEnded) isBody()           {}
+
 // BodyValue returns the body of the event, or nil where it has none or one of a kind this build does not know.
 func (x *Event) BodyValue() Body {
 	switch b := x.GetBody().(type) {
@@ -494,6 +504,10 @@ func (x *Event) BodyValue() Body {
 		return b.RejoinPlanned
 	case *Event_RejoinRefused:
 		return b.RejoinRefused
+	case *Event_WishMade:
+		return b.WishMade
+	case *Event_WishEnded:
+		return b.WishEnded
 	}
 	return nil
 }
@@ -635,6 +649,10 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_RejoinPlanned{RejoinPlanned: b}
 	case *RejoinRefused:
 		x.Body = &Event_RejoinRefused{RejoinRefused: b}
+	case *WishMade:
+		x.Body = &Event_WishMade{WishMade: b}
+	case *WishEnded:
+		x.Body = &Event_WishEnded{WishEnded: b}
 	default:
 		x.Body = nil
 	}
