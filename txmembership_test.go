@@ -452,3 +452,58 @@ func TestCallbackThatNeverReturns(t *testing.T) {
 		t.Errorf("%d calls hang", calls.Load())
 	}
 }
+
+// TestBufferedMessageOutlivesItsTransaction: that a message has to wait is no error, so the transaction that took it in keeps it; one that is
+// aborted has not taken it in.
+func TestBufferedMessageOutlivesItsTransaction(t *testing.T) {
+	ctx := t.Context()
+	_, ada, bob, service := racers(t)
+	ok(t, bob.UpdateKeys(ctx))
+	commit := service.last().Commit
+	early, err := bob.Encrypt(ctx, []byte("of the next epoch"), nil)
+	ok(t, err)
+	take := func(tx *parley.Transaction) error {
+		got, err := tx.Conversation("tea").Decrypt(ctx, early)
+		if got.Code != parley.BufferedFutureMessage {
+			t.Errorf("too early: %+v", got)
+		}
+		return err
+	}
+	if err := ada.Client().Transact(ctx, func(tx *parley.Transaction) error { return errors.Join(take(tx), errNo) }); !errors.Is(err, errNo) {
+		t.Fatal(err)
+	}
+	ok(t, ada.Client().Transact(ctx, take))
+	got, err := ada.Decrypt(ctx, commit)
+	ok(t, err)
+	if waited := got.BufferedMessages; len(waited) != 1 || waited[0].Message == nil || string(waited[0].Message.Text) != "of the next epoch" {
+		t.Errorf("behind the commit: %+v", waited)
+	}
+}
+
+// TestTransactionIsBounded: a transaction over more logs than fit into a batch is told so by the command that is too much, and the rest goes on.
+func TestTransactionIsBounded(t *testing.T) {
+	ctx := t.Context()
+	node := openNode(t, parley.Options{})
+	defer closeNode(t, node)
+	ada, err := node.Client(ctx, "ada")
+	ok(t, err)
+	tea, err := ada.Create(ctx, "tea")
+	ok(t, err)
+	ok(t, ada.Transact(ctx, func(tx *parley.Transaction) error {
+		if _, err := tx.Conversation("tea").ProposeUpdate(ctx); err != nil {
+			return err
+		}
+		for i := range 499 {
+			if _, err := tx.Conversation(parley.ConversationID(fmt.Sprint("room ", i))).Exists(ctx); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Conversation("one more").Exists(ctx); err == nil || parley.AdviceOf(err) != parley.GiveUp {
+			t.Errorf("one more: %v", err)
+		}
+		return nil
+	}))
+	if pending(t, tea) != 1 {
+		t.Error("its proposal is not there")
+	}
+}

@@ -51,8 +51,11 @@ type txMember struct {
 	brief   bool // the client's own log, for what goes with a segment: it is let go with it
 }
 
-// queueMax bounds the commands waiting in one transaction.
-const txQueueMax = 1000
+// The bounds of one transaction: commands that wait in it, and logs that it may touch, whose records have to fit into one batch.
+const (
+	txQueueMax = 1000
+	txLogsMax  = 500
+)
 
 // txStepDone, txSegmentDone and txSent come back from what runs beside the coordinator.
 type txStepDone struct {
@@ -234,6 +237,12 @@ func (t *transactionActor) next() {
 
 func (t *transactionActor) begin(run *ask[txRun, result]) {
 	target, member := run.Query.Target, t.members[run.Query.Target]
+	if member == nil && len(t.members) >= txLogsMax {
+		t.running = nil
+		run.refuse(fmt.Errorf("%w: a transaction over more than %d logs", events.ErrTooLarge, txLogsMax))
+		t.next()
+		return
+	}
 	if run.Query.Peek && (member == nil || !member.touched) {
 		t.beside(func(ctx context.Context) any {
 			seen, err := request[look, conversation.State](ctx, t.node, target, look{})
