@@ -27,8 +27,8 @@ type EpochChange struct {
 type EpochObserver func(context.Context, EpochChange) error
 
 // ObserveEpochs tells an observer of every epoch of the client's conversations, those that begin meanwhile included: in the order of the
-// epochs of a conversation, once the epoch is durable, and again until the observer has returned nil. It returns when ctx ends, or the
-// node does.
+// epochs of a conversation, once the epoch is durable, and again until the observer has returned nil. It returns when ctx ends, the
+// node does, or another node serves the client (ErrNotHere).
 //
 // Nothing waits for an observer but what it is still to be told of the same conversation, and it may use the client's conversations as
 // anybody. Where it begins is for the caller to say, who keeps the positions of the changes that were dealt with: whoever observes from
@@ -116,7 +116,7 @@ type HistoryObserver func(context.Context, *Conversation, HistoryShared) error
 
 // ObserveHistory tells an observer of every history secret that the client's conversations hold, our own included, in the order in which
 // they came and again until the observer has returned nil. Then it can be read no more: keep it. As long as it observes, the stream of
-// events does not hand them out; at most one does. It returns when ctx ends, or the node does.
+// events does not hand them out; at most one does. It returns when ctx ends, the node does, or another node serves the client.
 //
 // How far the observer has come is in the log: it goes on where it was, also on the node that has taken over.
 func (c *Client) ObserveHistory(ctx context.Context, observe HistoryObserver) error {

@@ -211,7 +211,7 @@ func TestObserversMayReadAndBlockNobody(t *testing.T) {
 func TestObserversGoOnOnAnotherNode(t *testing.T) {
 	ctx := t.Context()
 	d := deploy(t)
-	node := d.node(t, parley.Options{})
+	node := d.node(t, parley.Options{ShareCount: 16, Shares: parley.Shares(16)})
 	ada := takeBot(t, node, "ada")
 	conv, err := ada.Create(ctx, "tea")
 	ok(t, err)
@@ -237,7 +237,7 @@ func TestObserversGoOnOnAnotherNode(t *testing.T) {
 	bob.stop()
 	closeNode(t, node)
 
-	node = d.node(t, parley.Options{})
+	node = d.node(t, parley.Options{ShareCount: 16, Shares: parley.Shares(16)})
 	defer closeNode(t, node)
 	client, err := node.Client(ctx, "bob")
 	ok(t, err)
@@ -248,6 +248,13 @@ func TestObserversGoOnOnAnotherNode(t *testing.T) {
 		}
 	}
 	secrets := observeHistory(t, client, 1)
+	share := parley.ShareOf("client/bob", 16)
+	node.ReleaseShares(share)
+	if err := <-second.done; !errors.Is(err, parley.ErrNotHere) {
+		t.Errorf("the observation of a client that lives elsewhere: %v", err)
+	}
+	second.done = nil
+	node.TakeShares(share)
 	if secrets[0].Sender != "ada" || secrets[0].Number != 1 {
 		t.Errorf("told of %+v", secrets[0])
 	}

@@ -1,8 +1,10 @@
 package parley_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -79,5 +81,45 @@ func TestEnableDisableHistorySharing(t *testing.T) {
 				t.Errorf("%t %v, clients %v", status.History, err, clients)
 			}
 		})
+	}
+}
+
+// TestHistoryIsSharedInATransaction: enabling is a commit like any other, and what follows is undone without it. Two members who enable at
+// once let one reader in.
+func TestHistoryIsSharedInATransaction(t *testing.T) {
+	ctx := t.Context()
+	node, ada, bob, conv := sharers(t, false)
+	defer closeNode(t, node)
+	no := errors.New("no")
+	err := ada.Transact(ctx, func(tx *parley.Transaction) error {
+		ok(t, tx.Conversation("tea").EnableHistorySharing(ctx))
+		if status, err := tx.Conversation("tea").Status(ctx); err != nil || !status.History {
+			t.Errorf("inside: %t, %v", status.History, err)
+		}
+		_, err := tx.Conversation("tea").ProposeUpdate(ctx)
+		return errors.Join(err, no)
+	})
+	if !errors.Is(err, no) {
+		t.Fatal(err)
+	}
+	status, err := conv.Status(ctx)
+	ok(t, err)
+	if !status.History || status.Pending != 0 || status.Holdings.Secrets != 1 {
+		t.Errorf("shared: %t, %d proposals, %+v", status.History, status.Pending, status.Holdings)
+	}
+	ok(t, conv.DisableHistorySharing(ctx))
+	awaitEpoch(t, bob.Conversation("tea"), 3)
+	var both sync.WaitGroup
+	for _, c := range []*parley.Conversation{conv, bob.Conversation("tea")} {
+		both.Go(func() {
+			if err := node.Insist(ctx, c.EnableHistorySharing); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	both.Wait()
+	awaitEpoch(t, bob.Conversation("tea"), 4)
+	if status, err = conv.Status(ctx); err != nil || status.Epoch != 4 || len(status.Members) != 3 {
+		t.Errorf("in epoch %d with %d members, %v", status.Epoch, len(status.Members), err)
 	}
 }

@@ -322,7 +322,7 @@ func (s *Stream) Close() {
 	}
 	s.node.hub.mu.Unlock()
 	if mine {
-		s.turns.end()
+		s.turns.end(ErrStreamEnded)
 	}
 }
 

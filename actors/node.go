@@ -160,6 +160,7 @@ func (n *Node) owns(id Identity) bool {
 // placed follows a change of what this node owns: what it lost is passivated, what it gained is visited.
 func (n *Node) placed(ctx context.Context) {
 	n.runtime.system.Root.Send(n.directory.director, &evict{})
+	n.hub.dismiss(n.owns)
 	if ctx.Err() != nil {
 		return
 	}

@@ -76,7 +76,7 @@ func (o *Observer) Close() {
 	}
 	h.mu.Unlock()
 	if mine {
-		o.turns.end()
+		o.turns.end(ErrStreamEnded)
 	}
 }
 

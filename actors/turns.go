@@ -53,12 +53,28 @@ func (h *hub) close() {
 	h.streams, h.observers = map[ids.ClientID]*Stream{}, map[ids.ClientID][]*Observer{}
 	h.mu.Unlock()
 	for _, s := range streams {
-		s.turns.end()
+		s.turns.end(ErrStreamEnded)
 	}
 	for _, list := range observers {
 		for _, o := range list {
-			o.turns.end()
+			o.turns.end(ErrStreamEnded)
 		}
+	}
+}
+
+// dismiss ends the observations of clients that another node serves now: nothing is announced here any more.
+func (h *hub) dismiss(owns func(Identity) bool) {
+	h.mu.Lock()
+	var gone []*Observer
+	for client, list := range h.observers {
+		if !owns(ClientIdentity(client)) {
+			gone = append(gone, list...)
+			delete(h.observers, client)
+		}
+	}
+	h.mu.Unlock()
+	for _, o := range gone {
+		o.turns.end(ErrNotHere)
 	}
 }
 
@@ -70,13 +86,17 @@ type turns struct {
 	poked  bool          // there is news about the client itself
 	signal chan struct{} // holds one token when the queue may be longer than next has seen
 	ended  chan struct{}
+	why    error // that it ended, once it has
 }
 
 func newTurns() *turns {
 	return &turns{queued: map[ids.ConversationID]bool{}, signal: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
-func (t *turns) end() { close(t.ended) }
+func (t *turns) end(why error) {
+	t.why = why
+	close(t.ended)
+}
 
 func (t *turns) push(id ids.ConversationID) {
 	t.mu.Lock()
@@ -135,7 +155,7 @@ func (t *turns) next(ctx context.Context) (ids.ConversationID, error) {
 		select {
 		case <-t.signal:
 		case <-t.ended:
-			return "", ErrStreamEnded
+			return "", t.why
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
 		}
@@ -156,7 +176,7 @@ func (t *turns) pushAll(ctx context.Context, n *Node, client ids.ClientID) error
 func (t *turns) later(ctx context.Context, n *Node, id ids.ConversationID, err error) error {
 	select {
 	case <-t.ended:
-		return ErrStreamEnded
+		return t.why
 	case <-ctx.Done():
 		t.push(id)
 		return context.Cause(ctx)
