@@ -162,6 +162,8 @@ var ErrRetention = fmt.Errorf("a retention is from %s to %s", RetentionMin, Rete
 
 // Node is a running node. It is safe for concurrent use.
 type Node struct {
+	*Authorities
+
 	options   Options
 	server    *natsd.Server // nil with a URL
 	conn      *nats.Conn
@@ -172,7 +174,6 @@ type Node struct {
 	presence  *presence     // this node's
 	placement *actors.Static
 	delivery  *delivery.Service // nil when isolated
-	authority *delivery.Authorities
 	actors    *actors.Node
 	unshred   func() // ends the rotation of shred keys
 	untend    func() // ends the care for key packages
@@ -211,9 +212,7 @@ func Open(ctx context.Context, o Options) (node *Node, err error) {
 	if n.presence, err = n.startPresence(ctx); err != nil {
 		return nil, err
 	}
-	stores := n.store.Stores()
-	stores.Rings = n.presence.guard
-	n.gathered = gather.New(stores, n.options.Clock.Now, n.lane)
+	n.gather()
 	if err := n.store.Damage(ctx); err != nil {
 		n.options.Logger.Error("the store reports lost data; every log is checked against its anchor when it is activated", "err", err)
 	}
@@ -363,6 +362,13 @@ func (n *Node) Registry() *Registry {
 	return n.delivery.Registry()
 }
 
+// gather brings together what the writers of this node append.
+func (n *Node) gather() {
+	stores := n.store.Stores()
+	stores.Rings = n.presence.guard
+	n.gathered = gather.New(stores, n.options.Clock.Now, n.lane)
+}
+
 // lane says which stream a log lives in: appends of one stream may travel as one batch.
 func (n *Node) lane(id events.LogID) (int, bool) {
 	names := n.store.Names()
@@ -413,7 +419,7 @@ func (n *Node) closeAll(ctx context.Context) error {
 	if n.delivery != nil {
 		all = append(all, n.delivery.Close(ctx))
 	}
-	if n.authority != nil {
+	if n.Authorities != nil {
 		n.authority.Close()
 	}
 	if n.gathered != nil {

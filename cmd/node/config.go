@@ -30,6 +30,7 @@ type config struct {
 	retention time.Duration // of orders; 0: the default
 	json      bool          // demo: one object a line
 	keep      bool          // demo: leave the data directory
+	trust     trustChanges
 }
 
 // usageError is a command line or environment that cannot be carried out as it stands.
@@ -79,6 +80,9 @@ func parseConfig(verb string, args []string, env func(string) string) (config, e
 	if verb == "demo" {
 		fs.BoolVar(&c.json, "json", false, "")
 		fs.BoolVar(&c.keep, "keep", false, "")
+	}
+	if verb == "trust" {
+		c.trust.flags(fs)
 	}
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -50,7 +50,7 @@ func dispatch(ctx context.Context, args []string, stdin io.Reader, stdout, stder
 		return err
 	case childVerb:
 		return serveDemo(ctx, args, stdin, stdout)
-	case "run", "shred", "demo":
+	case "run", "shred", "trust", "demo":
 	default:
 		return usagef("node help", "%q is not a verb", verb)
 	}
@@ -67,6 +67,8 @@ func dispatch(ctx context.Context, args []string, stdin io.Reader, stdout, stder
 		return demo(ctx, c, stdout, stderr)
 	case "shred":
 		return shred(ctx, c, stdout, stderr)
+	case "trust":
+		return trust(ctx, c, stdout, stderr)
 	}
 	return serve(ctx, c, stdout, stderr)
 }
@@ -102,6 +104,7 @@ const usage = `node runs a node: the conversations of its clients, and the log t
 
 usage: node run [flags]     serve until SIGTERM, then drain and stop; on SIGHUP replace the shred key at once
        node shred [flags]   replace the shred key of a fleet (--nats), or of a stopped node (--data), and destroy the old ones
+       node trust [flags]   show which authorities a fleet (--nats), or a stopped node (--data), trusts to certify clients, and change that
        node demo [flags]    three bots on two nodes, two of which die on the way; under a minute
 
 store (one of; environment in brackets)
@@ -116,6 +119,12 @@ keys that wrap the key rings; they are made with mode 0600 while the log is empt
                       the nodes of a fleet share one directory
   --shred-interval T  how often they are replaced and the old ones destroyed: 24h [PARLEY_SHRED_INTERVAL]
   --kek-file FILE     one static key instead: no certain erasure [PARLEY_KEK_FILE, or the key itself in PARLEY_KEK]
+
+trust; certificates and lists are PEM or DER, what is said of each is done in this order
+  --anchor FILE       trust an authority
+  --intermediate FILE know an intermediate certificate, which an anchor must vouch for
+  --list URL=FILE     take in the revocation list of a distribution point
+  --remove FILE       trust an authority no more
 
 demo
   --data DIR --keep   in a directory that is made if need be, and left as node run leaves it; default: a temporary one

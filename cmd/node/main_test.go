@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"parley/internal/certtest"
 	"parley/internal/scripttest"
 )
 
@@ -30,11 +32,21 @@ func TestStories(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, "parley/cmd/replay").CombinedOutput(); err != nil {
 		t.Fatalf("build replay: %v\n%s", err, out)
 	}
+	authority := certtest.New(t)
+	files := map[string][]byte{
+		"anchor.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Anchor()}),
+		"list.crl":   authority.Revoke(t, 1), "other.crl": certtest.New(t).Revoke(t),
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Values[nodesKey{}] = map[string]*running{}
+			for name, content := range files {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, name), content, 0o644); err != nil {
+					return err
+				}
+			}
 			return nil
 		},
 		Cmds: scripttest.Commands(map[string]func(*testscript.TestScript, bool, []string){"up": up, "down": down, "hangup": hangup, "modes": modes}),
