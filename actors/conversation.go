@@ -40,6 +40,7 @@ type conversationActor struct {
 	told       uint64                                 // newest record that replay found a change of the membership in
 	pondered   uint64                                 // the newest loss that was looked at, by its time, plus one
 	returning  bool                                   // an attempt to come back is under way
+	listens    uint64                                 // until then what came meanwhile may still be handed in: see catchUp
 	updating   mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
 
 	appeared       bool                           // the index of members has it
@@ -88,6 +89,7 @@ func (a *conversationActor) recovering(c actor.Context) {
 	}
 	a.receive = a.active
 	a.resume(c)
+	a.catchUp()
 	if due := a.due(); a.gone == nil && due > 0 && due <= a.now() {
 		a.timeDue(c)
 	}

@@ -202,14 +202,33 @@ func (a *conversationActor) arm() {
 	a.timer = a.node.clock.AfterFunc(max(wait, time.Second), func() { a.node.runtime.system.Root.Send(self, &timeDue{}) })
 }
 
-// due is when time makes something due, in Unix milliseconds; 0: never.
-func (a *conversationActor) due() uint64 {
-	return a.state.NextDue(a.mayCommit())
+// catchUp gives the owner of a conversation that a foreign service orders time to hand in what came while nobody held it: a commit of its own
+// accord, in an epoch that others have left long since, would part it from them. In our own service the order is followed first.
+func (a *conversationActor) catchUp() {
+	if a.state.Carrier() == conversation.TransportForeign {
+		l := a.node.limits
+		a.listens = a.now() + uint64(min(l.CatchUp, l.Idle/2).Milliseconds())
+	}
 }
 
-// mayCommit reports whether the conversation may commit by itself: nobody has kept that for himself, somebody carries the commit, none is under way, and everything that
-// the group's order has told us is taken in.
-func (a *conversationActor) mayCommit() bool {
+// due is when time makes something due, in Unix milliseconds; 0: never.
+func (a *conversationActor) due() uint64 {
+	due, other := a.state.NextDue(a.ready()), a.state.NextDue(false)
+	if due == other || a.now() >= a.listens {
+		return due
+	}
+	if commit := max(due, a.listens); other == 0 || commit < other {
+		return commit
+	}
+	return other
+}
+
+// mayCommit reports whether the conversation may commit by itself now.
+func (a *conversationActor) mayCommit() bool { return a.ready() && a.now() >= a.listens }
+
+// ready reports whether the conversation may commit by itself, sooner or later: nobody has kept that for himself, somebody carries the
+// commit, none is under way, and everything that the group's order has told us is taken in.
+func (a *conversationActor) ready() bool {
 	return !a.node.manual && a.copy == nil && a.flight == nil && a.bundleSender() != nil && a.follow.failed == 0 && a.follow.through <= a.state.Position
 }
 

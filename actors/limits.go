@@ -19,6 +19,7 @@ type Limits struct {
 	TransactionMax   time.Duration // the longest deadline of a transaction: 60 s
 	TransactionGrace time.Duration // after the deadline participants settle by themselves: 2 s
 	TransactionHeld  int           // requests that wait for a transaction at one participant: 128
+	CatchUp          time.Duration // that a conversation of a foreign service waits, when it is activated, before it commits by itself: 30 s
 	Idle             time.Duration // after which an actor is passivated: 5 min
 	Sweep            time.Duration // how often the sweeper looks: 10 s
 	AnchorDelay      time.Duration // an append whose anchor may wait is anchored after: 1 s
@@ -45,6 +46,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.TransactionMax, time.Minute)
 	set(&l.TransactionGrace, 2*time.Second)
 	set(&l.TransactionHeld, 128)
+	set(&l.CatchUp, 30*time.Second)
 	set(&l.Idle, 5*time.Minute)
 	set(&l.Sweep, 10*time.Second)
 	set(&l.AnchorDelay, time.Second)
