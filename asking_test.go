@@ -44,9 +44,7 @@ func TestGuestProposesItself(t *testing.T) {
 	if string(asked.Ref) != string(again.Ref) || string(asked.Message) != string(again.Message) || len(asked.Message) == 0 {
 		t.Error("asked again it is another proposal")
 	}
-	awaitProposals(t, tea, 1)
-	status, err := tea.Status(ctx)
-	ok(t, err)
+	status := awaitProposals(t, tea, 1)
 	p := status.Proposals[0]
 	if p.Sender != "guest" || p.Client != "guest" || p.SenderType != mlsengine.SenderTypeNewMemberProposal || string(p.Ref) != string(asked.Ref) {
 		t.Errorf("pending: %+v", p)

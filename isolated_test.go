@@ -57,7 +57,7 @@ func TestIsolatedNodeTakesUpWhatItLeft(t *testing.T) {
 
 	o.Foreign = deaf
 	node = openNode(t, o)
-	hasty, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	hasty, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // less than the offers of a commit take until it is given up
 	defer cancel()
 	if err := conv(node, "ada").UpdateKeys(hasty); parley.AdviceOf(err) != parley.Retry {
 		t.Fatalf("a commit that nobody answers: %v", err)

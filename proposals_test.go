@@ -59,14 +59,19 @@ func TestPendingProposalsAreListed(t *testing.T) {
 	awaitProposals(t, his, 2)
 }
 
-func awaitProposals(t *testing.T, c *parley.Conversation, n int) {
+func awaitProposals(t *testing.T, c *parley.Conversation, n int) parley.Status {
 	t.Helper()
 	timeout := time.After(patience)
-	for pending(t, c) != n {
+	for {
+		status, err := c.Status(t.Context())
+		ok(t, err)
+		if status.Pending == n {
+			return status
+		}
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-timeout:
-			t.Fatalf("%s has %d proposals, want %d", c.Client().ID(), pending(t, c), n)
+			t.Fatalf("%s has %d proposals, want %d", c.Client().ID(), status.Pending, n)
 		}
 	}
 }
