@@ -37,7 +37,7 @@
 //	Acknowledge, Expire   .       yes      yes     yes      yes         yes          yes          yes      .      yes
 //	Checkpoint, Tick      .       due      due     due      due         .            .            .        .      .
 //	MarkRolledBack        .       yes      yes     yes      .           .            .            .        .      .
-//	MarkSecretsLost       .       yes      yes     yes      yes         yes          .            .        .      .
+//	MarkSecretsLost       yes     yes      yes     yes      yes         yes          .            .        .      .
 //	MarkBehind            .       yes      yes     yes      yes         .            .            .        .      .
 //	Wipe                  -       yes      yes     yes      yes         yes          yes          yes      -      yes
 //

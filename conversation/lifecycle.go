@@ -363,6 +363,7 @@ func (w *work) markRolledBack(in MarkRolledBack) error {
 func (w *work) markSecretsLost(in MarkSecretsLost) error {
 	switch w.s.Lifecycle {
 	case Active, RolledBack, Unreachable:
+	case Absent: // nothing of the log can be believed without its keys; what it may have been is lost all the same
 	default:
 		if j := w.s.Joining; j != nil {
 			if err := w.rejectJoin(j, refuse(SecretsMissing, Rejoin, "the key ring is gone")); err != nil {
