@@ -17,9 +17,10 @@ import (
 	"parley/internal/natsd"
 )
 
-// TestMain turns the test binary into a server where it was started as one, and sees to it that no goroutine outlives the tests.
+// TestMain turns the test binary into a server or a node where it was started as one, and sees to it that no goroutine outlives the tests.
 func TestMain(m *testing.M) {
 	natsd.ChildMain()
+	doomedMain()
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {

@@ -146,6 +146,8 @@ type testCase struct {
 	fate  *fate
 	end   outcome
 	err   error
+
+	packed func() error // keeps the luggage, in a process of its own
 }
 
 func (c *testCase) String() string {
@@ -177,19 +179,12 @@ func (w *wreck) run(ctx context.Context, name string) error {
 		c.scene = newScene(tag, setting.mail())
 		fates[tag] = c.fate
 	}
-	op := w.cases[0].op
-	if op.before != nil {
-		if err := setting.precede(ctx, w.cases[0].scene, op); err != nil {
-			return err
-		}
-		w.cases[0].fate.arm() // what the node that died has left is taken up at once
-	}
-	doomed, err := setting.open(ctx, w.cases[0].scene, op, "doomed", fates.hooks(op.alone), nil)
+	doomed, err := w.cases[0].raise(ctx, setting, fates)
 	if err != nil {
 		return err
 	}
 	defer closeDead(ctx, doomed)
-	heir, err := setting.open(ctx, w.cases[0].scene, op, "heir", parley.Hooks{}, []uint32{nobodysShare})
+	heir, err := setting.open(ctx, w.cases[0].scene, w.cases[0].op, "heir", parley.Hooks{}, []uint32{nobodysShare})
 	if err != nil {
 		return err
 	}
@@ -252,6 +247,9 @@ func (c *testCase) live(ctx context.Context, node *parley.Node) error {
 		if err := c.scene.rest(alive, c.fate, c.calm()); err != nil {
 			return fmt.Errorf("rest before the operation: %w", err)
 		}
+		if err := c.pack(); err != nil {
+			return err
+		}
 		c.fate.arm()
 	}
 	err := c.scene.perform(alive, c.op)
@@ -284,7 +282,10 @@ func TestCrashMatrix(t *testing.T) {
 	m.passedByAny()
 	dry := time.Since(began)
 	t.Run("in process", m.crashes)
-	t.Logf("%d operations; the first run took %s, the crashes %s", len(operations()), dry.Round(time.Second), (time.Since(began) - dry).Round(time.Second))
+	crashes := time.Since(began) - dry
+	t.Run("killed", m.kills)
+	t.Logf("%d operations; the first run took %s, the crashes %s, the kills %s",
+		len(operations()), dry.Round(time.Second), crashes.Round(time.Second), (time.Since(began) - dry - crashes).Round(time.Second))
 }
 
 // crashSeed draws what is drawn. It is printed, and PARLEY_CRASH_SEED gives it again.

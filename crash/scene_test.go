@@ -2,7 +2,6 @@ package crash_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -474,8 +473,6 @@ func (f fates) hooks(alone bool) parley.Hooks {
 	}
 	return parley.Hooks{Before: hook(true), After: hook(false)}
 }
-
-func (l luggage) pack() ([]byte, error) { return json.Marshal(l) }
 
 // epochOf is the epoch that a message says it is of.
 func epochOf(message []byte) uint64 {
