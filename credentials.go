@@ -150,21 +150,28 @@ func (f *CredentialFilter) takes(c *Credential) bool {
 // those. Every conversation of the client is asked, so it takes as long as activating them all.
 func (c *Client) RemoveCredential(ctx context.Context, ref CredentialRef) error {
 	const op = "remove credential"
-	state, err := c.node.actors.ClientState(ctx, c.id)
-	if err != nil {
-		return wrap(op, err)
-	}
 	in := conversation.RemoveCredential{CommandMeta: c.meta(ctx, "remove_credential", []byte(ref)), Ref: ref}
 	if err := c.node.actors.RemoveCredential(ctx, c.id, in); err != nil {
 		return wrap(op, err)
 	}
-	// A crash here leaves a key registered that nobody can sign with any more.
+	// A crash here leaves a key registered that nobody can sign with any more. Asked again the credential is gone, and its name tells the key.
 	registry := c.node.Registry()
-	i := slices.IndexFunc(state.Credentials, func(k conversation.ClientCredential) bool { return k.Ref == ref })
-	if registry == nil || i < 0 {
+	if registry == nil {
 		return nil
 	}
-	return wrap(op, registry.Revoke(ctx, c.id, state.Credentials[i].SignatureKey))
+	keys, err := registry.Keys(ctx, c.id)
+	if err != nil {
+		return wrap(op, err)
+	}
+	for _, key := range keys {
+		if !conversation.NamesKey(ref, key) {
+			continue
+		}
+		if err := registry.Revoke(ctx, c.id, key); err != nil {
+			return wrap(op, err)
+		}
+	}
+	return nil
 }
 
 // SetCredential commits new keys of our own together with another of the client's credentials, of the group's cipher suite: the others see the

@@ -31,6 +31,11 @@ func (n *Node) AskToJoin(ctx context.Context, r Asking) (conversation.Proposal, 
 		r.Transport = n.joinConfig.Transport
 	}
 	if err := n.stranger(ctx, r); err != nil {
+		// What was asked for under this id may be how it became a member.
+		state, unread := n.ClientState(ctx, r.Client)
+		if made, asked := state.AskedUnder(r.Meta); unread == nil && asked {
+			return made, nil
+		}
 		return conversation.Proposal{}, err
 	}
 	told := r.CipherSuite != 0

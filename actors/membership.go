@@ -147,9 +147,19 @@ func (t *Transaction) Wipe(ctx context.Context, id ids.ConversationID, in conver
 
 // JoinExternally joins by a commit of the client's own, like that of a Node.
 func (t *Transaction) JoinExternally(ctx context.Context, r ExternalJoin) (conversation.Reply, error) {
-	return t.node.tryJoin(ctx, r, func(in conversation.JoinExternally) (conversation.Reply, error) {
-		return t.listed(ctx, r.Conversation, in, conversation.ListConversation{Conversation: r.Conversation})
+	listing := conversation.ListConversation{Conversation: r.Conversation}
+	reply, err := t.node.tryJoin(ctx, r, func(in conversation.JoinExternally) (conversation.Reply, error) {
+		return t.listed(ctx, r.Conversation, in, listing)
 	})
+	if err != nil || !reply.Repeated {
+		return reply, err
+	}
+	// A crash may have come between the segment of the join and the one that lists the conversation.
+	state, err := t.peek(ctx, r.Conversation)
+	if err == nil && state.Exists() {
+		_, err = t.run(ctx, ClientIdentity(t.client), work{Client: listing})
+	}
+	return reply, err
 }
 
 // MarkAsChild names the conversation that another one belongs to. The client must be in both, as the transaction sees it.

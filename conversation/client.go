@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"parley/events"
 	"parley/internal/ids"
@@ -304,15 +306,26 @@ func RefOf(id mlsengine.CipherSuite, signatureKey []byte) CredentialRef {
 
 // JoinedUnder finds the conversation that was joined under a command id.
 func (s ClientState) JoinedUnder(meta CommandMeta) (ids.ConversationID, bool) {
-	ref := refOf(ConsumeKeyPackage{CommandMeta: meta})
+	outcome, ok := s.outcomeOf(ConsumeKeyPackage{CommandMeta: meta})
+	return outcome.conversation, ok && outcome.conversation != ""
+}
+
+// AskedUnder finds the proposal to join that was made under a command id.
+func (s ClientState) AskedUnder(meta CommandMeta) (Proposal, bool) {
+	outcome, ok := s.outcomeOf(AskToJoin{CommandMeta: meta})
+	return Proposal{Ref: outcome.proposalRef, Message: outcome.proposal}, ok
+}
+
+// outcomeOf is what is remembered of a command.
+func (s ClientState) outcomeOf(command ClientCommand) (clientOutcome, bool) {
+	ref := refOf(command)
 	for _, first := range s.Commands {
-		if !first.same(ref) || first.matches(ref) != nil {
-			continue
+		if first.same(ref) && first.matches(ref) == nil {
+			outcome, err := syntax.Decode[clientOutcome](first.Outcome)
+			return outcome, err == nil
 		}
-		outcome, err := syntax.Decode[clientOutcome](first.Outcome)
-		return outcome.conversation, err == nil && outcome.conversation != ""
 	}
-	return "", false
+	return clientOutcome{}, false
 }
 
 // WelcomeGroup reads which group a Welcome is for, with the key package that
@@ -337,4 +350,11 @@ func WelcomeGroup(welcome []byte, in Join, env Env) (ids.ConversationID, *Comman
 		return "", refuseRule(InvalidWelcome, err)
 	}
 	return ids.ConversationID(info.GroupContext.GroupID), nil
+}
+
+// NamesKey reports whether a reference is of a credential with a signature key.
+func NamesKey(ref CredentialRef, signatureKey []byte) bool {
+	id, _, _ := strings.Cut(string(ref), "-")
+	number, err := strconv.ParseUint(id, 10, 16)
+	return err == nil && RefOf(mlsengine.CipherSuite(number), signatureKey) == ref
 }

@@ -47,19 +47,28 @@ func addPacked(ctx context.Context, s *scene) error {
 // joinPacked lets a client join by the newest Welcome.
 func joinPacked(name string) func(context.Context, *scene) error {
 	return func(ctx context.Context, s *scene) error {
-		letters, err := s.letters("far")
+		welcome, err := s.welcome()
 		if err != nil {
 			return err
 		}
 		config := abroad()
-		for _, l := range slices.Backward(letters) {
-			if len(l.Welcome) > 0 {
-				_, err := s.client(name).Join(ctx, parley.Invitation{Welcome: l.Welcome, Config: &config})
-				return err
-			}
-		}
-		return errors.New("the post has no Welcome")
+		_, err = s.client(name).Join(ctx, parley.Invitation{Welcome: welcome, Config: &config})
+		return err
 	}
+}
+
+// welcome is the newest one that the post has.
+func (s *scene) welcome() ([]byte, error) {
+	letters, err := s.letters("far")
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range slices.Backward(letters) {
+		if len(l.Welcome) > 0 {
+			return l.Welcome, nil
+		}
+	}
+	return nil, errors.New("the post has no Welcome")
 }
 
 // takeIn lets bob take in what was kept.
@@ -189,12 +198,12 @@ func foreignMembers() []*operation {
 			prepare: then(foreignCouple, packFor("eve"), addPacked), act: joinPacked("eve"),
 		},
 		{
-			name: "join abroad by a GroupInfo", covers: "Client.JoinExternally", prepare: foreignCouple,
+			name: "join abroad by a GroupInfo", covers: "Client.JoinExternally", prepare: then(foreignCouple, keepInfo),
 			act: func(ctx context.Context, s *scene) error { return s.joinAbroad(ctx) },
 		},
 		{
 			name: "abandon a join", covers: "Conversation.AbandonJoin",
-			prepare: then(foreignCouple, func(ctx context.Context, s *scene) error {
+			prepare: then(foreignCouple, keepInfo, func(ctx context.Context, s *scene) error {
 				if err := s.mail.close(s.convID("far")); err != nil {
 					return err
 				}
@@ -210,23 +219,41 @@ func foreignMembers() []*operation {
 			}),
 			act: func(ctx context.Context, s *scene) error { return s.conv("eve", "far").AbandonJoin(ctx) },
 		},
+		{
+			name: "resolve a commit", covers: "Conversation.Resolve",
+			prepare: then(foreignCouple, func(ctx context.Context, s *scene) error {
+				if err := s.mail.close(s.convID("far")); err != nil {
+					return err
+				}
+				return s.await(ctx, "a commit that nobody answers", func() (bool, error) {
+					hasty, cancel := context.WithTimeout(ctx, 5*time.Second)
+					defer cancel()
+					if err := s.conv("ada", "far").UpdateKeys(hasty); err == nil {
+						return false, errors.New("committed at a closed post")
+					}
+					status, err := s.conv("ada", "far").Status(ctx)
+					return len(status.Unresolved) > 0, err
+				})
+			}),
+			act: func(ctx context.Context, s *scene) error {
+				return s.conv("ada", "far").Resolve(ctx, "", parley.NotTaken)
+			},
+		},
 	}
 }
 
-// joinAbroad lets eve join by the GroupInfo of the last commit that the post took.
-func (s *scene) joinAbroad(ctx context.Context) error {
+// keepInfo keeps the GroupInfo of the last commit that the post took.
+func keepInfo(_ context.Context, s *scene) error {
 	letters, err := s.letters("far")
-	if err != nil {
-		return err
+	if err == nil {
+		s.luggage.Kept["info"] = letters[len(letters)-1].GroupInfo
 	}
+	return err
+}
+
+// joinAbroad lets eve join by the GroupInfo that was kept.
+func (s *scene) joinAbroad(ctx context.Context) error {
 	config := abroad()
-	info := s.luggage.Kept["info"]
-	for _, l := range slices.Backward(letters) {
-		if len(info) == 0 {
-			info = l.GroupInfo
-		}
-	}
-	s.luggage.Kept["info"] = info
-	_, err = s.client("eve").JoinExternally(ctx, s.convID("far"), parley.ExternalJoin{GroupInfo: info, Config: &config})
+	_, err := s.client("eve").JoinExternally(ctx, s.convID("far"), parley.ExternalJoin{GroupInfo: s.luggage.Kept["info"], Config: &config})
 	return err
 }

@@ -385,7 +385,7 @@ func (m *matrix) crashes(t *testing.T) {
 			t.Logf("%s: not passed this time", c)
 		}
 	}
-	if missed*20 > len(cases) {
+	if missed*20 > len(cases) && len(cases) > 100 {
 		t.Errorf("%d of %d places were not passed", missed, len(cases))
 	}
 	t.Logf("%d places of %d, which are of %d pairs of operation and step", len(cases), all, pairs)

@@ -21,7 +21,9 @@ import (
 
 // operations are the rows of the crash matrix.
 func operations() []*operation {
-	return slices.Concat(clientRows(), memberRows(), messageRows(), transactionRows(), foreignRows(), nodeRows(), timeRows())
+	return slices.Concat(
+		clientRows(), holdingRows(), memberRows(), messageRows(), sharingRows(), transactionRows(), foreignRows(), nodeRows(), trustRows(), timeRows(),
+	)
 }
 
 // How rows begin: what is there before the operation.
@@ -184,6 +186,10 @@ func memberRows() []*operation {
 				return err
 			},
 		},
+		{name: "add and hear of revocation lists", covers: "Conversation.AddMembers", prepare: withEve, act: func(ctx context.Context, s *scene) error {
+			_, err := s.conv("ada", "tea").AddMembers(ctx, parley.Addition{Clients: []parley.ClientID{s.id("eve")}})
+			return err
+		}},
 		{name: "add", covers: "Conversation.Add", prepare: withEve, act: func(ctx context.Context, s *scene) error {
 			return s.conv("ada", "tea").Add(ctx, s.id("eve"))
 		}},
@@ -331,6 +337,43 @@ func transactionRows() []*operation {
 				_, err := tx.Conversation(s.convID("tea")).Send(named(ctx, "send"), []byte("in a transaction"))
 				return err
 			}),
+		},
+		{
+			name: "transaction that creates and keeps data", covers: "Transaction.Create Transaction.SetData", prepare: asCouple,
+			act: transact(func(ctx context.Context, tx *parley.Transaction, s *scene) error {
+				s.luggage.Conversations = []string{"tea", "house"}
+				if _, err := tx.Create(named(ctx, "create"), s.convID("house")); err != nil {
+					return err
+				}
+				if err := tx.SetData(named(ctx, "set data"), []byte("data")); err != nil {
+					return err
+				}
+				return tx.Conversation(s.convID("tea")).MarkAsChildOf(named(ctx, "mark"), s.convID("house"))
+			}),
+		},
+		{
+			name: "transaction that joins", covers: "Transaction.Join", prepare: then(foreignCouple, packFor("eve"), addPacked),
+			act: func(ctx context.Context, s *scene) error {
+				return s.client("eve").Transact(ctx, func(tx *parley.Transaction) error {
+					config := abroad()
+					welcome, err := s.welcome()
+					if err != nil {
+						return err
+					}
+					_, err = tx.Join(named(ctx, "join"), parley.Invitation{Welcome: welcome, Config: &config})
+					return err
+				})
+			},
+		},
+		{
+			name: "transaction that comes back", covers: "Transaction.JoinExternally",
+			prepare: then(asCouple, func(ctx context.Context, s *scene) error { return s.conv("bob", "tea").Wipe(ctx) }),
+			act: func(ctx context.Context, s *scene) error {
+				return s.client("bob").Transact(ctx, func(tx *parley.Transaction) error {
+					_, err := tx.JoinExternally(named(ctx, "join"), s.convID("tea"), parley.ExternalJoin{})
+					return err
+				})
+			},
 		},
 		{
 			name: "transaction that loses its coordinator", prepare: two, act: transact(both), lapse: "actors.tx-decide",

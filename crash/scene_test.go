@@ -253,7 +253,11 @@ func (s *scene) look(ctx context.Context) (outcome, error) {
 			}
 			var members []string
 			for _, m := range c.Members {
-				members = append(members, strings.TrimSuffix(string(m.Client), "."+s.tag))
+				name, _, readers := strings.Cut(string(m.Client), "history-client")
+				if readers {
+					name = "a reader" // under a name that was drawn
+				}
+				members = append(members, strings.TrimSuffix(name, "."+s.tag))
 			}
 			o.Conversations[name+"/"+conv] = fmt.Sprintf("%s, exists %v, epoch %d of %v, %d proposals, staged %v, child of %q",
 				c.Lifecycle, c.Exists, c.Epoch, members, c.Pending, c.Staged, strings.TrimSuffix(string(c.Parent), "."+s.tag))
