@@ -22,7 +22,8 @@ import (
 // operations are the rows of the crash matrix.
 func operations() []*operation {
 	return slices.Concat(
-		clientRows(), holdingRows(), memberRows(), messageRows(), sharingRows(), transactionRows(), foreignRows(), nodeRows(), trustRows(), timeRows(),
+		clientRows(), holdingRows(), memberRows(), messageRows(), sharingRows(), transactionRows(), foreignRows(), nodeRows(), trustRows(),
+		serviceRows(), timeRows(),
 	)
 }
 
@@ -36,7 +37,7 @@ func trio(ctx context.Context, s *scene) error {
 	if err := s.take(ctx, "ada", "bob", "eve"); err != nil {
 		return err
 	}
-	return s.found(ctx, "tea", "ada", "bob", "eve")
+	return s.found(ctx, "tea", []string{"ada", "bob", "eve"})
 }
 
 // aside begins as a couple, two epochs on, so that nobody commits by himself what ada proposes; then does more.
@@ -203,7 +204,7 @@ func memberRows() []*operation {
 		}},
 		{
 			name: "mark as child", covers: "Conversation.MarkAsChildOf",
-			prepare: then(asCouple, func(ctx context.Context, s *scene) error { return s.found(ctx, "house", "ada") }),
+			prepare: then(asCouple, func(ctx context.Context, s *scene) error { return s.found(ctx, "house", []string{"ada"}) }),
 			act: func(ctx context.Context, s *scene) error {
 				return s.conv("ada", "tea").MarkAsChildOf(ctx, s.convID("house"))
 			},
@@ -293,7 +294,7 @@ func messageRows() []*operation {
 
 // transactionRows are batches over several conversations.
 func transactionRows() []*operation {
-	two := then(asCouple, func(ctx context.Context, s *scene) error { return s.found(ctx, "cake", "ada", "bob") })
+	two := then(asCouple, func(ctx context.Context, s *scene) error { return s.found(ctx, "cake", []string{"ada", "bob"}) })
 	transact := func(f func(context.Context, *parley.Transaction, *scene) error) func(context.Context, *scene) error {
 		return func(ctx context.Context, s *scene) error {
 			return s.client("ada").Transact(ctx, func(tx *parley.Transaction) error { return f(ctx, tx, s) })

@@ -110,9 +110,9 @@ func (s *scene) take(ctx context.Context, names ...string) error {
 }
 
 // found creates a conversation of the first client and adds the others to it.
-func (s *scene) found(ctx context.Context, name string, members ...string) error {
+func (s *scene) found(ctx context.Context, name string, members []string, config ...parley.Config) error {
 	s.luggage.Conversations = append(s.luggage.Conversations, name)
-	if _, err := s.client(members[0]).Create(ctx, s.convID(name)); err != nil || len(members) == 1 {
+	if _, err := s.client(members[0]).Create(ctx, s.convID(name), config...); err != nil || len(members) == 1 {
 		return err
 	}
 	var others []parley.ClientID
@@ -138,7 +138,7 @@ func (s *scene) couple(ctx context.Context, others ...string) error {
 	if err := s.take(ctx, append([]string{"ada", "bob"}, others...)...); err != nil {
 		return err
 	}
-	return s.found(ctx, "tea", "ada", "bob")
+	return s.found(ctx, "tea", []string{"ada", "bob"})
 }
 
 // await asks until the answer is yes; errors are answers too.

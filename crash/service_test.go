@@ -1,0 +1,66 @@
+package crash_test
+
+import (
+	"context"
+	"errors"
+
+	"parley"
+	"parley/delivery"
+)
+
+// serviceRows are what a deployment's delivery service does in its own name, at an operator's wish.
+func serviceRows() []*operation {
+	remove := func(ctx context.Context, s *scene) error {
+		_, err := s.node.ProposeRemoval(ctx, s.convID("tea"), s.id("eve"), "her account is closed")
+		if errors.Is(err, delivery.NotMember) {
+			return nil // the members have removed her already
+		}
+		return err
+	}
+	return []*operation{
+		{name: "make the service's key", covers: "Node.WithServiceSender", alone: true, prepare: asCouple, act: func(ctx context.Context, s *scene) error {
+			_, err := s.node.WithServiceSender(ctx, parley.DefaultConfig())
+			return err
+		}},
+		{
+			name: "rotate the service's key", covers: "Node.RotateServiceSender", alone: true, prepare: served("ada", "bob"),
+			act: func(ctx context.Context, s *scene) error {
+				_, err := s.node.RotateServiceSender(ctx, parley.DefaultConfig())
+				return err
+			},
+		},
+		{name: "the service proposes to remove", covers: "Node.ProposeRemoval", alone: true, prepare: served("ada", "bob", "eve"), act: remove},
+		{
+			name: "the service proposes to add", covers: "Node.ProposeAddition", alone: true,
+			prepare: then(served("ada", "bob"), func(ctx context.Context, s *scene) error { return s.take(ctx, "eve") }, packFor("eve")),
+			act: func(ctx context.Context, s *scene) error {
+				status, err := s.conv("eve", "tea").Status(ctx)
+				if err != nil || status.Exists {
+					return err // the members have added her already
+				}
+				_, err = s.node.ProposeAddition(ctx, s.convID("tea"), s.luggage.Kept["package"], "she was invited")
+				return err
+			},
+		},
+		{
+			name: "the service takes a proposal back", covers: "Node.WithdrawProposal", alone: true, prepare: then(served("ada", "bob", "eve"), remove),
+			act: func(ctx context.Context, s *scene) error {
+				return s.node.WithdrawProposal(ctx, s.convID("tea"), s.id("eve"))
+			},
+		},
+	}
+}
+
+// served is a conversation that lists the service among its external senders.
+func served(members ...string) func(context.Context, *scene) error {
+	return func(ctx context.Context, s *scene) error {
+		if err := s.take(ctx, members...); err != nil {
+			return err
+		}
+		config, err := s.node.WithServiceSender(ctx, parley.DefaultConfig())
+		if err != nil {
+			return err
+		}
+		return s.found(ctx, "tea", members, config)
+	}
+}
