@@ -115,9 +115,9 @@ func trustRows() []*operation {
 		}
 	}
 	return []*operation{
-		{name: "register a trust anchor", covers: "Node.RegisterTrustAnchor", alone: true, prepare: establish, act: register, check: registered(1)},
+		{name: "register a trust anchor", covers: "Authorities.RegisterTrustAnchor", alone: true, prepare: establish, act: register, check: registered(1)},
 		{
-			name: "remove a trust anchor", covers: "Node.RemoveTrustAnchor", alone: true, prepare: then(establish, register), check: registered(0),
+			name: "remove a trust anchor", covers: "Authorities.RemoveTrustAnchor", alone: true, prepare: then(establish, register), check: registered(0),
 			act: func(ctx context.Context, s *scene) error {
 				err := s.node.RemoveTrustAnchor(ctx, s.luggage.Kept["anchor"])
 				if errors.Is(err, parley.TrustAnchorNotFound) {
@@ -127,20 +127,20 @@ func trustRows() []*operation {
 			},
 		},
 		{
-			name: "register an intermediate", covers: "Node.RegisterIntermediate", alone: true, prepare: then(establish, register),
+			name: "register an intermediate", covers: "Authorities.RegisterIntermediate", alone: true, prepare: then(establish, register),
 			act: func(ctx context.Context, s *scene) error {
 				_, err := s.node.RegisterIntermediate(ctx, s.luggage.Kept["intermediate"])
 				return err
 			},
 		},
 		{
-			name: "register a revocation list", covers: "Node.RegisterRevocationList", alone: true, prepare: then(establish, register),
+			name: "register a revocation list", covers: "Authorities.RegisterRevocationList", alone: true, prepare: then(establish, register),
 			act: func(ctx context.Context, s *scene) error {
 				_, err := s.node.RegisterRevocationList(ctx, "http://crl.example/list", s.luggage.Kept["list"])
 				return err
 			},
 		},
-		{name: "set the revocation policy", covers: "Node.SetRevocationPolicy", alone: true, prepare: establish, act: func(ctx context.Context, s *scene) error {
+		{name: "set the revocation policy", covers: "Authorities.SetRevocationPolicy", alone: true, prepare: establish, act: func(ctx context.Context, s *scene) error {
 			return s.node.SetRevocationPolicy(ctx, parley.RevocationRequired)
 		}},
 	}

@@ -19,11 +19,11 @@ var rowless = map[string][]string{
 	"it stores nothing": {
 		"Client.Conversations", "Client.Credentials", "Client.Data", "Client.KeyPackages", "Client.Status", "Conversation.ClientIDs", "Conversation.Credential",
 		"Conversation.DeviceIdentities", "Conversation.DistributionPoints", "Conversation.E2EIState", "Conversation.Exists", "Conversation.ExternalSender",
-		"Conversation.History", "Conversation.Status", "Conversation.UserIdentities", "Client.E2EIEnabled", "Node.Trust", "Transaction.Data", "Registry.Keys",
+		"Conversation.History", "Conversation.Status", "Conversation.UserIdentities", "Client.E2EIEnabled", "Authorities.Trust", "Transaction.Data", "Registry.Keys",
 		"Registry.Authenticate", "HistoryClient.Messages", "Client.ObserveEpochs", "Client.Positions",
 	},
 	"what it stores are acknowledgements, as Event.Ack does": {"Client.Events", "Client.ObserveHistory"},
-	"every row's nodes do it":                                {"Open", "Node.Insist"},
+	"every row's nodes do it":                                {"Open", "Node.Insist", "OpenAuthorities", "Authorities.Close"},
 	"it changes a context":                                   {"WithCommandID", "WithPrincipal", "WithReleased"},
 }
 

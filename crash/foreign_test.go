@@ -117,7 +117,7 @@ func keepCommit(ctx context.Context, s *scene) error {
 
 // foreignRows are what is done in a conversation whose delivery service is not the nodes'.
 func foreignRows() []*operation {
-	return slices.Concat(foreignMembers(), []*operation{
+	return slices.Concat(foreignMembers(), unansweredRows(), []*operation{
 		{name: "encrypt for a foreign transport", covers: "Conversation.Encrypt", prepare: foreignCouple, act: func(ctx context.Context, s *scene) error {
 			_, err := s.conv("ada", "far").Encrypt(ctx, []byte("never carried"), nil)
 			return err
@@ -201,6 +201,12 @@ func foreignMembers() []*operation {
 			name: "join abroad by a GroupInfo", covers: "Client.JoinExternally", prepare: then(foreignCouple, keepInfo),
 			act: func(ctx context.Context, s *scene) error { return s.joinAbroad(ctx) },
 		},
+	}
+}
+
+// unansweredRows end what a foreign delivery service has not answered.
+func unansweredRows() []*operation {
+	return []*operation{
 		{
 			name: "abandon a join", covers: "Conversation.AbandonJoin",
 			prepare: then(foreignCouple, keepInfo, func(ctx context.Context, s *scene) error {

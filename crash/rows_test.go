@@ -22,7 +22,7 @@ import (
 // operations are the rows of the crash matrix.
 func operations() []*operation {
 	return slices.Concat(
-		clientRows(), holdingRows(), memberRows(), messageRows(), sharingRows(), transactionRows(), foreignRows(), nodeRows(), trustRows(),
+		clientRows(), holdingRows(), memberRows(), messageRows(), sharingRows(), transactionRows(), comingRows(), foreignRows(), nodeRows(), trustRows(),
 		serviceRows(), timeRows(),
 	)
 }
@@ -292,14 +292,59 @@ func messageRows() []*operation {
 	}
 }
 
+// transact runs a transaction of ada's.
+func transact(f func(context.Context, *parley.Transaction, *scene) error) func(context.Context, *scene) error {
+	return func(ctx context.Context, s *scene) error {
+		return s.client("ada").Transact(ctx, func(tx *parley.Transaction) error { return f(ctx, tx, s) })
+	}
+}
+
+// comingRows are transactions that make conversations, or enter them.
+func comingRows() []*operation {
+	return []*operation{
+		{
+			name: "transaction that creates and keeps data", covers: "Transaction.Create Transaction.SetData", prepare: asCouple,
+			act: transact(func(ctx context.Context, tx *parley.Transaction, s *scene) error {
+				s.luggage.Conversations = []string{"tea", "house"}
+				if _, err := tx.Create(named(ctx, "create"), s.convID("house")); err != nil {
+					return err
+				}
+				if err := tx.SetData(named(ctx, "set data"), []byte("data")); err != nil {
+					return err
+				}
+				return tx.Conversation(s.convID("tea")).MarkAsChildOf(named(ctx, "mark"), s.convID("house"))
+			}),
+		},
+		{
+			name: "transaction that joins", covers: "Transaction.Join", prepare: then(foreignCouple, packFor("eve"), addPacked),
+			act: func(ctx context.Context, s *scene) error {
+				return s.client("eve").Transact(ctx, func(tx *parley.Transaction) error {
+					config := abroad()
+					welcome, err := s.welcome()
+					if err != nil {
+						return err
+					}
+					_, err = tx.Join(named(ctx, "join"), parley.Invitation{Welcome: welcome, Config: &config})
+					return err
+				})
+			},
+		},
+		{
+			name: "transaction that comes back", covers: "Transaction.JoinExternally",
+			prepare: then(asCouple, func(ctx context.Context, s *scene) error { return s.conv("bob", "tea").Wipe(ctx) }),
+			act: func(ctx context.Context, s *scene) error {
+				return s.client("bob").Transact(ctx, func(tx *parley.Transaction) error {
+					_, err := tx.JoinExternally(named(ctx, "join"), s.convID("tea"), parley.ExternalJoin{})
+					return err
+				})
+			},
+		},
+	}
+}
+
 // transactionRows are batches over several conversations.
 func transactionRows() []*operation {
 	two := then(asCouple, func(ctx context.Context, s *scene) error { return s.found(ctx, "cake", []string{"ada", "bob"}) })
-	transact := func(f func(context.Context, *parley.Transaction, *scene) error) func(context.Context, *scene) error {
-		return func(ctx context.Context, s *scene) error {
-			return s.client("ada").Transact(ctx, func(tx *parley.Transaction) error { return f(ctx, tx, s) })
-		}
-	}
 	both := func(ctx context.Context, tx *parley.Transaction, s *scene) error {
 		for _, conv := range []string{"tea", "cake"} {
 			if _, err := tx.Conversation(s.convID(conv)).ProposeUpdate(named(ctx, "propose in "+conv)); err != nil {
@@ -338,43 +383,6 @@ func transactionRows() []*operation {
 				_, err := tx.Conversation(s.convID("tea")).Send(named(ctx, "send"), []byte("in a transaction"))
 				return err
 			}),
-		},
-		{
-			name: "transaction that creates and keeps data", covers: "Transaction.Create Transaction.SetData", prepare: asCouple,
-			act: transact(func(ctx context.Context, tx *parley.Transaction, s *scene) error {
-				s.luggage.Conversations = []string{"tea", "house"}
-				if _, err := tx.Create(named(ctx, "create"), s.convID("house")); err != nil {
-					return err
-				}
-				if err := tx.SetData(named(ctx, "set data"), []byte("data")); err != nil {
-					return err
-				}
-				return tx.Conversation(s.convID("tea")).MarkAsChildOf(named(ctx, "mark"), s.convID("house"))
-			}),
-		},
-		{
-			name: "transaction that joins", covers: "Transaction.Join", prepare: then(foreignCouple, packFor("eve"), addPacked),
-			act: func(ctx context.Context, s *scene) error {
-				return s.client("eve").Transact(ctx, func(tx *parley.Transaction) error {
-					config := abroad()
-					welcome, err := s.welcome()
-					if err != nil {
-						return err
-					}
-					_, err = tx.Join(named(ctx, "join"), parley.Invitation{Welcome: welcome, Config: &config})
-					return err
-				})
-			},
-		},
-		{
-			name: "transaction that comes back", covers: "Transaction.JoinExternally",
-			prepare: then(asCouple, func(ctx context.Context, s *scene) error { return s.conv("bob", "tea").Wipe(ctx) }),
-			act: func(ctx context.Context, s *scene) error {
-				return s.client("bob").Transact(ctx, func(tx *parley.Transaction) error {
-					_, err := tx.JoinExternally(named(ctx, "join"), s.convID("tea"), parley.ExternalJoin{})
-					return err
-				})
-			},
 		},
 		{
 			name: "transaction that loses its coordinator", prepare: two, act: transact(both), lapse: "actors.tx-decide",
