@@ -28,8 +28,11 @@ var (
 	publishedJoin    = published{1: 1803, 10: 907, 100: 169}
 )
 
-// inV is what the dashboard allows a transaction, in V.
+// inV is what upstream takes for a transaction, in V; 0 where nothing is published.
 func (p published) inV(count int) float64 {
+	if p[count] == 0 {
+		return 0
+	}
 	return float64(time.Second) / float64(publishedV) / p[count]
 }
 

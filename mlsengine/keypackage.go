@@ -23,6 +23,8 @@ type KeyPackage struct {
 	LeafNode    LeafNode
 	Extensions  Extensions
 	Signature   []byte
+
+	verified []byte // hash of the encoding whose signatures Validate has found good: those are not verified again
 }
 
 // Code walks the KeyPackage struct of §10.
@@ -95,6 +97,7 @@ func (k *KeyPackage) Validate(env Env) error {
 	if err := k.validate(s); err != nil {
 		return err
 	}
+	k.verified = s.Hash(k.Bytes())
 	return k.LeafNode.validateLifetime(env)
 }
 
@@ -124,6 +127,9 @@ func (k *KeyPackage) validate(s *suite.Suite) error {
 	}
 	if err := k.Extensions.validateUnique(); err != nil {
 		return err
+	}
+	if k.verified != nil && bytes.Equal(k.verified, s.Hash(k.Bytes())) {
+		return nil
 	}
 	if err := k.LeafNode.verifySignature(s, nil, 0); err != nil {
 		return err

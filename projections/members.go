@@ -35,9 +35,6 @@ type Members struct {
 // NewMembers starts an empty roster for the log of a client.
 func NewMembers(owner ids.ClientID) *Members { return &Members{owner: owner} }
 
-// Epoch is the newest epoch the log has told of.
-func (m *Members) Epoch() uint64 { return m.epoch }
-
 // Present is the roster by leaf.
 func (m *Members) Present() []Member { return slices.Clone(m.present) }
 

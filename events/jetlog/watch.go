@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -116,9 +115,4 @@ func (n Names) SnapshotSubject(id events.LogID) (stream, subject string, err err
 func (n Names) InboxSubject(client ids.ClientID) (stream, subject string, err error) {
 	at, err := n.inbox(client)
 	return at.stream, at.subject, err
-}
-
-// LogOf is the id behind a subject of a stream; header is needed for long ids only.
-func LogOf(stream Stream, subject string, header nats.Header) (events.LogID, error) {
-	return parse(stream, subject, header)
 }

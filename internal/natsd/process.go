@@ -196,9 +196,6 @@ func (p *Process) URL() string { return "nats://" + p.options.Listen }
 // Addr is the host and port of URL.
 func (p *Process) Addr() string { return p.options.Listen }
 
-// PID is the process id of the server.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
 // Dir is the server's data directory.
 func (p *Process) Dir() string { return p.options.Dir }
 
