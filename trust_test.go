@@ -102,6 +102,16 @@ func listsAreRegistered(t *testing.T, authority *certtest.Authority, first, seco
 		return made[0]
 	}
 	refusedAs(t, conv.AddKeyPackages(ctx, packageOf(certtest.New(t), "zoe")), parley.CredentialRefused, parley.GiveUp)
+	// Nor does anybody present what nobody vouches for: by a commit, as a proposal, in a new conversation.
+	hostile, err := ada.AddX509Credential(ctx, one, certify(t, certtest.New(t), one, "ada", certtest.Request{}))
+	ok(t, err)
+	refusedAs(t, conv.SetCredential(ctx, hostile), parley.CredentialRefused, parley.GiveUp)
+	_, err = conv.ProposeCredential(ctx, hostile)
+	refusedAs(t, err, parley.CredentialRefused, parley.GiveUp)
+	config := parley.DefaultConfig()
+	config.Credential = hostile
+	_, err = ada.Create(ctx, "coffee", config)
+	refusedAs(t, err, parley.CredentialRefused, parley.GiveUp)
 	ok(t, conv.AddKeyPackages(ctx, packageOf(authority, "bob")))
 	if points, err := conv.DistributionPoints(ctx); err != nil || !slices.Equal(points, []string{certtest.ListPoint}) {
 		t.Errorf("points %v, %v", points, err)
