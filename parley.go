@@ -324,7 +324,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	config.Certificates = func() conversation.Certificates { return n.trust() }
 	if !n.options.Isolated {
 		n.delivery, err = delivery.Open(ctx, delivery.Config{
-			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Clock: n.options.Clock.Now, Hooks: n.options.Hooks,
+			Store: n.store, Stores: n.gathered.Stores(), Vault: n.vault, Node: n.options.Name, Watcher: watcherName(n.options), Clock: n.options.Clock.Now, Hooks: n.options.Hooks,
 			Auth: n.options.Auth, Certified: n.options.Certificates, Authorities: n.authority, Policy: n.options.Access,
 			Limits:  delivery.Limits{RetainEntries: n.options.Retention, StockLow: n.options.KeyPackagesLow},
 			ShareOf: func(g delivery.GroupID) uint32 { return uint32(n.placement.ShareOf(actors.GroupIdentity(g).Key())) },

@@ -1,6 +1,12 @@
 package parley
 
-import "parley/actors"
+import (
+	"fmt"
+	"slices"
+
+	"parley/actors"
+	"parley/internal/ids"
+)
 
 // Shares lists the shares this node serves.
 func (n *Node) Shares() (owned []uint32) {
@@ -38,4 +44,14 @@ func Shares(count uint32) []uint32 {
 // ShareOf is the share of an identity: "client/" and the id of a client, or "group/" and the id of a group's order.
 func ShareOf(identity string, count uint32) uint32 {
 	return uint32(actors.NewStatic(count).ShareOf(identity))
+}
+
+// watcherName is under which a node hears what has grown: its name, and where it serves a part of the shares, which part. Nodes that share a
+// name, such as the default, do not take each other's wakes that way; one that is started again goes on where it was.
+func watcherName(o Options) string {
+	if len(o.Shares) == 0 {
+		return o.Name
+	}
+	shares := slices.Sorted(slices.Values(o.Shares))
+	return fmt.Sprintf("%s/%s", o.Name, ids.DigestOf(fmt.Append(nil, o.ShareCount, shares)).Short())
 }

@@ -187,7 +187,7 @@ type Wake struct {
 // Watch blocks until the context ends and calls fn for every order and inbox that grew, at least once each; one durable consumer per
 // partition serves the whole node. fn must not block.
 func (s *Service) Watch(ctx context.Context, fn func(Wake)) error {
-	durable := "node-" + ids.Token(s.config.Node) // a name of a consumer may hold few characters
+	durable := "node-" + ids.Token(s.config.Watcher) // a name of a consumer may hold few characters
 	var work sync.WaitGroup
 	defer work.Wait()
 	watch := func(stream jetlog.Stream, wake func(jetlog.Wake) Wake) {

@@ -20,7 +20,8 @@ type Config struct {
 	Conn      *nats.Conn    // for submissions between nodes; nil: the store's
 	Vault     events.KeyVault
 	Namespace string                 // of the subjects between nodes; empty: the store's
-	Node      string                 // this node's name: in envelopes, and of its durable consumer
+	Node      string                 // this node's name: in envelopes
+	Watcher   string                 // of its durable consumer: nodes under one name take each other's wakes; empty: Node
 	ShareOf   func(g GroupID) uint32 // placement's hash of "group/<id>"
 	Auth      AuthenticationService  // nil: the built-in registry under Trust
 	Trust     TrustPolicy            // zero: TrustRegistered
@@ -87,6 +88,9 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	}
 	if c.Namespace == "" {
 		c.Namespace = c.Store.Names().Namespace
+	}
+	if c.Watcher == "" {
+		c.Watcher = c.Node
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

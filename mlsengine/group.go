@@ -1,6 +1,7 @@
 package mlsengine
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 
@@ -232,6 +233,7 @@ func (g *Group) Reserve(ct ContentType, n uint32) (Generation, *Group, *SendBloc
 	if err != nil {
 		return 0, nil, nil, err
 	}
+	block.epoch = g.public.ConfirmationTag()
 	next := *g
 	next.ratchets = ratchets
 	return from, &next, block, nil
@@ -300,7 +302,7 @@ func (g *Group) protect(a *authenticatedContent, how Framing, env Env) (*Message
 
 // seal encrypts a signed content with the next generation of its block.
 func (g *Group) seal(a *authenticatedContent, how Framing, env Env) (*Message, Generation, error) {
-	if how.Block == nil {
+	if how.Block == nil || !bytes.Equal(how.Block.epoch, g.public.ConfirmationTag()) {
 		return nil, 0, ErrSendBlock
 	}
 	generation, keys, err := how.Block.take(a.Content.ContentType)

@@ -303,6 +303,7 @@ type SendBlock struct {
 	contentType ContentType
 	ratchet     ratchet // owns its secret
 	end         Generation
+	epoch       []byte // confirmation tag of the epoch whose keys these are
 	scratch     sealScratch
 }
 
