@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,12 +41,12 @@ func (s *Store) AppendBatch(ctx context.Context, as []events.Append) ([]uint64, 
 	if err := s.awaitConnection(ctx); err != nil {
 		return nil, err
 	}
-	var last uint64
-	if len(msgs) == 1 {
-		last, err = s.publish(ctx, msgs[0], stream)
-	} else {
-		last, err = s.publishBatch(ctx, msgs, stream)
-	}
+	last, err := s.decided(ctx, func() (uint64, error) {
+		if len(msgs) == 1 {
+			return s.publish(ctx, msgs[0], stream)
+		}
+		return s.publishBatch(ctx, msgs, stream)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +111,31 @@ type acknowledgement struct {
 	Stream   string              `json:"stream"`
 	Sequence uint64              `json:"seq"`
 	Error    *jetstream.APIError `json:"error"`
+}
+
+// undecidedTries is how often an append is offered that the server refuses because something on its subject is still under way there. A
+// replicated stream acknowledges a message a moment before it is done with it: whoever appends right behind it would be refused as if he had
+// lost a race. Nothing was stored, and the expectation is checked anew: a race that was lost is told as such then.
+const (
+	undecidedTries = 6
+	undecidedPause = 2 * time.Millisecond // before the second; it doubles
+)
+
+// decided offers an append until the server has decided it. A server that is alone decides at once.
+func (s *Store) decided(ctx context.Context, offer func() (uint64, error)) (uint64, error) {
+	for try := 1; ; try++ {
+		sequence, err := offer()
+		if try == undecidedTries || s.config.Replicas < 2 || !hasCode(err, codeWrongLastSequenceTo) {
+			return sequence, err
+		}
+		timer := time.NewTimer(undecidedPause << (try - 1))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return sequence, err
+		}
+	}
 }
 
 // publish stores one message and returns its sequence.
