@@ -82,51 +82,6 @@ func saying(ctx context.Context, node *parley.Node, i int) error {
 	})
 }
 
-// TestKilledNode kills a node's process in the middle of its traffic. Another node takes its shares and asks for everything again,
-// and for what may have been under way: all of it has happened once.
-func TestKilledNode(t *testing.T) {
-	t.Parallel()
-	for _, deeds := range []int{3, 2*updateEvery - 2, 3*updateEvery - 1} {
-		t.Run(fmt.Sprintf("after %d deeds", deeds), func(t *testing.T) {
-			t.Parallel()
-			killTalker(t, deeds)
-		})
-	}
-}
-
-func killTalker(t *testing.T, deeds int) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	server, o := process(t, 0)
-	home := parley.ShareOf("client/ada", 16)
-	shares := parley.Shares(16)
-	o.Name, o.Shares = "heir", append(shares[:home:home], shares[home+1:]...)
-	node := openNode(t, o)
-	defer closeNode(t, node)
-	c := &couple{node: node, bob: takeBot(t, node, "bob")}
-	done := startTalker(t, talkerOptions{URL: server.URL(), KeyDir: o.KeyDir, Shares: []uint32{home}}, deeds)
-	node.TakeShares(home)
-	_, err := node.Client(ctx, "ada")
-	ok(t, err)
-	updates := 0
-	for i := range done + 5 {
-		if i%updateEvery == updateEvery-1 {
-			updates++
-		} else {
-			c.said = append(c.said, fmt.Sprint("word ", i))
-		}
-		ok(t, saying(ctx, node, i))
-	}
-	c.heard(t)
-	tea := node.Bare("ada").Conversation("tea")
-	agree(t, tea, node.Bare("bob").Conversation("tea"))
-	status, err := tea.Status(ctx)
-	ok(t, err)
-	if int(status.Epoch) != 1+updates {
-		t.Errorf("epoch %d after %d updates", status.Epoch, updates)
-	}
-}
-
 // startTalker runs a talker until it has done so many deeds, and kills it. It returns how many it had spoken of.
 func startTalker(t *testing.T, o talkerOptions, deeds int) (done int) {
 	t.Helper()
