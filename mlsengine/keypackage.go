@@ -3,6 +3,7 @@ package mlsengine
 import (
 	"bytes"
 	"slices"
+	"sync/atomic"
 
 	"parley/internal/secret"
 	"parley/internal/syntax"
@@ -24,13 +25,18 @@ type KeyPackage struct {
 	Extensions  Extensions
 	Signature   []byte
 
-	verified []byte // hash of the encoding whose signatures Validate has found good: those are not verified again
+	// verified holds the hash of the encoding whose signatures Validate has found
+	// good: those are not verified again. What was read has it; copies share it.
+	verified *atomic.Pointer[[]byte]
 }
 
 // Code walks the KeyPackage struct of §10.
 func (k *KeyPackage) Code(c *syntax.Coder) {
 	k.codeUnsigned(c)
 	syntax.Opaque(c, &k.Signature)
+	if c.Reading() {
+		k.verified = new(atomic.Pointer[[]byte])
+	}
 }
 
 func (k *KeyPackage) codeUnsigned(c *syntax.Coder) {
@@ -97,7 +103,10 @@ func (k *KeyPackage) Validate(env Env) error {
 	if err := k.validate(s); err != nil {
 		return err
 	}
-	k.verified = s.Hash(k.Bytes())
+	if k.verified != nil {
+		hash := s.Hash(k.Bytes())
+		k.verified.Store(&hash)
+	}
 	return k.LeafNode.validateLifetime(env)
 }
 
@@ -128,7 +137,7 @@ func (k *KeyPackage) validate(s *suite.Suite) error {
 	if err := k.Extensions.validateUnique(); err != nil {
 		return err
 	}
-	if k.verified != nil && bytes.Equal(k.verified, s.Hash(k.Bytes())) {
+	if k.isVerified(s) {
 		return nil
 	}
 	if err := k.LeafNode.verifySignature(s, nil, 0); err != nil {
@@ -138,6 +147,15 @@ func (k *KeyPackage) validate(s *suite.Suite) error {
 		return broken(KeyPackageSignature, "%v", err)
 	}
 	return nil
+}
+
+// isVerified reports whether Validate has found the signatures good, of these very bytes.
+func (k *KeyPackage) isVerified(s *suite.Suite) bool {
+	if k.verified == nil {
+		return false
+	}
+	hash := k.verified.Load()
+	return hash != nil && bytes.Equal(*hash, s.Hash(k.Bytes()))
 }
 
 // understood lists the types of the extensions that the engine gives a meaning,

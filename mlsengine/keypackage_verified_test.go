@@ -9,7 +9,7 @@ import (
 // TestAChangedKeyPackageIsVerifiedAgain changes a key package after it was found valid: what was verified then says nothing about it.
 func TestAChangedKeyPackageIsVerifiedAgain(t *testing.T) {
 	c := newTestClient(t, benchSuite, "carol")
-	valid := c.keyPackage(t)
+	valid := must(ParseKeyPackage(c.keyPackage(t).Bytes()))(t)
 	if err := valid.Validate(c.env); err != nil {
 		t.Fatal(err)
 	}
