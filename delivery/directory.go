@@ -131,6 +131,9 @@ func (ds *directories) with(ctx context.Context, c ids.ClientID, cause events.Ca
 	if c == "" || len(c) > identityBytesMax {
 		return refuse(Malformed, "a client id of %d bytes", len(c))
 	}
+	if c == serviceLog {
+		return refuse(Forbidden, "the id is kept for the service itself")
+	}
 	d := ds.of(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()

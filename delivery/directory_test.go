@@ -272,3 +272,20 @@ func TestVerdictsAreLoadedForTheStepThatNeedsThem(t *testing.T) {
 		t.Fatal("a revoked key is believed")
 	}
 }
+
+// TestNobodyTakesTheNameOfTheService: a client of that id would write into the log of the service's keys.
+func TestNobodyTakesTheNameOfTheService(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	node := w.node("a", trusting)
+	before := must(node.Sender(ctx, testSuite, NewestKey))(t)
+	thief := newBot(t, string(serviceLog))
+	if err := node.PublishKeyPackages(ctx, serviceLog, thief.packages(1, false)); !errors.Is(err, Forbidden) {
+		t.Errorf("published: %v", err)
+	}
+	if err := node.Registry().Register(ctx, Identity{Client: serviceLog, SignatureKey: thief.identity.Public}); !errors.Is(err, Forbidden) {
+		t.Errorf("registered: %v", err)
+	}
+	if after := must(w.node("b", trusting).Sender(ctx, testSuite, NewestKey))(t); !bytes.Equal(after.SignatureKey, before.SignatureKey) {
+		t.Error("the service's key is another one")
+	}
+}
