@@ -44,7 +44,8 @@ func (n *Node) ProposeRemoval(ctx context.Context, id ConversationID, client Cli
 	return n.wish(ctx, "propose removal", delivery.Wish{Group: id, Remove: client, Reason: reason})
 }
 
-// ProposeAddition is ProposeRemoval for a client that is to come, with a key package of it (bare or MLSMessage).
+// ProposeAddition is ProposeRemoval for a client that is to come, with a key package of it (bare or MLSMessage). Once she has come it fails with
+// delivery.AlreadyMember, as ProposeRemoval does with delivery.NotMember once the client is gone.
 func (n *Node) ProposeAddition(ctx context.Context, id ConversationID, keyPackage []byte, reason string) (uint64, error) {
 	return n.wish(ctx, "propose addition", delivery.Wish{Group: id, Add: keyPackage, Reason: reason})
 }

@@ -36,6 +36,7 @@ const (
 	Forbidden       Code = 21 // policy of the group
 	NotFound        Code = 22 // no such entry
 	Damaged         Code = 23 // the group's order does not verify
+	AlreadyMember   Code = 24 // who is to be added is in the group
 )
 
 var codeNames = [...]string{
@@ -44,6 +45,7 @@ var codeNames = [...]string{
 	GroupInfoWrong: "group-info-wrong", TreeWrong: "tree-wrong", WelcomeWrong: "welcome-wrong", Closed: "closed",
 	NoKeyPackage: "no-key-package", UnknownIdentity: "unknown-identity", NotHere: "not-here", Unavailable: "unavailable",
 	Unknown: "unknown-outcome", TooLarge: "too-large", Forbidden: "forbidden", NotFound: "not-found", Damaged: "damaged",
+	AlreadyMember: "already-member",
 }
 
 // Error returns the code's stable name.

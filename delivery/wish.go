@@ -106,7 +106,7 @@ func (s *SequencerState) wanted(w standingWish) (p mlsengine.Proposal, done bool
 		return nil, false, refuse(Malformed, "key package: %v", err)
 	}
 	if c := conversation.ClientOf(kp.LeafNode.Credential); s.isMember(c) {
-		return nil, true, refuse(Invalid, "%s is a member", c)
+		return nil, true, refuse(AlreadyMember, "%s", c)
 	}
 	return &mlsengine.Add{KeyPackage: *kp}, false, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,10 @@ func (s *Store) Watch(ctx context.Context, stream Stream, durable string, fn fun
 // wakesInFlight bounds what a consumer hands out before it is acknowledged.
 const wakesInFlight = 1024
 
+// wakePatience is when a wake goes to another one because whoever took it has not acknowledged it: how long a process that is killed then
+// holds up what it was about to do, a Welcome for example. One that is only slow is woken twice, which changes nothing.
+const wakePatience = 5 * time.Second
+
 func (s *Store) watch(ctx context.Context, stream Stream, partition int, durable string, fn func(Wake) error) error {
 	name := s.names.Stream(stream, partition)
 	bounded, cancel := s.bound(ctx)
@@ -41,6 +46,7 @@ func (s *Store) watch(ctx context.Context, stream Stream, partition int, durable
 		Durable:       durable,
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       wakePatience,
 		MaxAckPending: wakesInFlight,
 		HeadersOnly:   true,
 	})
