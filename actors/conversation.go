@@ -39,6 +39,7 @@ type conversationActor struct {
 	trail      trail                                  // where older ones are read from
 	told       uint64                                 // newest record that replay found a change of the membership in
 	pondered   uint64                                 // the newest loss that was looked at, by its time, plus one
+	pondering  bool                                   // and is about to be
 	returning  bool                                   // an attempt to come back is under way
 	listens    uint64                                 // until then what came meanwhile may still be handed in: see catchUp
 	updating   mlsengine.Epoch                        // epoch in which an update of the own keys was asked for, plus one
@@ -384,7 +385,8 @@ func (a *conversationActor) passivate(c actor.Context, m *passivate) {
 	if a.gone != nil {
 		return
 	}
-	busy := a.copy != nil || a.flight != nil || a.sending || len(a.outgoing) > 0 || a.proposed > 0 || len(a.held) > 0
+	busy := a.copy != nil || a.flight != nil || a.sending || len(a.outgoing) > 0 || a.proposed > 0 || len(a.held) > 0 ||
+		a.pondering // a way back that is not planned yet has no alarm that would wake the conversation
 	if busy && !m.now {
 		return
 	}

@@ -31,7 +31,7 @@ type returned struct {
 // lookAtLoss has a new loss looked at once what led to it is done with.
 func (a *conversationActor) lookAtLoss(c actor.Context) {
 	if loss := a.state.Loss; loss != nil && loss.SinceMs+1 != a.pondered {
-		a.pondered = loss.SinceMs + 1
+		a.pondered, a.pondering = loss.SinceMs+1, true
 		c.Send(a.self, &rejoinDue{})
 	}
 }
@@ -39,6 +39,7 @@ func (a *conversationActor) lookAtLoss(c actor.Context) {
 // comeBack brings a member that is lost back by itself where its node's policy lets it: at the time that the log has for it. The next attempt is
 // planned before this one begins, so that a crash in it, here or on the node that takes over, is not followed by another at once.
 func (a *conversationActor) comeBack(c actor.Context) {
+	a.pondering = false
 	loss := a.state.Loss
 	if loss == nil || loss.Refused != "" || a.copy != nil || a.gone != nil || a.returning || a.state.Joining != nil || a.node.delivery == nil ||
 		a.state.Config.Transport != conversation.TransportBuiltIn {
