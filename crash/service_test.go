@@ -10,13 +10,14 @@ import (
 
 // serviceRows are what a deployment's delivery service does in its own name, at an operator's wish.
 func serviceRows() []*operation {
-	remove := func(ctx context.Context, s *scene) error {
+	propose := func(ctx context.Context, s *scene) error {
 		_, err := s.node.ProposeRemoval(ctx, s.convID("tea"), s.id("eve"), "her account is closed")
 		if errors.Is(err, delivery.NotMember) {
 			return nil // the members have removed her already
 		}
 		return err
 	}
+	gone := func(ctx context.Context, s *scene) error { return s.awaitEve(ctx, false) }
 	return []*operation{
 		{name: "make the service's key", covers: "Node.WithServiceSender", alone: true, prepare: asCouple, act: func(ctx context.Context, s *scene) error {
 			_, err := s.node.WithServiceSender(ctx, parley.DefaultConfig())
@@ -29,25 +30,33 @@ func serviceRows() []*operation {
 				return err
 			},
 		},
-		{name: "the service proposes to remove", covers: "Node.ProposeRemoval", alone: true, prepare: served("ada", "bob", "eve"), act: remove},
+		{name: "the service proposes to remove", covers: "Node.ProposeRemoval", alone: true, prepare: served("ada", "bob", "eve"), act: then(propose, gone)},
 		{
 			name: "the service proposes to add", covers: "Node.ProposeAddition", alone: true,
 			prepare: then(served("ada", "bob"), func(ctx context.Context, s *scene) error { return s.take(ctx, "eve") }, packFor("eve")),
 			act: func(ctx context.Context, s *scene) error {
 				_, err := s.node.ProposeAddition(ctx, s.convID("tea"), s.luggage.Kept["package"], "she was invited")
-				if errors.Is(err, delivery.AlreadyMember) {
-					return nil // the members have added her already
+				if err != nil && !errors.Is(err, delivery.AlreadyMember) { // then the members have added her already
+					return err
 				}
-				return err
+				return s.awaitEve(ctx, true)
 			},
 		},
 		{
-			name: "the service takes a proposal back", covers: "Node.WithdrawProposal", alone: true, prepare: then(served("ada", "bob", "eve"), remove),
+			name: "the service takes a proposal back", covers: "Node.WithdrawProposal", alone: true, prepare: then(served("ada", "bob", "eve"), propose),
 			act: func(ctx context.Context, s *scene) error {
 				return s.node.WithdrawProposal(ctx, s.convID("tea"), s.id("eve"))
 			},
 		},
 	}
+}
+
+// awaitEve waits for the commit that does what the service has proposed: its steps belong to the operation.
+func (s *scene) awaitEve(ctx context.Context, there bool) error {
+	return s.await(ctx, "the members to follow the service", func() (bool, error) {
+		status, err := s.conv("eve", "tea").Status(ctx)
+		return err == nil && status.Exists == there, err
+	})
 }
 
 // served is a conversation that lists the service among its external senders.
