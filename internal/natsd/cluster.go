@@ -2,6 +2,7 @@ package natsd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,16 @@ type Cluster struct {
 // StartCluster starts the three servers with data directories DIR/1, DIR/2 and DIR/3. It returns when each of them listens; a leader
 // may still have to be found, which jetlog.Open waits for.
 func StartCluster(ctx context.Context, o Options) (*Cluster, error) {
+	for attempt := 1; ; attempt++ {
+		c, err := startCluster(ctx, o)
+		if err == nil || !errors.Is(err, ErrNotReady) || ctx.Err() != nil || attempt == startAttempts {
+			return c, err
+		}
+	}
+}
+
+// startCluster chooses ports and starts the servers once.
+func startCluster(ctx context.Context, o Options) (*Cluster, error) {
 	var routes [clusterSize]string
 	for i := range routes {
 		listen, err := fixPort("127.0.0.1:0")

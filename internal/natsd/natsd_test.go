@@ -3,6 +3,7 @@ package natsd
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -132,4 +133,19 @@ func TestProcessSurvivesKillOnTheSamePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc.Close()
+}
+
+func TestAServerWhosePortIsTakenSaysSo(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p, err := StartProcess(context.Background(), ProcessOptions{Options: Options{Dir: t.TempDir(), Listen: l.Addr().String()}})
+	if !errors.Is(err, ErrNotReady) {
+		t.Errorf("a server on a port that is taken: %v, want ErrNotReady", err)
+	}
+	if err == nil {
+		p.Kill()
+	}
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -39,6 +41,7 @@ type Process struct {
 	options ProcessOptions
 	cmd     *exec.Cmd
 	stdin   io.Closer
+	ready   chan struct{} // closed when the child has said that it serves
 	exited  chan struct{}
 }
 
@@ -56,7 +59,7 @@ func ChildMain() {
 	os.Exit(0)
 }
 
-// runChild serves until standard input ends, which it does when the parent stops it or is gone.
+// runChild serves until standard input ends, which it does when the parent stops it or is gone. It says so on standard output when it is ready.
 func runChild(text string) error {
 	var o ProcessOptions
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
@@ -74,8 +77,15 @@ func runChild(text string) error {
 	if err := o.cluster(opts); err != nil {
 		return err
 	}
+	if err := o.requirePorts(); err != nil {
+		return err
+	}
 	s, err := start(opts)
 	if err != nil {
+		return err
+	}
+	if _, err := fmt.Println("ready"); err != nil {
+		s.Shutdown()
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
@@ -102,24 +112,52 @@ func (o ProcessOptions) cluster(opts *server.Options) error {
 	return nil
 }
 
-// StartProcess starts a server in a process of its own, from this very executable (see ChildMain), and returns when it answers.
-// Listen's port 0 is replaced by a free one, which a later Restart keeps.
-func StartProcess(ctx context.Context, o ProcessOptions) (*Process, error) {
-	listen, err := fixPort(o.Listen)
-	if err != nil {
-		return nil, err
+// requirePorts returns an error where somebody else listens on a port that this server is to have: nats-server itself would go on without it.
+func (o ProcessOptions) requirePorts() error {
+	listens := []string{o.Listen}
+	if o.Cluster != nil {
+		listens = append(listens, o.Cluster.Listen)
 	}
-	o.Listen = listen
-	p := &Process{options: o}
-	if err := p.spawn(); err != nil {
-		return nil, err
+	for _, listen := range listens {
+		l, err := net.Listen("tcp", listen)
+		if err != nil {
+			return fmt.Errorf("natsd: %w", err)
+		}
+		l.Close()
 	}
-	if err := p.awaitListener(ctx); err != nil {
-		p.Kill()
-		return nil, err
-	}
-	return p, nil
+	return nil
 }
+
+// startAttempts is how often a server is started on other ports when somebody was quicker to take those chosen for it.
+const startAttempts = 3
+
+// StartProcess starts a server in a process of its own, from this very executable (see ChildMain), and returns when it is ready.
+// Listen's port 0 is replaced by a free one, which a later Restart keeps. It returns ErrNotReady when the process ends instead, as it
+// does where the port is taken.
+func StartProcess(ctx context.Context, o ProcessOptions) (*Process, error) {
+	for attempt := 1; ; attempt++ {
+		listen, err := fixPort(o.Listen)
+		if err != nil {
+			return nil, err
+		}
+		p := &Process{options: o}
+		p.options.Listen = listen
+		err = p.start(ctx)
+		if err == nil {
+			return p, nil
+		}
+		if listen == o.Listen || o.Cluster != nil || !errors.Is(err, ErrNotReady) || ctx.Err() != nil || attempt == startAttempts {
+			return nil, err
+		}
+	}
+}
+
+// Ports that are chosen here lie below those that systems give to outgoing connections (from 32768 or 49152 on): one of those could have
+// the port of a server that is down for a moment.
+const (
+	portMin = 15_000
+	portMax = 32_000
+)
 
 // fixPort replaces port 0 by one that is free now.
 func fixPort(listen string) (string, error) {
@@ -133,12 +171,25 @@ func fixPort(listen string) (string, error) {
 	if port != server.RANDOM_PORT {
 		return listen, nil
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", fmt.Errorf("natsd: %w", err)
+	for range portMax - portMin {
+		listen := net.JoinHostPort(host, strconv.Itoa(portMin+rand.IntN(portMax-portMin)))
+		if l, err := net.Listen("tcp", listen); err == nil {
+			return listen, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("natsd: no port between %d and %d is free on %s", portMin, portMax, host)
+}
+
+// start returns when the server is ready, or has been killed.
+func (p *Process) start(ctx context.Context) error {
+	if err := p.spawn(); err != nil {
+		return err
+	}
+	if err := p.awaitReady(ctx); err != nil {
+		p.Kill()
+		return err
+	}
+	return nil
 }
 
 func (p *Process) spawn() error {
@@ -157,36 +208,38 @@ func (p *Process) spawn() error {
 	if err != nil {
 		return fmt.Errorf("natsd: %w", err)
 	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("natsd: %w", err)
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("natsd: %w", err)
 	}
-	exited := make(chan struct{})
+	ready, exited := make(chan struct{}), make(chan struct{})
 	go func() {
+		if n, _ := stdout.Read(make([]byte, 1)); n > 0 {
+			close(ready)
+		}
+		io.Copy(io.Discard, stdout)
 		cmd.Wait() // how it ended is the test's or the caller's to judge by what the store holds
 		close(exited)
 	}()
-	p.cmd, p.stdin, p.exited = cmd, stdin, exited
+	p.cmd, p.stdin, p.ready, p.exited = cmd, stdin, ready, exited
 	return nil
 }
 
-// awaitListener returns when the server accepts connections: it does so only after it has recovered its streams.
-func (p *Process) awaitListener(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+// awaitReady returns when the server accepts connections: it does so only after it has recovered its streams.
+func (p *Process) awaitReady(ctx context.Context) error {
+	// The child gives up by itself after readyTimeout.
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout+10*time.Second)
 	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.options.Listen)
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-p.exited:
-			return fmt.Errorf("natsd: %w: its process ended", ErrNotReady)
-		case <-ctx.Done():
-			return fmt.Errorf("natsd: %w at %s: %w", ErrNotReady, p.options.Listen, ctx.Err())
-		case <-tick.C:
-		}
+	select {
+	case <-p.ready:
+		return nil
+	case <-p.exited:
+		return fmt.Errorf("natsd: %w: its process ended", ErrNotReady)
+	case <-ctx.Done():
+		return fmt.Errorf("natsd: %w at %s: %w", ErrNotReady, p.options.Listen, ctx.Err())
 	}
 }
 
@@ -227,14 +280,7 @@ func (p *Process) RestartWith(ctx context.Context, fileSizeMaxBytes uint64) erro
 		return errors.New("natsd: the server is still running")
 	}
 	p.options.FileSizeMaxBytes = fileSizeMaxBytes
-	if err := p.spawn(); err != nil {
-		return err
-	}
-	if err := p.awaitListener(ctx); err != nil {
-		p.Kill()
-		return err
-	}
-	return nil
+	return p.start(ctx)
 }
 
 // Running reports whether the process is there.
