@@ -41,7 +41,7 @@ internal/audit          : delivery/v1 conversation delivery/v1 events events/jet
 internal/audit/audittest : conversation events events/jetlog events/v1 internal/ids internal/natsd mlsengine mlsengine/suite
 internal/sim            :
 cmd/replay              : conversation events events/jetlog events/v1 internal/audit internal/ids internal/natsd mlsengine projections
-cmd/node                : * internal/audit internal/natsd events
+cmd/node                : * delivery events internal/audit internal/ids internal/natsd mlsengine
 tools/mutants           :
 cmd/vectors             : *
 checklist               :

@@ -163,6 +163,7 @@ var ErrRetention = fmt.Errorf("a retention is from %s to %s", RetentionMin, Rete
 // Node is a running node. It is safe for concurrent use.
 type Node struct {
 	*Authorities
+	*ServiceDesk
 
 	options   Options
 	server    *natsd.Server // nil with a URL
@@ -185,6 +186,7 @@ type Node struct {
 // Open starts a node. Close it.
 func Open(ctx context.Context, o Options) (node *Node, err error) {
 	n := &Node{options: o.withDefaults(), clients: map[ClientID]bool{}}
+	n.ServiceDesk = &ServiceDesk{clock: n.options.Clock, name: n.options.Name}
 	defer func() {
 		if err != nil {
 			err = wrap("open", errors.Join(err, n.closeAll(context.WithoutCancel(ctx))))
@@ -332,7 +334,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		config.Delivery = n.delivery
+		config.Delivery, n.service = n.delivery, n.delivery
 		config.Auth = func() actors.Verdicts { return n.delivery.Verdicts() }
 	} else {
 		auth := n.isolatedAuth()

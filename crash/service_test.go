@@ -6,6 +6,7 @@ import (
 
 	"parley"
 	"parley/delivery"
+	"parley/mlsengine"
 )
 
 // serviceRows are what a deployment's delivery service does in its own name, at an operator's wish.
@@ -30,9 +31,9 @@ func serviceRows() []*operation {
 				return err
 			},
 		},
-		{name: "the service proposes to remove", covers: "Node.ProposeRemoval", alone: true, prepare: served("ada", "bob", "eve"), act: then(propose, gone)},
+		{name: "the service proposes to remove", covers: "ServiceDesk.ProposeRemoval", alone: true, prepare: served("ada", "bob", "eve"), act: then(propose, gone)},
 		{
-			name: "the service proposes to add", covers: "Node.ProposeAddition", alone: true,
+			name: "the service proposes to add", covers: "ServiceDesk.ProposeAddition", alone: true,
 			prepare: then(served("ada", "bob"), func(ctx context.Context, s *scene) error { return s.take(ctx, "eve") }, packFor("eve")),
 			act: func(ctx context.Context, s *scene) error {
 				_, err := s.node.ProposeAddition(ctx, s.convID("tea"), s.luggage.Kept["package"], "she was invited")
@@ -43,9 +44,23 @@ func serviceRows() []*operation {
 			},
 		},
 		{
-			name: "the service takes a proposal back", covers: "Node.WithdrawProposal", alone: true, prepare: then(served("ada", "bob", "eve"), propose),
+			name: "the service takes a proposal back", covers: "ServiceDesk.WithdrawProposal", alone: true, prepare: then(served("ada", "bob", "eve"), propose),
 			act: func(ctx context.Context, s *scene) error {
-				return s.node.WithdrawProposal(ctx, s.convID("tea"), s.id("eve"))
+				return s.node.WithdrawProposal(ctx, s.convID("tea"), parley.Want{Remove: s.id("eve")}.ID())
+			},
+		},
+		{
+			name: "the service proposes another context", covers: "ServiceDesk.Propose", alone: true, prepare: served("ada", "bob"),
+			act: func(ctx context.Context, s *scene) error {
+				required := mlsengine.RequiredCapabilities{CredentialTypes: []mlsengine.CredentialType{mlsengine.CredentialTypeBasic}}
+				want := parley.Want{Extensions: mlsengine.Extensions{}.WithRequiredCapabilities(required)}
+				if _, err := s.node.Propose(ctx, s.convID("tea"), want, "whoever comes is to be known"); err != nil && !errors.Is(err, delivery.NothingToChange) {
+					return err
+				}
+				return s.await(ctx, "the members to follow the service", func() (bool, error) {
+					standing, err := s.node.StandingWishes(ctx, s.convID("tea"))
+					return len(standing) == 0, err
+				})
 			},
 		},
 	}

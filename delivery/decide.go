@@ -17,6 +17,8 @@ type Env struct {
 	Joiner func(Identity) error
 	// Successor is the verdict about a credential that takes the place of another one of its client; nil: every one is let in.
 	Successor func(Identity) error
+	// Service signs what the service wants; nil: the group does not list it.
+	Service *mlsengine.SigningIdentity
 }
 
 // Decision is what a sequencer makes of one submission: an event to append and what to answer once it is durable, or an answer alone.
@@ -354,6 +356,9 @@ func (s *SequencerState) standing(l *Lookup) *Standing {
 	}
 	if w, ok := s.winnerOf(l.Epoch); ok {
 		out.Winner = w.number
+	}
+	if l.Wishes {
+		out.Wishes = s.listed()
 	}
 	return out
 }

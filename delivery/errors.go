@@ -37,6 +37,7 @@ const (
 	NotFound        Code = 22 // no such entry
 	Damaged         Code = 23 // the group's order does not verify
 	AlreadyMember   Code = 24 // who is to be added is in the group
+	NothingToChange Code = 25 // what is asked for is so already
 )
 
 var codeNames = [...]string{
@@ -45,7 +46,7 @@ var codeNames = [...]string{
 	GroupInfoWrong: "group-info-wrong", TreeWrong: "tree-wrong", WelcomeWrong: "welcome-wrong", Closed: "closed",
 	NoKeyPackage: "no-key-package", UnknownIdentity: "unknown-identity", NotHere: "not-here", Unavailable: "unavailable",
 	Unknown: "unknown-outcome", TooLarge: "too-large", Forbidden: "forbidden", NotFound: "not-found", Damaged: "damaged",
-	AlreadyMember: "already-member",
+	AlreadyMember: "already-member", NothingToChange: "nothing-to-change",
 }
 
 // Error returns the code's stable name.

@@ -43,6 +43,10 @@ func passing(err error) bool {
 
 // insist tries up to six times while the failure may pass.
 func (s *Service) insist(ctx context.Context, attempt func() error) error {
+	return insist(ctx, attempt)
+}
+
+func insist(ctx context.Context, attempt func() error) error {
 	var err error
 	for i := range attemptsMax {
 		if err = attempt(); err == nil || !passing(err) {

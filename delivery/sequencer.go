@@ -186,8 +186,8 @@ func (q *Sequencer) handleSome(ctx context.Context, batch []Submission) ([]Outco
 
 // granted adds to the outcome of a wish where its proposal stands.
 func (q *Sequencer) granted(sub Submission, o Outcome) Outcome {
-	if w, ok := sub.(*Wish); ok && o.Err == nil {
-		if at := q.state.wishIndex(w.id()); at >= 0 {
+	if w, ok := sub.(*Wish); ok && o.Err == nil && w.Withdraw == "" {
+		if at := q.state.wishIndex(w.Want.ID()); at >= 0 {
 			o.Position = q.state.wishes[at].number
 		}
 	}
@@ -223,12 +223,13 @@ func (q *Sequencer) decide(ctx context.Context, sub Submission, nowMs uint64) De
 	if !q.limiter.take(sub, nowMs) {
 		return answered(sub, refuse(Busy, "%s submits too often", sub.origin().Client))
 	}
-	if w, ok := sub.(*Wish); ok && !w.Withdraw {
-		if refused := q.mayWish(ctx); refused != nil {
-			return answered(sub, refused)
+	env := Env{NowMs: nowMs, Successor: func(id Identity) error { return q.service.auth.Authenticate(ctx, id) }}
+	if w, ok := sub.(*Wish); ok && w.Withdraw == "" && q.state.number > 0 {
+		var err error
+		if env.Service, err = q.service.serviceKeys.signerOf(ctx, q.state.public); err != nil {
+			return answered(sub, coded(err))
 		}
 	}
-	env := Env{NowMs: nowMs, Successor: func(id Identity) error { return q.service.auth.Authenticate(ctx, id) }}
 	if joiner, needs := q.state.JoinerOf(sub); needs != NoAccess {
 		verdict := q.service.mayJoin(ctx, q.state, joiner, needs)
 		env.Joiner = func(Identity) error { return verdict }

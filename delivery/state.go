@@ -154,8 +154,7 @@ func (s *SequencerState) foldBody(body events.Body, next *mlsengine.PublicGroup)
 	case *eventsv1.TransactionTorn, *eventsv1.Claimed, *eventsv1.LogRolledBack:
 		return nil // something that never happened, somebody's place in the log, the end of an incarnation: no entry
 	case *eventsv1.WishMade, *eventsv1.WishEnded:
-		s.foldWish(body)
-		return nil
+		return s.foldWish(body)
 	case *eventsv1.GroupRestarted:
 		if b.Number != s.number+1 {
 			return refuse(Damaged, "entry %d after entry %d", b.Number, s.number)
@@ -184,7 +183,9 @@ func (s *SequencerState) foldEntry(e *eventsv1.OrderEntry, next *mlsengine.Publi
 		return refuse(Damaged, "entry %d is of unknown kind %d", e.Number, e.Kind)
 	}
 	s.number, s.timeMs = e.Number, e.TimeMs
-	s.foldWish(e)
+	if err := s.foldWish(e); err != nil {
+		return err
+	}
 	s.memory.expire(e.TimeMs, &s.limits)
 	if err := s.noteSender(e); err != nil {
 		return err
@@ -361,7 +362,11 @@ func (s *SequencerState) Restore(b []byte) error {
 		next.memory.add(remembered{key: commandKey(r.Key), request: [16]byte(r.Request), number: r.Number, timeMs: r.TimeMs})
 	}
 	for _, w := range in.Wishes {
-		next.wishes = append(next.wishes, wishFrom(w))
+		wish, err := wishFrom(w)
+		if err != nil {
+			return err
+		}
+		next.wishes = append(next.wishes, wish)
 	}
 	for _, c := range in.Checkpoints {
 		next.places = append(next.places, checkpointPlace{after: c.Sequence, timeMs: c.TimeMs})

@@ -27,6 +27,7 @@ type Lookup struct {
 	Group  GroupID
 	Origin Origin
 	Epoch  uint64 // whose winner is asked for
+	Wishes bool   // what the service wants of the group is asked for
 }
 
 // Standing answers a Lookup.
@@ -38,6 +39,7 @@ type Standing struct {
 	Last            *LastEntry // newest entry of the client, nil where it is none
 	Winner          uint64     // entry of the commit that ended the epoch asked for; 0: none, or not remembered
 	Successor       GroupID    // not empty: the group is closed
+	Wishes          []StandingWish
 }
 
 func (r *Registration) group() GroupID { return r.Group }

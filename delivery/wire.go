@@ -39,9 +39,12 @@ func submissionTo(s Submission) *deliveryv1.Submission {
 	case *Restart:
 		out.Body = &deliveryv1.Submission_Restart{Restart: &deliveryv1.Restart{Successor: []byte(s.Successor), Reason: s.Reason}}
 	case *Wish:
-		out.Body = &deliveryv1.Submission_Wish{Wish: &deliveryv1.Wish{Remove: []byte(s.Remove), Add: s.Add, Withdraw: s.Withdraw, Reason: s.Reason}}
+		out.Body = &deliveryv1.Submission_Wish{Wish: &deliveryv1.Wish{
+			Remove: []byte(s.Want.Remove), Add: s.Want.Add, Psk: s.Want.PSK, Extensions: encodeExtensions(s.Want.Extensions),
+			Without: typesTo(s.Want.Without), Reinit: encodeReinit(s.Want.Reinit), Withdraw: []byte(s.Withdraw), Reason: s.Reason,
+		}}
 	case *Lookup:
-		out.Body = &deliveryv1.Submission_Lookup{Lookup: &deliveryv1.Lookup{Epoch: s.Epoch}}
+		out.Body = &deliveryv1.Submission_Lookup{Lookup: &deliveryv1.Lookup{Epoch: s.Epoch, Wishes: s.Wishes}}
 	}
 	return out
 }
@@ -70,11 +73,13 @@ func submissionsFrom(r *deliveryv1.Request) ([]Submission, *Error) {
 		case *deliveryv1.Submission_Restart:
 			subs = append(subs, &Restart{Group: g, Origin: o, Successor: GroupID(b.Restart.GetSuccessor()), Reason: b.Restart.GetReason()})
 		case *deliveryv1.Submission_Wish:
-			subs = append(subs, &Wish{
-				Group: g, Origin: o, Remove: ids.ClientID(b.Wish.GetRemove()), Add: b.Wish.GetAdd(), Withdraw: b.Wish.GetWithdraw(), Reason: b.Wish.GetReason(),
-			})
+			want, err := wantFrom(b.Wish)
+			if err != nil {
+				return nil, refuse(Malformed, "%v", err)
+			}
+			subs = append(subs, &Wish{Group: g, Origin: o, Want: want, Withdraw: WishID(b.Wish.GetWithdraw()), Reason: b.Wish.GetReason()})
 		case *deliveryv1.Submission_Lookup:
-			subs = append(subs, &Lookup{Group: g, Origin: o, Epoch: b.Lookup.GetEpoch()})
+			subs = append(subs, &Lookup{Group: g, Origin: o, Epoch: b.Lookup.GetEpoch(), Wishes: b.Lookup.GetWishes()})
 		default:
 			return nil, refuse(Malformed, "a submission of a kind this node does not know")
 		}
@@ -154,6 +159,7 @@ func standingTo(s *Standing) *deliveryv1.Standing {
 		return nil
 	}
 	out := &deliveryv1.Standing{Number: s.Number, Epoch: s.Epoch, GroupInfoNumber: s.GroupInfoNumber, Member: s.Member, Successor: []byte(s.Successor), Winner: s.Winner}
+	out.Wishes = listedTo(s.Wishes)
 	if s.Last != nil {
 		out.Last = &deliveryv1.Sender{Number: s.Last.Number, Epoch: s.Last.Epoch, Kind: uint32(s.Last.Kind), Generation: s.Last.Generation}
 	}
@@ -167,6 +173,7 @@ func standingFrom(s *deliveryv1.Standing) *Standing {
 	out := &Standing{
 		Number: s.GetNumber(), Epoch: s.GetEpoch(), GroupInfoNumber: s.GetGroupInfoNumber(), Member: s.GetMember(), Successor: GroupID(s.GetSuccessor()), Winner: s.GetWinner(),
 	}
+	out.Wishes = listedFrom(s.GetWishes())
 	if l := s.GetLast(); l != nil {
 		out.Last = &LastEntry{Number: l.GetNumber(), Epoch: l.GetEpoch(), Kind: EntryKind(l.GetKind()), Generation: l.GetGeneration()}
 	}

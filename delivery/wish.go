@@ -1,131 +1,198 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
+	"encoding/hex"
 	"slices"
 
-	"parley/conversation"
-	deliveryv1 "parley/delivery/v1"
 	"parley/events"
 	eventsv1 "parley/events/v1"
 	"parley/internal/ids"
 	"parley/mlsengine"
 )
 
-// Wish has the service propose something in a group, as an external sender that the group lists (§12.1.8), until it is done: a commit that
-// leaves the proposal out, or somebody who joins by a commit of his own, makes it void, and the service proposes it again for the next epoch,
-// in the same record. One of Remove and Add is set.
+// Want is what the service is to propose, as an external sender that the group lists (§12.1.8). One kind of it is set. Of the proposals that
+// RFC 9420 lets external senders make none is missing; those of an application's own types members take from nobody outside.
+type Want struct {
+	Remove ids.ClientID // a member is to go
+	Add    []byte       // somebody is to come: a KeyPackage, bare or MLSMessage
+	PSK    []byte       // an external pre-shared key of this id is to enter the key schedule; who has not got it cannot follow (§8.4)
+	// Extensions are to stand in the group's context, and those of the types in Without are to go; all others stay as they are.
+	Extensions mlsengine.Extensions
+	Without    []mlsengine.ExtensionType
+	// Reinit ends the group in favour of the one it names (§11.2), which has to be created under that id by whoever is to found it.
+	Reinit *mlsengine.ReInit
+}
+
+// WishID names what the service wants of a group: the same want has the same id.
+type WishID string
+
+// String is the id in hexadecimal.
+func (id WishID) String() string { return hex.EncodeToString([]byte(id)) }
+
+// ParseWishID reads what String wrote.
+func ParseWishID(text string) (WishID, error) {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != wishIDBytes {
+		return "", refuse(Malformed, "%q is not the id of a wish", text)
+	}
+	return WishID(b), nil
+}
+
+const wishIDBytes = 16
+
+// ID names the want.
+func (w Want) ID() WishID {
+	parts := [][]byte{[]byte("parley wish")}
+	switch {
+	case w.Remove != "" || len(w.Add) > 0:
+		parts = append(parts, []byte(w.Remove), []byte{0}, w.Add)
+	case len(w.PSK) > 0:
+		parts = append(parts, []byte{1}, w.PSK)
+	case w.Reinit != nil:
+		parts = append(parts, []byte{2}, mlsengine.MarshalProposal(w.Reinit))
+	default:
+		parts = append(parts, []byte{3}, encodeExtensions(w.Extensions))
+		for _, t := range w.Without {
+			parts = append(parts, []byte{byte(t >> 8), byte(t)})
+		}
+	}
+	d := ids.DigestOf(parts...)
+	return WishID(d[:wishIDBytes])
+}
+
+func (w *Want) size() int {
+	n := len(w.Remove) + len(w.Add) + len(w.PSK) + 2*len(w.Without)
+	for _, e := range w.Extensions {
+		n += len(e.Data) + 8
+	}
+	if w.Reinit != nil {
+		n += len(mlsengine.MarshalProposal(w.Reinit))
+	}
+	return n
+}
+
+// kinds counts what is set: one kind is meant.
+func (w *Want) kinds() (n int) {
+	for _, set := range []bool{w.Remove != "", len(w.Add) > 0, len(w.PSK) > 0, w.changesContext(), w.Reinit != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *Want) changesContext() bool { return len(w.Extensions)+len(w.Without) > 0 }
+
+// Wish has the service propose something until it is done: a commit that leaves the proposal out, or somebody who joins by a commit of his own,
+// makes it void, and the service proposes it again for the next epoch, in the same record. Or it takes such a wish back.
 type Wish struct {
 	Group    GroupID
 	Origin   Origin
-	Remove   ids.ClientID // a member that is to go
-	Add      []byte       // KeyPackage of who is to come
-	Withdraw bool         // the wish stands no longer; what is pending stays so for its epoch
-	Reason   string       // for the log
+	Want     Want
+	Withdraw WishID // not empty: this wish stands no longer, and nothing else is set; what is pending stays so for its epoch
+	Reason   string // for the log
 }
 
 func (w *Wish) group() GroupID  { return w.Group }
 func (w *Wish) origin() *Origin { return &w.Origin }
-func (w *Wish) size() int       { return len(w.Add) + len(w.Remove) + len(w.Reason) }
-
-func (w *Wish) id() string {
-	d := ids.DigestOf([]byte("parley wish"), []byte(w.Remove), []byte{0}, w.Add)
-	return string(d[:16])
-}
+func (w *Wish) size() int       { return w.Want.size() + len(w.Reason) }
 
 func checkWish(w *Wish, l *Limits) *Error {
-	switch {
-	case (w.Remove == "") == (len(w.Add) == 0):
-		return refuse(Malformed, "a wish removes or adds somebody")
-	case len(w.Remove) > identityBytesMax, len(w.Reason) > reasonBytesMax:
+	switch kinds := w.Want.kinds(); {
+	case w.Withdraw != "" && (kinds > 0 || len(w.Withdraw) != wishIDBytes):
+		return refuse(Malformed, "what is taken back is named by its id alone")
+	case w.Withdraw == "" && kinds != 1:
+		return refuse(Malformed, "%d things are wanted at once, not one", kinds)
+	case max(len(w.Want.Remove), len(w.Want.PSK)) > identityBytesMax, len(w.Reason) > reasonBytesMax:
 		return refuse(Malformed, "a wish is longer than it may be")
-	case len(w.Add) > l.MessageBytes:
-		return refuse(TooLarge, "%d bytes, at most %d", len(w.Add), l.MessageBytes)
+	case len(w.Want.Extensions)+len(w.Want.Without) > wishTypesMax:
+		return refuse(Malformed, "more than %d extensions are to change", wishTypesMax)
+	case w.Want.Reinit != nil && (len(w.Want.Reinit.GroupID) == 0 || len(w.Want.Reinit.GroupID) > identityBytesMax):
+		return refuse(Malformed, "the group that follows has an id of %d bytes", len(w.Want.Reinit.GroupID))
+	case w.size() > l.MessageBytes:
+		return refuse(TooLarge, "%d bytes, at most %d", w.size(), l.MessageBytes)
 	}
 	return nil
 }
 
 const (
-	wishesMax = 64 // that stand in one group at a time
-	wishTries = 64 // epochs in which one is proposed
+	wishesMax    = 64 // that stand in one group at a time
+	wishTries    = 64 // epochs in which one is proposed
+	wishTypesMax = 64 // extensions that one changes
 )
 
 // standingWish is a wish that is not done.
 type standingWish struct {
-	id     string
-	remove ids.ClientID
-	add    []byte
-	reason string
-	tries  uint32
-	epoch  uint64 // of its newest proposal
-	number uint64 // and its entry; 0: none yet
+	id        WishID
+	want      Want
+	reason    string
+	principal string
+	timeMs    uint64 // when it was made
+	tries     uint32
+	epoch     uint64 // of its newest proposal
+	number    uint64 // and its entry; 0: none yet
+	settled   string // what a commit has made of it, where the group does not show it: the outcome that it ends with
 }
 
-func (s *SequencerState) wishIndex(id string) int {
+func (s *SequencerState) wishIndex(id WishID) int {
 	return slices.IndexFunc(s.wishes, func(w standingWish) bool { return w.id == id })
 }
 
 func (s *SequencerState) decideWish(w *Wish, env Env) Decision {
-	at := s.wishIndex(w.id())
-	if w.Withdraw {
-		if at < 0 {
+	if w.Withdraw != "" {
+		if s.wishIndex(w.Withdraw) < 0 {
 			return Decision{Outcome: Outcome{Position: s.number}}
 		}
-		return Decision{Event: &eventsv1.WishEnded{Id: []byte(w.id()), Outcome: "withdrawn"}, Outcome: Outcome{Position: s.number}}
+		return Decision{Event: &eventsv1.WishEnded{Id: []byte(w.Withdraw), Outcome: "withdrawn"}, Outcome: Outcome{Position: s.number}}
 	}
-	if at >= 0 {
+	id := w.Want.ID()
+	if at := s.wishIndex(id); at >= 0 {
 		return Decision{Outcome: Outcome{Position: s.wishes[at].number}}
 	}
 	if err := s.open(); err != nil {
 		return answered(w, err)
 	}
+	if env.Service == nil {
+		return answered(w, refuse(Forbidden, "the group does not list this service among its external senders"))
+	}
 	if len(s.wishes) >= wishesMax {
 		return answered(w, refuse(Busy, "%d wishes stand in this group", len(s.wishes)))
 	}
-	if _, _, refused := s.wanted(standingWish{remove: w.Remove, add: w.Add}); refused != nil {
+	// Made only to see whether it can be: whoever asks hears it now, and not from the log.
+	if _, refused := s.propose(&w.Want, env.Service, env.NowMs); refused != nil {
 		return answered(w, refused)
 	}
 	return Decision{Event: &eventsv1.WishMade{
-		Id: []byte(w.id()), Remove: []byte(w.Remove), Add: w.Add, Reason: w.Reason, TimeMs: max(env.NowMs, s.timeMs), Principal: string(w.Origin.Client),
+		Id: []byte(id), Remove: []byte(w.Want.Remove), Add: w.Want.Add, Psk: w.Want.PSK, Extensions: encodeExtensions(w.Want.Extensions),
+		Without: typesTo(w.Want.Without), Reinit: encodeReinit(w.Want.Reinit),
+		Reason: w.Reason, TimeMs: max(env.NowMs, s.timeMs), Principal: string(w.Origin.Client),
 	}}
 }
 
-// wanted is what a wish asks of the current epoch. done says that nothing is left to ask for.
-func (s *SequencerState) wanted(w standingWish) (p mlsengine.Proposal, done bool, refused *Error) {
-	if w.remove != "" {
-		for _, m := range s.public.Members() {
-			if conversation.ClientOf(m.Credential) == w.remove {
-				return &mlsengine.Remove{Removed: m.Index}, false, nil
-			}
-		}
-		return nil, true, refuse(NotMember, "%s owns no leaf", w.remove)
-	}
-	kp, err := mlsengine.ParseKeyPackage(w.add)
-	if err != nil {
-		return nil, false, refuse(Malformed, "key package: %v", err)
-	}
-	if c := conversation.ClientOf(kp.LeafNode.Credential); s.isMember(c) {
-		return nil, true, refuse(AlreadyMember, "%s", c)
-	}
-	return &mlsengine.Add{KeyPackage: *kp}, false, nil
-}
-
-// foldWish takes the events of wishes into the state.
-func (s *SequencerState) foldWish(body events.Body) {
+// foldWish takes the events of wishes into the state, and what commits have made of them.
+func (s *SequencerState) foldWish(body events.Body) error {
 	switch b := body.(type) {
 	case *eventsv1.WishMade:
-		s.wishes = append(s.wishes, standingWish{id: string(b.Id), remove: ids.ClientID(b.Remove), add: b.Add, reason: b.Reason})
+		want, err := wantFrom(b)
+		if err != nil {
+			return failed(Damaged, "read a wish", err)
+		}
+		s.wishes = append(s.wishes, standingWish{id: WishID(b.Id), want: want, reason: b.Reason, principal: b.Principal, timeMs: b.TimeMs})
 	case *eventsv1.WishEnded:
-		if at := s.wishIndex(string(b.Id)); at >= 0 {
+		if at := s.wishIndex(WishID(b.Id)); at >= 0 {
 			s.wishes = slices.Delete(s.wishes, at, at+1)
 		}
 	case *eventsv1.OrderEntry:
-		if at := s.wishIndex(string(b.Wish)); at >= 0 && len(b.Wish) > 0 {
+		if b.Kind == eventsv1.EntryKind_ENTRY_KIND_COMMIT {
+			return s.settleWishes(b)
+		}
+		if at := s.wishIndex(WishID(b.Wish)); at >= 0 && len(b.Wish) > 0 {
 			s.wishes[at].epoch, s.wishes[at].number = b.Epoch, b.Number
 			s.wishes[at].tries++
 		}
 	}
+	return nil
 }
 
 // dueWishes lists those that the current epoch has no proposal of.
@@ -143,10 +210,12 @@ func (s *SequencerState) fulfil(w standingWish, signer *mlsengine.SigningIdentit
 	end := func(outcome, detail string) events.Body {
 		return &eventsv1.WishEnded{Id: []byte(w.id), Outcome: outcome, Detail: detail}
 	}
-	proposal, done, refused := s.wanted(w)
+	_, done, refused := s.wanted(&w.want)
 	switch {
 	case done:
-		return end("done", "")
+		return end(outcomeDone, "")
+	case w.settled != "":
+		return end(w.settled, "")
 	case refused != nil:
 		return end("refused", refused.Detail)
 	case s.successor != "":
@@ -156,9 +225,9 @@ func (s *SequencerState) fulfil(w standingWish, signer *mlsengine.SigningIdentit
 	case w.tries >= wishTries:
 		return end("given-up", "the members have left it out too often")
 	}
-	made, err := s.public.ProposeExternally(proposal, nil, mlsengine.Env{Now: nowMs / 1000, Identity: signer, Identify: conversation.Identify})
-	if err != nil {
-		return end("refused", ruleBroken(err).Detail)
+	made, refused := s.propose(&w.want, signer, nowMs)
+	if refused != nil {
+		return end("refused", refused.Detail)
 	}
 	entry := s.entry(eventsv1.EntryKind_ENTRY_KIND_PROPOSAL, &Origin{Client: ServiceSender}, Env{NowMs: nowMs})
 	entry.Epoch, entry.Message, entry.Wish = s.Epoch(), made.Message, []byte(w.id)
@@ -187,34 +256,5 @@ func (q *Sequencer) fulfilWishes(ctx context.Context, nowMs uint64) ([]events.Ev
 	return out, nil
 }
 
-// mayWish refuses a wish in a group that does not list the service: nobody would take its proposals.
-func (q *Sequencer) mayWish(ctx context.Context) *Error {
-	if q.state.number == 0 {
-		return refuse(UnknownGroup, "it is not registered")
-	}
-	signer, err := q.service.serviceKeys.signerOf(ctx, q.state.public)
-	if err != nil {
-		return coded(err)
-	}
-	if signer == nil {
-		return refuse(Forbidden, "the group does not list this service among its external senders")
-	}
-	return nil
-}
-
 // Wish has the service propose something, or no more; see Wish. It returns the number of the proposal's entry.
-func (s *Service) Wish(ctx context.Context, w Wish) (uint64, error) {
-	return s.position(ctx, &w)
-}
-
-func wishTo(w *standingWish) *deliveryv1.StandingWish {
-	return &deliveryv1.StandingWish{
-		Id: []byte(w.id), Remove: []byte(w.remove), Add: w.add, Reason: w.reason, Tries: w.tries, Epoch: w.epoch, Number: w.number,
-	}
-}
-
-func wishFrom(w *deliveryv1.StandingWish) standingWish {
-	return standingWish{
-		id: string(w.Id), remove: ids.ClientID(w.Remove), add: bytes.Clone(w.Add), reason: w.Reason, tries: w.Tries, epoch: w.Epoch, number: w.Number,
-	}
-}
+func (s *Service) Wish(ctx context.Context, w Wish) (uint64, error) { return s.position(ctx, &w) }

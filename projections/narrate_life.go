@@ -151,16 +151,28 @@ func (n *Narrator) order(body eventsv1.Body) string {
 	case *eventsv1.KeyPackageClaimed:
 		return fmt.Sprintf("key package %s was claimed by %s", short(b.GetRef()), ids.ClientID(b.GetClaimer()))
 	case *eventsv1.WishMade:
-		if len(b.GetRemove()) > 0 {
-			return fmt.Sprintf("the service is to have %s removed%s", ids.ClientID(b.GetRemove()), reason(b.GetReason()))
-		}
-		return "the service is to have somebody added" + reason(b.GetReason())
+		return wanted(b) + reason(b.GetReason())
 	case *eventsv1.WishEnded:
 		return fmt.Sprintf("the service proposes it no more: %s%s", printable([]byte(b.GetOutcome())), reason(b.GetDetail()))
 	case *eventsv1.StockNoticed:
 		return fmt.Sprintf("the owner of %s was told how its key packages stand", n.who)
 	}
 	return authorities(body)
+}
+
+// wanted words what the service is to propose.
+func wanted(b *eventsv1.WishMade) string {
+	switch {
+	case len(b.GetRemove()) > 0:
+		return fmt.Sprintf("the service is to have %s removed", ids.ClientID(b.GetRemove()))
+	case len(b.GetAdd()) > 0:
+		return "the service is to have somebody added"
+	case len(b.GetPsk()) > 0:
+		return fmt.Sprintf("the service is to have pre-shared key %s taken in", short(b.GetPsk()))
+	case len(b.GetReinit()) > 0:
+		return "the service is to have the group reinitialized"
+	}
+	return "the service is to have the group's extensions changed"
 }
 
 // entry words one entry of a group's order.

@@ -31,6 +31,7 @@ type config struct {
 	json      bool          // demo: one object a line
 	keep      bool          // demo: leave the data directory
 	trust     trustChanges
+	wish      wishFlags
 }
 
 // usageError is a command line or environment that cannot be carried out as it stands.
@@ -83,6 +84,9 @@ func parseConfig(verb string, args []string, env func(string) string) (config, e
 	}
 	if verb == "trust" {
 		c.trust.flags(fs)
+	}
+	if isWish(verb) {
+		c.wish.flags(fs, verb)
 	}
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -171,7 +175,7 @@ func (c *config) validate(verb string) error {
 		return usagef("node demo --data "+c.data+" --keep", "a demo in a directory of yours is kept: say --keep")
 	case verb != "demo" && c.data == "" && c.nats == "":
 		return usagef("node "+verb+" --data DIR", "no store is named: give --data DIR for an embedded one or --nats URL")
-	case verb != "demo" && c.nats != "" && c.shredDir == "" && c.kekFile == "" && c.kek == "":
+	case verb != "demo" && !isWish(verb) && c.nats != "" && c.shredDir == "" && c.kekFile == "" && c.kek == "":
 		return usagef("node "+verb+" --nats URL --shred-dir DIR", "with --nats a place for the keys is needed: --shred-dir DIR, or a static key with --kek-file FILE")
 	case c.data != "" && c.replicas > 1:
 		return usagef("node run --nats URL --replicas 3", "an embedded store is one server; replicas need a cluster")

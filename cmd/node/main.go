@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"parley/delivery"
 	"parley/events"
 )
 
@@ -50,7 +51,7 @@ func dispatch(ctx context.Context, args []string, stdin io.Reader, stdout, stder
 		return err
 	case childVerb:
 		return serveDemo(ctx, args, stdin, stdout)
-	case "run", "shred", "trust", "demo":
+	case "run", "shred", "trust", "propose", "withdraw", "wishes", "demo":
 	default:
 		return usagef("node help", "%q is not a verb", verb)
 	}
@@ -69,9 +70,14 @@ func dispatch(ctx context.Context, args []string, stdin io.Reader, stdout, stder
 		return shred(ctx, c, stdout, stderr)
 	case "trust":
 		return trust(ctx, c, stdout, stderr)
+	case "propose", "withdraw", "wishes":
+		return wishes(ctx, verb, c, stdout)
 	}
 	return serve(ctx, c, stdout, stderr)
 }
+
+// isWish tells the verbs of what the delivery service wants of a group. With --nats they need no key: the nodes do the work.
+func isWish(verb string) bool { return verb == "propose" || verb == "withdraw" || verb == "wishes" }
 
 func exitCode(err error) int {
 	var usage *usageError
@@ -94,6 +100,8 @@ func nextCommand(err error) string {
 		return "node run with --shred-dir or --kek-file naming the keys this log was made with; they cannot be made again"
 	case errors.Is(err, events.ErrNoErasure):
 		return "node run --shred-dir DIR on an empty log: only versioned keys can be destroyed"
+	case errors.Is(err, delivery.Unavailable):
+		return "node run with the same --nats and --namespace: a node that serves the group does the work"
 	case exitCode(err) == exitUnreachable:
 		return "make nats, and node run with its URL"
 	}
@@ -105,6 +113,9 @@ const usage = `node runs a node: the conversations of its clients, and the log t
 usage: node run [flags]     serve until SIGTERM, then drain and stop; on SIGHUP replace the shred key at once
        node shred [flags]   replace the shred key of a fleet (--nats), or of a stopped node (--data), and destroy the old ones
        node trust [flags]   show which authorities a fleet (--nats), or a stopped node (--data), trusts to certify clients, and change that
+       node propose, withdraw, wishes [flags]
+                            have the delivery service propose something to a group, take that back, list what is not done; asked of a fleet
+                            (--nats), or of a stopped node (--data)
        node demo [flags]    three bots on two nodes, two of which die on the way; under a minute
 
 store (one of; environment in brackets)
@@ -125,6 +136,17 @@ trust; certificates and lists are PEM or DER, what is said of each is done in th
   --intermediate FILE know an intermediate certificate, which an anchor must vouch for
   --list URL=FILE     take in the revocation list of a distribution point
   --remove FILE       trust an authority no more
+
+propose, withdraw, wishes
+  --group ID          of the group, which must list the service among its external senders
+  --reason TEXT       for the log; one of the following says what is to be proposed, in every epoch until it is done
+  --remove CLIENT     a member is to go
+  --add FILE          somebody is to come: a key package
+  --psk ID            an external pre-shared key is to enter the group's keys; a member that has not got it cannot follow
+  --extension TYPE=FILE, --without TYPE
+                      extensions that the group's context is to have, and types that are to go; both may be repeated
+  --reinit ID         the group is to end in favour of another one, in cipher suite --suite N: 1
+  --wish ID           withdraw: what is wanted no more, as wishes lists it
 
 demo
   --data DIR --keep   in a directory that is made if need be, and left as node run leaves it; default: a temporary one

@@ -36,6 +36,7 @@ func TestStories(t *testing.T) {
 	files := map[string][]byte{
 		"anchor.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Anchor()}),
 		"list.crl":   authority.Revoke(t, 1), "other.crl": certtest.New(t).Revoke(t),
+		"required": {0, 0, 2, 0, 1}, // RequiredCapabilities: members understand basic credentials
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -49,7 +50,7 @@ func TestStories(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: scripttest.Commands(map[string]func(*testscript.TestScript, bool, []string){"up": up, "down": down, "hangup": hangup, "modes": modes}),
+		Cmds: scripttest.Commands(map[string]func(*testscript.TestScript, bool, []string){"up": up, "down": down, "hangup": hangup, "modes": modes, "found": found, "until": until, "withdrawn": withdrawn}),
 	})
 }
 

@@ -686,6 +686,7 @@ func (x *Message) GetGeneration() uint32 {
 type Lookup struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Wishes        bool                   `protobuf:"varint,2,opt,name=wishes,proto3" json:"wishes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -727,12 +728,23 @@ func (x *Lookup) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *Lookup) GetWishes() bool {
+	if x != nil {
+		return x.Wishes
+	}
+	return false
+}
+
 type Wish struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Remove        []byte                 `protobuf:"bytes,1,opt,name=remove,proto3" json:"remove,omitempty"`
 	Add           []byte                 `protobuf:"bytes,2,opt,name=add,proto3" json:"add,omitempty"`
-	Withdraw      bool                   `protobuf:"varint,3,opt,name=withdraw,proto3" json:"withdraw,omitempty"`
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Withdraw      []byte                 `protobuf:"bytes,5,opt,name=withdraw,proto3" json:"withdraw,omitempty"` // id of the wish that is to stand no longer
+	Psk           []byte                 `protobuf:"bytes,6,opt,name=psk,proto3" json:"psk,omitempty"`
+	Extensions    []byte                 `protobuf:"bytes,7,opt,name=extensions,proto3" json:"extensions,omitempty"`
+	Without       []uint32               `protobuf:"varint,8,rep,packed,name=without,proto3" json:"without,omitempty"`
+	Reinit        []byte                 `protobuf:"bytes,9,opt,name=reinit,proto3" json:"reinit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -781,18 +793,46 @@ func (x *Wish) GetAdd() []byte {
 	return nil
 }
 
-func (x *Wish) GetWithdraw() bool {
-	if x != nil {
-		return x.Withdraw
-	}
-	return false
-}
-
 func (x *Wish) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Wish) GetWithdraw() []byte {
+	if x != nil {
+		return x.Withdraw
+	}
+	return nil
+}
+
+func (x *Wish) GetPsk() []byte {
+	if x != nil {
+		return x.Psk
+	}
+	return nil
+}
+
+func (x *Wish) GetExtensions() []byte {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
+func (x *Wish) GetWithout() []uint32 {
+	if x != nil {
+		return x.Without
+	}
+	return nil
+}
+
+func (x *Wish) GetReinit() []byte {
+	if x != nil {
+		return x.Reinit
+	}
+	return nil
 }
 
 type Restart struct {
@@ -995,6 +1035,7 @@ type Standing struct {
 	Last            *Sender                `protobuf:"bytes,5,opt,name=last,proto3" json:"last,omitempty"`
 	Successor       []byte                 `protobuf:"bytes,6,opt,name=successor,proto3" json:"successor,omitempty"`
 	Winner          uint64                 `protobuf:"varint,7,opt,name=winner,proto3" json:"winner,omitempty"`
+	Wishes          []*ListedWish          `protobuf:"bytes,8,rep,name=wishes,proto3" json:"wishes,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1078,6 +1119,170 @@ func (x *Standing) GetWinner() uint64 {
 	return 0
 }
 
+func (x *Standing) GetWishes() []*ListedWish {
+	if x != nil {
+		return x.Wishes
+	}
+	return nil
+}
+
+// ListedWish tells of a wish what an operator wants to know.
+type ListedWish struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Type          uint32                 `protobuf:"varint,2,opt,name=type,proto3" json:"type,omitempty"` // of the proposal
+	Client        []byte                 `protobuf:"bytes,3,opt,name=client,proto3" json:"client,omitempty"`
+	Psk           []byte                 `protobuf:"bytes,4,opt,name=psk,proto3" json:"psk,omitempty"`
+	With          []uint32               `protobuf:"varint,5,rep,packed,name=with,proto3" json:"with,omitempty"`
+	Without       []uint32               `protobuf:"varint,6,rep,packed,name=without,proto3" json:"without,omitempty"`
+	Successor     []byte                 `protobuf:"bytes,7,opt,name=successor,proto3" json:"successor,omitempty"`
+	CipherSuite   uint32                 `protobuf:"varint,8,opt,name=cipher_suite,json=cipherSuite,proto3" json:"cipher_suite,omitempty"`
+	Principal     string                 `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
+	Reason        string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	SinceMs       uint64                 `protobuf:"varint,11,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Tries         uint32                 `protobuf:"varint,12,opt,name=tries,proto3" json:"tries,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,13,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Number        uint64                 `protobuf:"varint,14,opt,name=number,proto3" json:"number,omitempty"`
+	Pending       bool                   `protobuf:"varint,15,opt,name=pending,proto3" json:"pending,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListedWish) Reset() {
+	*x = ListedWish{}
+	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListedWish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListedWish) ProtoMessage() {}
+
+func (x *ListedWish) ProtoReflect() protoreflect.Message {
+	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListedWish.ProtoReflect.Descriptor instead.
+func (*ListedWish) Descriptor() ([]byte, []int) {
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListedWish) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ListedWish) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *ListedWish) GetClient() []byte {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+func (x *ListedWish) GetPsk() []byte {
+	if x != nil {
+		return x.Psk
+	}
+	return nil
+}
+
+func (x *ListedWish) GetWith() []uint32 {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
+func (x *ListedWish) GetWithout() []uint32 {
+	if x != nil {
+		return x.Without
+	}
+	return nil
+}
+
+func (x *ListedWish) GetSuccessor() []byte {
+	if x != nil {
+		return x.Successor
+	}
+	return nil
+}
+
+func (x *ListedWish) GetCipherSuite() uint32 {
+	if x != nil {
+		return x.CipherSuite
+	}
+	return 0
+}
+
+func (x *ListedWish) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *ListedWish) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ListedWish) GetSinceMs() uint64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *ListedWish) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *ListedWish) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ListedWish) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ListedWish) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // delivery.Code
@@ -1090,7 +1295,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1307,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[14]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1320,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{14}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Failure) GetCode() uint32 {
@@ -1169,7 +1374,7 @@ type OrderState struct {
 
 func (x *OrderState) Reset() {
 	*x = OrderState{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1386,7 @@ func (x *OrderState) String() string {
 func (*OrderState) ProtoMessage() {}
 
 func (x *OrderState) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[15]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1399,7 @@ func (x *OrderState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderState.ProtoReflect.Descriptor instead.
 func (*OrderState) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{15}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OrderState) GetGroup() []byte {
@@ -1305,13 +1510,20 @@ type StandingWish struct {
 	Tries         uint32                 `protobuf:"varint,5,opt,name=tries,proto3" json:"tries,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`   // of its newest proposal
 	Number        uint64                 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"` // and the entry that carries it; 0: none yet
+	Psk           []byte                 `protobuf:"bytes,8,opt,name=psk,proto3" json:"psk,omitempty"`
+	Extensions    []byte                 `protobuf:"bytes,9,opt,name=extensions,proto3" json:"extensions,omitempty"`
+	Without       []uint32               `protobuf:"varint,10,rep,packed,name=without,proto3" json:"without,omitempty"`
+	Reinit        []byte                 `protobuf:"bytes,11,opt,name=reinit,proto3" json:"reinit,omitempty"`
+	Principal     string                 `protobuf:"bytes,12,opt,name=principal,proto3" json:"principal,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,13,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Settled       string                 `protobuf:"bytes,14,opt,name=settled,proto3" json:"settled,omitempty"` // what a commit has made of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StandingWish) Reset() {
 	*x = StandingWish{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1535,7 @@ func (x *StandingWish) String() string {
 func (*StandingWish) ProtoMessage() {}
 
 func (x *StandingWish) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[16]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1548,7 @@ func (x *StandingWish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StandingWish.ProtoReflect.Descriptor instead.
 func (*StandingWish) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{16}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StandingWish) GetId() []byte {
@@ -1388,6 +1600,55 @@ func (x *StandingWish) GetNumber() uint64 {
 	return 0
 }
 
+func (x *StandingWish) GetPsk() []byte {
+	if x != nil {
+		return x.Psk
+	}
+	return nil
+}
+
+func (x *StandingWish) GetExtensions() []byte {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
+func (x *StandingWish) GetWithout() []uint32 {
+	if x != nil {
+		return x.Without
+	}
+	return nil
+}
+
+func (x *StandingWish) GetReinit() []byte {
+	if x != nil {
+		return x.Reinit
+	}
+	return nil
+}
+
+func (x *StandingWish) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *StandingWish) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *StandingWish) GetSettled() string {
+	if x != nil {
+		return x.Settled
+	}
+	return ""
+}
+
 // Checkpoint is where an earlier OrderCheckpoint begins in the stream, so that what lies before it can be purged.
 type Checkpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1399,7 +1660,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1672,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[17]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1685,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{17}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Checkpoint) GetSequence() uint64 {
@@ -1453,7 +1714,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1726,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[18]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1739,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{18}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Pending) GetContent() []byte {
@@ -1514,7 +1775,7 @@ type Winner struct {
 
 func (x *Winner) Reset() {
 	*x = Winner{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1787,7 @@ func (x *Winner) String() string {
 func (*Winner) ProtoMessage() {}
 
 func (x *Winner) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[19]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1800,7 @@ func (x *Winner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Winner.ProtoReflect.Descriptor instead.
 func (*Winner) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{19}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Winner) GetEpoch() uint64 {
@@ -1577,7 +1838,7 @@ type Sender struct {
 
 func (x *Sender) Reset() {
 	*x = Sender{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1850,7 @@ func (x *Sender) String() string {
 func (*Sender) ProtoMessage() {}
 
 func (x *Sender) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[20]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1863,7 @@ func (x *Sender) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sender.ProtoReflect.Descriptor instead.
 func (*Sender) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{20}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Sender) GetClient() []byte {
@@ -1653,7 +1914,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1926,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[21]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1939,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{21}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Remembered) GetKey() []byte {
@@ -1725,7 +1986,7 @@ type DirectoryState struct {
 
 func (x *DirectoryState) Reset() {
 	*x = DirectoryState{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1998,7 @@ func (x *DirectoryState) String() string {
 func (*DirectoryState) ProtoMessage() {}
 
 func (x *DirectoryState) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[22]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +2011,7 @@ func (x *DirectoryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectoryState.ProtoReflect.Descriptor instead.
 func (*DirectoryState) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{22}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DirectoryState) GetClient() []byte {
@@ -1813,7 +2074,7 @@ type Newest struct {
 
 func (x *Newest) Reset() {
 	*x = Newest{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +2086,7 @@ func (x *Newest) String() string {
 func (*Newest) ProtoMessage() {}
 
 func (x *Newest) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[23]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +2099,7 @@ func (x *Newest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Newest.ProtoReflect.Descriptor instead.
 func (*Newest) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{23}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Newest) GetCipherSuite() uint32 {
@@ -1866,7 +2127,7 @@ type Noticed struct {
 
 func (x *Noticed) Reset() {
 	*x = Noticed{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2139,7 @@ func (x *Noticed) String() string {
 func (*Noticed) ProtoMessage() {}
 
 func (x *Noticed) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[24]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2152,7 @@ func (x *Noticed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noticed.ProtoReflect.Descriptor instead.
 func (*Noticed) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{24}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Noticed) GetKind() uint32 {
@@ -1924,7 +2185,7 @@ type Offered struct {
 
 func (x *Offered) Reset() {
 	*x = Offered{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2197,7 @@ func (x *Offered) String() string {
 func (*Offered) ProtoMessage() {}
 
 func (x *Offered) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[25]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2210,7 @@ func (x *Offered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offered.ProtoReflect.Descriptor instead.
 func (*Offered) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{25}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Offered) GetRef() []byte {
@@ -2013,7 +2274,7 @@ type Given struct {
 
 func (x *Given) Reset() {
 	*x = Given{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2286,7 @@ func (x *Given) String() string {
 func (*Given) ProtoMessage() {}
 
 func (x *Given) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[26]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2299,7 @@ func (x *Given) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Given.ProtoReflect.Descriptor instead.
 func (*Given) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{26}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Given) GetKey() []byte {
@@ -2073,7 +2334,7 @@ type SignatureKey struct {
 
 func (x *SignatureKey) Reset() {
 	*x = SignatureKey{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[27]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2346,7 @@ func (x *SignatureKey) String() string {
 func (*SignatureKey) ProtoMessage() {}
 
 func (x *SignatureKey) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[27]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2359,7 @@ func (x *SignatureKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignatureKey.ProtoReflect.Descriptor instead.
 func (*SignatureKey) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{27}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SignatureKey) GetKey() []byte {
@@ -2127,7 +2388,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_delivery_v1_delivery_proto_msgTypes[28]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2400,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_delivery_v1_delivery_proto_msgTypes[28]
+	mi := &file_delivery_v1_delivery_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2413,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{28}
+	return file_delivery_v1_delivery_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Notice) GetGroup() []byte {
@@ -2231,14 +2492,21 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\fR\amessage\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\rR\n" +
-	"generation\"\x1e\n" +
+	"generation\"6\n" +
 	"\x06Lookup\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"d\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06wishes\x18\x02 \x01(\bR\x06wishes\"\xce\x01\n" +
 	"\x04Wish\x12\x16\n" +
 	"\x06remove\x18\x01 \x01(\fR\x06remove\x12\x10\n" +
-	"\x03add\x18\x02 \x01(\fR\x03add\x12\x1a\n" +
-	"\bwithdraw\x18\x03 \x01(\bR\bwithdraw\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"?\n" +
+	"\x03add\x18\x02 \x01(\fR\x03add\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bwithdraw\x18\x05 \x01(\fR\bwithdraw\x12\x10\n" +
+	"\x03psk\x18\x06 \x01(\fR\x03psk\x12\x1e\n" +
+	"\n" +
+	"extensions\x18\a \x01(\fR\n" +
+	"extensions\x12\x18\n" +
+	"\awithout\x18\b \x03(\rR\awithout\x12\x16\n" +
+	"\x06reinit\x18\t \x01(\fR\x06reinitJ\x04\b\x03\x10\x04\"?\n" +
 	"\aRestart\x12\x1c\n" +
 	"\tsuccessor\x18\x01 \x01(\fR\tsuccessor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"z\n" +
@@ -2251,7 +2519,7 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x125\n" +
 	"\afailure\x18\x05 \x01(\v2\x1b.parley.delivery.v1.FailureR\afailure\x128\n" +
-	"\bstanding\x18\x06 \x01(\v2\x1c.parley.delivery.v1.StandingR\bstanding\"\xe2\x01\n" +
+	"\bstanding\x18\x06 \x01(\v2\x1c.parley.delivery.v1.StandingR\bstanding\"\x9a\x02\n" +
 	"\bStanding\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12*\n" +
@@ -2259,7 +2527,26 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06member\x18\x04 \x01(\bR\x06member\x12.\n" +
 	"\x04last\x18\x05 \x01(\v2\x1a.parley.delivery.v1.SenderR\x04last\x12\x1c\n" +
 	"\tsuccessor\x18\x06 \x01(\fR\tsuccessor\x12\x16\n" +
-	"\x06winner\x18\a \x01(\x04R\x06winner\"a\n" +
+	"\x06winner\x18\a \x01(\x04R\x06winner\x126\n" +
+	"\x06wishes\x18\b \x03(\v2\x1e.parley.delivery.v1.ListedWishR\x06wishes\"\xf8\x02\n" +
+	"\n" +
+	"ListedWish\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\rR\x04type\x12\x16\n" +
+	"\x06client\x18\x03 \x01(\fR\x06client\x12\x10\n" +
+	"\x03psk\x18\x04 \x01(\fR\x03psk\x12\x12\n" +
+	"\x04with\x18\x05 \x03(\rR\x04with\x12\x18\n" +
+	"\awithout\x18\x06 \x03(\rR\awithout\x12\x1c\n" +
+	"\tsuccessor\x18\a \x01(\fR\tsuccessor\x12!\n" +
+	"\fcipher_suite\x18\b \x01(\rR\vcipherSuite\x12\x1c\n" +
+	"\tprincipal\x18\t \x01(\tR\tprincipal\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x12\x19\n" +
+	"\bsince_ms\x18\v \x01(\x04R\asinceMs\x12\x14\n" +
+	"\x05tries\x18\f \x01(\rR\x05tries\x12\x14\n" +
+	"\x05epoch\x18\r \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06number\x18\x0e \x01(\x04R\x06number\x12\x18\n" +
+	"\apending\x18\x0f \x01(\bR\apending\"a\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x14\n" +
@@ -2286,7 +2573,7 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"remembered\x12\x17\n" +
 	"\atime_ms\x18\f \x01(\x04R\x06timeMs\x12@\n" +
 	"\vcheckpoints\x18\r \x03(\v2\x1e.parley.delivery.v1.CheckpointR\vcheckpoints\x128\n" +
-	"\x06wishes\x18' \x03(\v2 .parley.delivery.v1.StandingWishR\x06wishes\"\xa4\x01\n" +
+	"\x06wishes\x18' \x03(\v2 .parley.delivery.v1.StandingWishR\x06wishes\"\xd9\x02\n" +
 	"\fStandingWish\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
 	"\x06remove\x18\x02 \x01(\fR\x06remove\x12\x10\n" +
@@ -2294,7 +2581,17 @@ const file_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05tries\x18\x05 \x01(\rR\x05tries\x12\x14\n" +
 	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06number\x18\a \x01(\x04R\x06number\"A\n" +
+	"\x06number\x18\a \x01(\x04R\x06number\x12\x10\n" +
+	"\x03psk\x18\b \x01(\fR\x03psk\x12\x1e\n" +
+	"\n" +
+	"extensions\x18\t \x01(\fR\n" +
+	"extensions\x12\x18\n" +
+	"\awithout\x18\n" +
+	" \x03(\rR\awithout\x12\x16\n" +
+	"\x06reinit\x18\v \x01(\fR\x06reinit\x12\x1c\n" +
+	"\tprincipal\x18\f \x01(\tR\tprincipal\x12\x17\n" +
+	"\atime_ms\x18\r \x01(\x04R\x06timeMs\x12\x18\n" +
+	"\asettled\x18\x0e \x01(\tR\asettled\"A\n" +
 	"\n" +
 	"Checkpoint\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
@@ -2375,7 +2672,7 @@ func file_delivery_v1_delivery_proto_rawDescGZIP() []byte {
 }
 
 var file_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_delivery_v1_delivery_proto_goTypes = []any{
 	(Verdict)(0),           // 0: parley.delivery.v1.Verdict
 	(*Request)(nil),        // 1: parley.delivery.v1.Request
@@ -2392,21 +2689,22 @@ var file_delivery_v1_delivery_proto_goTypes = []any{
 	(*Response)(nil),       // 12: parley.delivery.v1.Response
 	(*Outcome)(nil),        // 13: parley.delivery.v1.Outcome
 	(*Standing)(nil),       // 14: parley.delivery.v1.Standing
-	(*Failure)(nil),        // 15: parley.delivery.v1.Failure
-	(*OrderState)(nil),     // 16: parley.delivery.v1.OrderState
-	(*StandingWish)(nil),   // 17: parley.delivery.v1.StandingWish
-	(*Checkpoint)(nil),     // 18: parley.delivery.v1.Checkpoint
-	(*Pending)(nil),        // 19: parley.delivery.v1.Pending
-	(*Winner)(nil),         // 20: parley.delivery.v1.Winner
-	(*Sender)(nil),         // 21: parley.delivery.v1.Sender
-	(*Remembered)(nil),     // 22: parley.delivery.v1.Remembered
-	(*DirectoryState)(nil), // 23: parley.delivery.v1.DirectoryState
-	(*Newest)(nil),         // 24: parley.delivery.v1.Newest
-	(*Noticed)(nil),        // 25: parley.delivery.v1.Noticed
-	(*Offered)(nil),        // 26: parley.delivery.v1.Offered
-	(*Given)(nil),          // 27: parley.delivery.v1.Given
-	(*SignatureKey)(nil),   // 28: parley.delivery.v1.SignatureKey
-	(*Notice)(nil),         // 29: parley.delivery.v1.Notice
+	(*ListedWish)(nil),     // 15: parley.delivery.v1.ListedWish
+	(*Failure)(nil),        // 16: parley.delivery.v1.Failure
+	(*OrderState)(nil),     // 17: parley.delivery.v1.OrderState
+	(*StandingWish)(nil),   // 18: parley.delivery.v1.StandingWish
+	(*Checkpoint)(nil),     // 19: parley.delivery.v1.Checkpoint
+	(*Pending)(nil),        // 20: parley.delivery.v1.Pending
+	(*Winner)(nil),         // 21: parley.delivery.v1.Winner
+	(*Sender)(nil),         // 22: parley.delivery.v1.Sender
+	(*Remembered)(nil),     // 23: parley.delivery.v1.Remembered
+	(*DirectoryState)(nil), // 24: parley.delivery.v1.DirectoryState
+	(*Newest)(nil),         // 25: parley.delivery.v1.Newest
+	(*Noticed)(nil),        // 26: parley.delivery.v1.Noticed
+	(*Offered)(nil),        // 27: parley.delivery.v1.Offered
+	(*Given)(nil),          // 28: parley.delivery.v1.Given
+	(*SignatureKey)(nil),   // 29: parley.delivery.v1.SignatureKey
+	(*Notice)(nil),         // 30: parley.delivery.v1.Notice
 }
 var file_delivery_v1_delivery_proto_depIdxs = []int32{
 	3,  // 0: parley.delivery.v1.Request.submissions:type_name -> parley.delivery.v1.Submission
@@ -2420,28 +2718,29 @@ var file_delivery_v1_delivery_proto_depIdxs = []int32{
 	10, // 8: parley.delivery.v1.Submission.wish:type_name -> parley.delivery.v1.Wish
 	6,  // 9: parley.delivery.v1.Bundle.changes:type_name -> parley.delivery.v1.Change
 	13, // 10: parley.delivery.v1.Response.outcomes:type_name -> parley.delivery.v1.Outcome
-	15, // 11: parley.delivery.v1.Response.failure:type_name -> parley.delivery.v1.Failure
+	16, // 11: parley.delivery.v1.Response.failure:type_name -> parley.delivery.v1.Failure
 	0,  // 12: parley.delivery.v1.Outcome.verdict:type_name -> parley.delivery.v1.Verdict
-	15, // 13: parley.delivery.v1.Outcome.failure:type_name -> parley.delivery.v1.Failure
+	16, // 13: parley.delivery.v1.Outcome.failure:type_name -> parley.delivery.v1.Failure
 	14, // 14: parley.delivery.v1.Outcome.standing:type_name -> parley.delivery.v1.Standing
-	21, // 15: parley.delivery.v1.Standing.last:type_name -> parley.delivery.v1.Sender
-	19, // 16: parley.delivery.v1.OrderState.pending:type_name -> parley.delivery.v1.Pending
-	20, // 17: parley.delivery.v1.OrderState.winners:type_name -> parley.delivery.v1.Winner
-	21, // 18: parley.delivery.v1.OrderState.senders:type_name -> parley.delivery.v1.Sender
-	22, // 19: parley.delivery.v1.OrderState.remembered:type_name -> parley.delivery.v1.Remembered
-	18, // 20: parley.delivery.v1.OrderState.checkpoints:type_name -> parley.delivery.v1.Checkpoint
-	17, // 21: parley.delivery.v1.OrderState.wishes:type_name -> parley.delivery.v1.StandingWish
-	26, // 22: parley.delivery.v1.DirectoryState.offered:type_name -> parley.delivery.v1.Offered
-	27, // 23: parley.delivery.v1.DirectoryState.given:type_name -> parley.delivery.v1.Given
-	28, // 24: parley.delivery.v1.DirectoryState.keys:type_name -> parley.delivery.v1.SignatureKey
-	24, // 25: parley.delivery.v1.DirectoryState.newest:type_name -> parley.delivery.v1.Newest
-	25, // 26: parley.delivery.v1.DirectoryState.noticed:type_name -> parley.delivery.v1.Noticed
-	26, // 27: parley.delivery.v1.Given.package:type_name -> parley.delivery.v1.Offered
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	22, // 15: parley.delivery.v1.Standing.last:type_name -> parley.delivery.v1.Sender
+	15, // 16: parley.delivery.v1.Standing.wishes:type_name -> parley.delivery.v1.ListedWish
+	20, // 17: parley.delivery.v1.OrderState.pending:type_name -> parley.delivery.v1.Pending
+	21, // 18: parley.delivery.v1.OrderState.winners:type_name -> parley.delivery.v1.Winner
+	22, // 19: parley.delivery.v1.OrderState.senders:type_name -> parley.delivery.v1.Sender
+	23, // 20: parley.delivery.v1.OrderState.remembered:type_name -> parley.delivery.v1.Remembered
+	19, // 21: parley.delivery.v1.OrderState.checkpoints:type_name -> parley.delivery.v1.Checkpoint
+	18, // 22: parley.delivery.v1.OrderState.wishes:type_name -> parley.delivery.v1.StandingWish
+	27, // 23: parley.delivery.v1.DirectoryState.offered:type_name -> parley.delivery.v1.Offered
+	28, // 24: parley.delivery.v1.DirectoryState.given:type_name -> parley.delivery.v1.Given
+	29, // 25: parley.delivery.v1.DirectoryState.keys:type_name -> parley.delivery.v1.SignatureKey
+	25, // 26: parley.delivery.v1.DirectoryState.newest:type_name -> parley.delivery.v1.Newest
+	26, // 27: parley.delivery.v1.DirectoryState.noticed:type_name -> parley.delivery.v1.Noticed
+	27, // 28: parley.delivery.v1.Given.package:type_name -> parley.delivery.v1.Offered
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_delivery_v1_delivery_proto_init() }
@@ -2464,7 +2763,7 @@ func file_delivery_v1_delivery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_delivery_v1_delivery_proto_rawDesc), len(file_delivery_v1_delivery_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -15,6 +15,9 @@ import (
 // DefaultMaxBytes is what all streams together may grow to unless Config says otherwise.
 const DefaultMaxBytes = 4 << 30
 
+// DefaultNamespace is the namespace of a deployment that names none.
+const DefaultNamespace = "parley"
+
 // Config says which deployment a store is of.
 type Config struct {
 	Namespace  string // "" means "parley"
@@ -29,7 +32,7 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Namespace == "" {
-		c.Namespace = "parley"
+		c.Namespace = DefaultNamespace
 	}
 	if c.Replicas == 0 {
 		c.Replicas = 1

@@ -6479,11 +6479,15 @@ func (x *OrderEntry) GetWish() []byte {
 type WishMade struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Remove        []byte                 `protobuf:"bytes,2,opt,name=remove,proto3" json:"remove,omitempty"`
-	Add           []byte                 `protobuf:"bytes,3,opt,name=add,proto3" json:"add,omitempty"`
+	Remove        []byte                 `protobuf:"bytes,2,opt,name=remove,proto3" json:"remove,omitempty"` // client
+	Add           []byte                 `protobuf:"bytes,3,opt,name=add,proto3" json:"add,omitempty"`       // KeyPackage
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	TimeMs        uint64                 `protobuf:"varint,5,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	Principal     string                 `protobuf:"bytes,6,opt,name=principal,proto3" json:"principal,omitempty"`
+	Psk           []byte                 `protobuf:"bytes,7,opt,name=psk,proto3" json:"psk,omitempty"`                 // id of an external pre-shared key
+	Extensions    []byte                 `protobuf:"bytes,8,opt,name=extensions,proto3" json:"extensions,omitempty"`   // a GroupContextExtensions Proposal with what the context is to have
+	Without       []uint32               `protobuf:"varint,9,rep,packed,name=without,proto3" json:"without,omitempty"` // and types that it is to have no more
+	Reinit        []byte                 `protobuf:"bytes,10,opt,name=reinit,proto3" json:"reinit,omitempty"`          // a ReInit Proposal
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6558,6 +6562,34 @@ func (x *WishMade) GetPrincipal() string {
 		return x.Principal
 	}
 	return ""
+}
+
+func (x *WishMade) GetPsk() []byte {
+	if x != nil {
+		return x.Psk
+	}
+	return nil
+}
+
+func (x *WishMade) GetExtensions() []byte {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
+func (x *WishMade) GetWithout() []uint32 {
+	if x != nil {
+		return x.Without
+	}
+	return nil
+}
+
+func (x *WishMade) GetReinit() []byte {
+	if x != nil {
+		return x.Reinit
+	}
+	return nil
 }
 
 type WishEnded struct {
@@ -8234,14 +8266,21 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"generation\x12\x17\n" +
 	"\atime_ms\x18\x11 \x01(\x04R\x06timeMs\x12\x18\n" +
 	"\arequest\x18\x12 \x01(\fR\arequest\x12\x12\n" +
-	"\x04wish\x180 \x01(\fR\x04wish\"\x93\x01\n" +
+	"\x04wish\x180 \x01(\fR\x04wish\"\xf7\x01\n" +
 	"\bWishMade\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
 	"\x06remove\x18\x02 \x01(\fR\x06remove\x12\x10\n" +
 	"\x03add\x18\x03 \x01(\fR\x03add\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x17\n" +
 	"\atime_ms\x18\x05 \x01(\x04R\x06timeMs\x12\x1c\n" +
-	"\tprincipal\x18\x06 \x01(\tR\tprincipal\"M\n" +
+	"\tprincipal\x18\x06 \x01(\tR\tprincipal\x12\x10\n" +
+	"\x03psk\x18\a \x01(\fR\x03psk\x12\x1e\n" +
+	"\n" +
+	"extensions\x18\b \x01(\fR\n" +
+	"extensions\x12\x18\n" +
+	"\awithout\x18\t \x03(\rR\awithout\x12\x16\n" +
+	"\x06reinit\x18\n" +
+	" \x01(\fR\x06reinit\"M\n" +
 	"\tWishEnded\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x16\n" +
