@@ -52,6 +52,8 @@ const (
 	ParentGroupNotFound          = conversation.ParentGroupNotFound          // the client is not in the parent
 	MissingExternalSender        = conversation.MissingExternalSender        // the group names none
 	InvalidHistorySecret         = conversation.InvalidHistorySecret         // it does not parse, or is not of a reader of history
+	DeliveryNotOpen              = conversation.DeliveryNotOpen              // the message was acknowledged or put aside, or is gone; or the event is no message
+	DeadLetterNotFound           = conversation.DeadLetterNotFound           // no message of this number has failed, or it is gone
 	HistoryClientCannotWrite     = conversation.HistoryClientCannotWrite     // the client was let in to read. Also the answer to what such a client has said all the same, and to taking its name
 
 	// About a command id.

@@ -237,6 +237,10 @@ func inputName(w work) string {
 		return "transport"
 	case conversation.Acknowledge:
 		return "acknowledge"
+	case conversation.Fail:
+		return "fail"
+	case conversation.LoseLetters:
+		return "lose_letters"
 	case conversation.ExpireSpool:
 		return "expire_spool"
 	case conversation.Checkpoint:

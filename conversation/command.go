@@ -134,6 +134,8 @@ func (w *work) repeat(command Command, first RememberedCommand) error {
 	}
 	w.reply.Completed = []Completion{{Command: first.CommandRef, Epoch: outcome.epoch}}
 	switch in := command.(type) {
+	case RequeueLetters, DropLetters:
+		w.reply.Letters = int(outcome.number)
 	case ProposeAdd, ProposeRemove, ProposeUpdate:
 		w.reply.Proposal = &Proposal{Ref: outcome.ref}
 		if i := w.s.pendingIndex(outcome.ref); i >= 0 {

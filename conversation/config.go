@@ -44,6 +44,8 @@ type Config struct {
 	RetainEpochs           uint32 // epochs whose authenticators stay verifiable with keys
 	PaddingBlock           uint32 // encrypted messages are padded to a multiple of this many bytes; 0: not at all
 	SpoolAgeMs             uint64 // messages not acknowledged for so long expire; 0: never
+	MaxDeliveries          uint32 // times that a message may fail before it is put aside; 0: until it expires
+	DeadLetterAgeMs        uint64 // messages put aside for so long are dropped; 0: never
 	Transport              TransportKind
 	// Credential is what the own leaf presents; empty: the client's first of the suite. A membership may change it: SetCredential.
 	Credential CredentialRef
@@ -64,6 +66,8 @@ func DefaultConfig() Config {
 		RetainEpochs:           3,
 		PaddingBlock:           128,
 		SpoolAgeMs:             28 * dayMs,
+		MaxDeliveries:          16,
+		DeadLetterAgeMs:        28 * dayMs,
 		Transport:              TransportBuiltIn,
 	}
 }
@@ -162,6 +166,8 @@ func (c Config) toProto() *v1.Configuration {
 		RetainEpochs:           c.RetainEpochs,
 		PaddingBlock:           c.PaddingBlock,
 		SpoolAgeMs:             c.SpoolAgeMs,
+		MaxDeliveries:          c.MaxDeliveries,
+		DeadLetterAgeMs:        c.DeadLetterAgeMs,
 		Transport:              uint32(c.Transport),
 		Credential:             string(c.Credential),
 	}
@@ -183,6 +189,8 @@ func configFromProto(p *v1.Configuration) (Config, error) {
 		RetainEpochs:           p.GetRetainEpochs(),
 		PaddingBlock:           p.GetPaddingBlock(),
 		SpoolAgeMs:             p.GetSpoolAgeMs(),
+		MaxDeliveries:          p.GetMaxDeliveries(),
+		DeadLetterAgeMs:        p.GetDeadLetterAgeMs(),
 		Transport:              TransportKind(p.GetTransport()),
 		Credential:             CredentialRef(p.GetCredential()),
 	}

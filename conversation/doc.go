@@ -60,7 +60,7 @@
 // (what time makes due), evolve.go
 // private.go fold.go (what events mean), encode.go (canonical encodings),
 // history.go sharing.go (readers of history and their secrets), spool.go
-// membership.go (hand-off to the owner), client*.go (the client). A client under
+// letters.go membership.go (hand-off to the owner), client*.go (the client). A client under
 // the name of a reader of history (HistoryClient) joins, reads and wipes; all
 // else is refused to it in every state.
 package conversation

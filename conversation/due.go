@@ -131,7 +131,7 @@ func (p Public) nextCommit() (atMs uint64, command Command) {
 // NextDue is when Tick has something to do if nothing else happens, in Unix
 // milliseconds; 0: never. Where no commit may be sent none is due.
 func (p Public) NextDue(mayCommit bool) uint64 {
-	due := []uint64{p.SpoolExpiry(), p.CheckpointAt(), p.Buffer.expiry(), p.RejoinDue()}
+	due := []uint64{p.SpoolExpiry(), p.LetterExpiry(), p.CheckpointAt(), p.Buffer.expiry(), p.RejoinDue()}
 	if mayCommit {
 		at, _ := p.nextCommit()
 		due = append(due, at)

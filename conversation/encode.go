@@ -9,7 +9,7 @@ import (
 
 // The formats of the encodings below. Another one is refused.
 const (
-	publicFormat  = 6
+	publicFormat  = 7
 	privateFormat = 3
 )
 
@@ -125,6 +125,8 @@ func (f *Config) code(c *syntax.Coder) {
 	syntax.Uint32(c, &f.RetainEpochs)
 	syntax.Uint32(c, &f.PaddingBlock)
 	syntax.Uint64(c, &f.SpoolAgeMs)
+	syntax.Uint32(c, &f.MaxDeliveries)
+	syntax.Uint64(c, &f.DeadLetterAgeMs)
 	syntax.Uint32(c, &f.Transport)
 	codeString(c, &f.Credential)
 }
@@ -259,6 +261,23 @@ func (s *Spool) code(c *syntax.Coder) {
 	syntax.Vector(c, &s.Marks)
 	syntax.Uint64(c, &s.Secrets)
 	syntax.Vector(c, &s.Held)
+	syntax.Vector(c, &s.Letters)
+	syntax.VectorFunc(c, &s.Aside, syntax.Uint64[uint64])
+}
+
+// Code walks a message that has failed.
+func (l *Letter) Code(c *syntax.Coder) {
+	syntax.Uint64(c, &l.Number)
+	syntax.Uint64(c, &l.Version)
+	syntax.Uint32(c, &l.Index)
+	syntax.Uint64(c, &l.Held)
+	syntax.Uint32(c, &l.Bytes)
+	syntax.Uint32(c, &l.Failures)
+	syntax.Uint64(c, &l.Turn)
+	syntax.Uint64(c, &l.SinceMs)
+	syntax.Uint64(c, &l.FailedMs)
+	syntax.Uint64(c, &l.DueMs)
+	syntax.Uint64(c, &l.DeadMs)
 }
 
 // Code walks where a history secret is.

@@ -58,6 +58,8 @@ const (
 	ParentGroupNotFound     Code = "ParentGroupNotFound"
 	MissingExternalSender   Code = "MissingExternalSenderExtension"
 	InvalidHistorySecret    Code = "InvalidHistorySecret"
+	DeliveryNotOpen         Code = "DeliveryNotOpen" // the message was acknowledged, or is gone
+	DeadLetterNotFound      Code = "DeadLetterNotFound"
 	// HistoryClientCannotWrite: the client was let in to read. Also the answer to what such a client has said all the same, and to taking its name.
 	HistoryClientCannotWrite Code = "HistoryClientCannotWrite"
 

@@ -60,6 +60,8 @@ func (p *Public) evolve(body events.Body, group *mlsengine.PublicGroup) error {
 		p.reserve(e)
 	case *v1.MessagesConsumed, *v1.MessagesDelivered, *v1.DeliveryExpired, *v1.HistorySecretHeld:
 		p.evolveSpool(body)
+	case *v1.DeliveryFailed, *v1.MessageDeadLettered, *v1.LettersSettled, *v1.LettersRequeued, *v1.LettersDropped:
+		p.evolveLetters(body)
 	case *v1.OrderFollowed:
 		p.follow(e.GetPosition(), e.GetOwnGeneration())
 	case *v1.MessageRejected:
@@ -407,6 +409,7 @@ func (p *Public) evolveLifecycle(body events.Body) {
 		p.Lifecycle, p.Joining = Wiped, nil
 		p.Position = 0
 		p.Spool = p.Spool.through(p.Spool.Next - 1).heldThrough(p.Spool.Secrets)
+		p.Spool.Letters = nil
 	case *v1.MemberEvicted:
 		p.leaveGroup()
 		p.Lifecycle = Evicted
@@ -419,6 +422,7 @@ func (p *Public) evolveLifecycle(body events.Body) {
 		p.Lifecycle, p.Joining = SecretsLost, nil
 		p.unstage()
 		p.Spool = p.Spool.through(p.Spool.Next - 1).heldThrough(p.Spool.Secrets)
+		p.Spool.Letters = nil
 	case *v1.GroupRestarted:
 		p.Lifecycle, p.Joining = Closed, nil
 		p.Pending, p.Cleared, p.CommitDueMs = nil, nil, 0

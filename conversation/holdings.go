@@ -9,13 +9,14 @@ type Holdings struct {
 	Buffered   int // messages that wait for what has to come before them
 	PastEpochs int // that messages can still be read of
 	Secrets    int // history secrets that the owner has not acknowledged
+	Letters    int // messages that have failed
 }
 
 // Holdings counts what the conversation keeps.
 func (s State) Holdings() Holdings {
 	h := Holdings{
 		Proposals: len(s.Pending), Cleared: len(s.Cleared), Commits: len(s.Shelved), Buffered: len(s.Buffer.Messages), PastEpochs: len(s.Past),
-		Secrets: len(s.Spool.Held),
+		Secrets: len(s.Spool.Held), Letters: len(s.Spool.Letters),
 	}
 	for _, one := range []bool{s.Staged != nil, s.Joining != nil, s.Superseded != nil} {
 		if one {

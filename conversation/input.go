@@ -213,6 +213,7 @@ type Acknowledge struct {
 	Version   uint64
 	History   uint64 // every history secret up to this number
 	Histories bool   // every history secret in the records up to Version
+	Letter    uint64 // and this message, where it has failed before
 }
 
 // ExpireSpool drops messages that were not acknowledged in time.

@@ -84,6 +84,7 @@ func (w *world) randomStep(m *member) {
 		w.restart(m)
 	case 12:
 		w.step(m, Acknowledge{Through: uint64(w.rng.IntN(int(m.state.Spool.Next)))})
+		w.mishandles(m)
 		w.step(m, Checkpoint{Reason: "timer"})
 	case 13:
 		w.try(m, ExportSecret{CommandMeta: w.meta(m), Length: 32})

@@ -370,10 +370,10 @@ func (w *work) markSecretsLost(in MarkSecretsLost) error {
 				return err
 			}
 		}
-		return w.dropSpool(w.s.Spool.Next-1, w.s.Spool.Secrets)
+		return w.loseSpool()
 	}
 	waiting := w.s.waiting()
-	if err := w.dropSpool(w.s.Spool.Next-1, w.s.Spool.Secrets); err != nil {
+	if err := w.loseSpool(); err != nil {
 		return err
 	}
 	if err := w.clearBuffer("the key ring is gone"); err != nil {

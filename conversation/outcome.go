@@ -42,6 +42,8 @@ type Reply struct {
 	Proposal *Proposal
 	// DistributionPoints are what AddMembers found in the credentials it adds, or a join in those of the members; see Outcome.
 	DistributionPoints []string
+	// Letters is how many messages RequeueLetters or DropLetters was about.
+	Letters int
 	// Secret is what ExportSecret derived.
 	Secret secret.Bytes
 	// Epoch is the epoch after the step.

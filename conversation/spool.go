@@ -62,6 +62,9 @@ func mergeMarks(marks []SpoolMark) []SpoolMark {
 // through forgets everything up to a number.
 func (s Spool) through(number uint64) Spool {
 	s.Acknowledged = max(s.Acknowledged, number)
+	for len(s.Aside) > 0 && s.Aside[0] <= s.Acknowledged+1 { // what has failed is acknowledged apart
+		s.Acknowledged, s.Aside = max(s.Acknowledged, s.Aside[0]), s.Aside[1:]
+	}
 	s.Marks = slices.DeleteFunc(slices.Clone(s.Marks), func(m SpoolMark) bool { return m.Last <= s.Acknowledged })
 	return s
 }
@@ -87,16 +90,20 @@ func (s Spool) From() uint64 {
 	return s.Seen
 }
 
-// Open reports whether a message or a history secret is not acknowledged.
+// Open reports whether a message or a history secret is not acknowledged, and has not failed.
 func (s Spool) Open(m *ReceivedMessage) bool {
 	if m.History != "" {
 		return slices.ContainsFunc(s.Held, func(h HeldSecret) bool { return h.Number == m.Number })
 	}
-	return m.Number > s.Acknowledged
+	_, aside := slices.BinarySearch(s.Aside, m.Number)
+	return m.Number > s.Acknowledged && !aside
 }
 
 // acknowledge says that the owner has its messages; the keys of what it has die.
 func (w *work) acknowledge(in Acknowledge) error {
+	if err := w.settleLetter(in.Letter); err != nil {
+		return err
+	}
 	spool := w.s.Spool
 	through, seen, history := min(in.Through, spool.Next-1), min(in.Version, w.s.Version), min(in.History, spool.Secrets)
 	for _, h := range spool.Held {
@@ -112,12 +119,16 @@ func (w *work) acknowledge(in Acknowledge) error {
 	}
 	through = max(through, spool.Acknowledged)
 	return w.emit(event{
-		body: &v1.MessagesDelivered{Through: through, Version: seen, History: history}, forget: forgetMessages(through, history),
+		body:   &v1.MessagesDelivered{Through: through, Version: seen, History: history},
+		forget: forgetMessages(spool.through(through).Acknowledged, history),
 	})
 }
 
-// expireSpool drops whole marks whose newest message is above the age.
+// expireSpool drops whole marks whose newest message is above the age, and messages that have failed and are.
 func (w *work) expireSpool() error {
+	if err := w.expireLetters(); err != nil {
+		return err
+	}
 	age := w.s.Config.SpoolAgeMs
 	if age == 0 {
 		return nil
@@ -141,6 +152,11 @@ func (w *work) expireSpool() error {
 // acknowledged and are gone.
 func (w *work) dropSpool(through, history uint64) error {
 	lost := through - min(through, w.s.Spool.Acknowledged)
+	for _, n := range w.s.Spool.Aside {
+		if n <= through {
+			lost-- // it has failed, and is no message that nobody took
+		}
+	}
 	if held := w.s.Spool.Held; len(held) == 0 || history < held[0].Number {
 		history = 0
 	}
@@ -149,8 +165,21 @@ func (w *work) dropSpool(through, history uint64) error {
 	}
 	through = max(through, w.s.Spool.Acknowledged)
 	return w.emit(event{
-		body: &v1.DeliveryExpired{Through: through, Count: uint32(lost), History: history}, forget: forgetMessages(through, history),
+		body:   &v1.DeliveryExpired{Through: through, Count: uint32(lost), History: history},
+		forget: forgetMessages(w.s.Spool.through(through).Acknowledged, history),
 	})
+}
+
+// loseSpool says that all that was never acknowledged is gone, and what has failed.
+func (w *work) loseSpool() error {
+	numbers := make([]uint64, len(w.s.Spool.Letters))
+	for i, l := range w.s.Spool.Letters {
+		numbers[i] = l.Number
+	}
+	if err := w.dropLetters(numbers, LetterSecretsLost); err != nil {
+		return err
+	}
+	return w.dropSpool(w.s.Spool.Next-1, w.s.Spool.Secrets)
 }
 
 func forgetMessages(through, history uint64) []string {

@@ -201,6 +201,8 @@ type Spool struct {
 	Marks        []SpoolMark
 	Secrets      uint64       // running number of the newest history secret
 	Held         []HeldSecret // history secrets that were not acknowledged, oldest first
+	Letters      []Letter     // messages that have failed; those put aside in the order in which they were
+	Aside        []uint64     // ascending: numbers above Acknowledged of messages that have failed, be it that they were acknowledged since
 }
 
 // HeldSecret says where in the log a history secret is.

@@ -198,6 +198,10 @@ func (w *work) run(in Input) error {
 		return w.clearProposal(in)
 	case Encrypt:
 		return w.encrypt(in)
+	case RequeueLetters:
+		return w.requeueLetters(in)
+	case DropLetters:
+		return w.discardLetters(in)
 	case ExportSecret:
 		return w.exportSecret(in)
 	case MarkAsChild:
@@ -220,6 +224,10 @@ func (w *work) runShell(in Input) error {
 		return w.transportAnswered(in)
 	case Acknowledge:
 		return w.acknowledge(in)
+	case Fail:
+		return w.fail(in)
+	case LoseLetters:
+		return w.loseLetters(in)
 	case ExpireSpool:
 		return w.expireSpool()
 	case Checkpoint:

@@ -33,13 +33,17 @@ const (
 	ClassData Class = 10
 	// ClassOrder is for the writer of a group's order alone. Its key lives as long as the log.
 	ClassOrder Class = 9
+	// ClassLetter is a message whose owner could not handle it: one key for each Label, the message's number. The next of the label kills it,
+	// so that no message keeps the keys of its neighbours.
+	ClassLetter Class = 11
 
 	classMAC Class = 32 // the log's MAC key: never seals
 )
 
 var classNames = [...]string{
 	ClassPrivateState: "private-state", ClassConsumption: "consumption", ClassSignatureKey: "signature-key", ClassKeyPackage: "key-package",
-	ClassPSK: "psk", ClassSpool: "spool", ClassAudit: "audit", ClassVerification: "verification", ClassOrder: "order", ClassData: "data", classMAC: "mac",
+	ClassPSK: "psk", ClassSpool: "spool", ClassAudit: "audit", ClassVerification: "verification", ClassOrder: "order", ClassData: "data",
+	ClassLetter: "letter", classMAC: "mac",
 }
 
 // String names the class; Forget entries use the name.

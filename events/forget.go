@@ -80,7 +80,7 @@ func (c Class) shared() bool { return c == ClassSpool || c == ClassVerification 
 
 // labelled classes have one key for each label.
 func (c Class) labelled() bool {
-	return c == ClassSignatureKey || c == ClassKeyPackage || c == ClassPSK || c == ClassData
+	return c == ClassSignatureKey || c == ClassKeyPackage || c == ClassPSK || c == ClassData || c == ClassLetter
 }
 
 // lasting classes have one key that lives as long as the log.

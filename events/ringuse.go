@@ -10,7 +10,7 @@ const (
 	spoolItems       = 1000
 	spoolAgeMS       = 10 * 60 * 1000
 	spoolBacklog     = 256 // a spool key covers at least 1/256 of what waits
-	spoolRing        = 384 // and whatever comes once a ring has this many keys: a slow reader must not fill it
+	spoolRing        = 320 // and whatever comes once a ring has this many keys: a slow reader must not fill it
 	verificationSpan = 64  // epochs under one verification key
 )
 

@@ -93,7 +93,7 @@ func Timestamp(ms uint64) string {
 // clause words one event. Each helper knows one family and answers "" for the rest; a kind that none of them knows is told by its name,
 // so that an older program can still show a newer log.
 func (n *Narrator) clause(body eventsv1.Body) string {
-	for _, family := range []func(eventsv1.Body) string{n.epoch, n.proposal, n.commit, n.traffic, n.upkeep, n.trouble, n.client, n.order} {
+	for _, family := range []func(eventsv1.Body) string{n.epoch, n.proposal, n.commit, n.traffic, n.letters, n.upkeep, n.trouble, n.client, n.order} {
 		if clause := family(body); clause != "" {
 			return clause
 		}
@@ -120,6 +120,8 @@ func (n *Narrator) why(r *events.Record) string {
 		b.WriteString("because " + enumerate(asked))
 	case r.Cause.Command == "acknowledge":
 		b.WriteString("so that it need not be handed over again")
+	case r.Cause.Command == "fail":
+		b.WriteString("because its owner said so")
 	case n.position != 0:
 		fmt.Fprintf(&b, "following the group's order to position %d", n.position)
 	case r.Cause.Command == "transport":

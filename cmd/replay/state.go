@@ -35,8 +35,10 @@ type stateDoc struct {
 	Position                uint64        `json:"position"`
 	Reserved                reservedDoc   `json:"reserved"`
 	Undelivered             uint64        `json:"undelivered"`
-	HistoryShared           bool          `json:"history_shared,omitempty"`  // readers of history are in the group
-	HistorySecrets          int           `json:"history_secrets,omitempty"` // that the owner has not acknowledged
+	Failing                 int           `json:"failing_messages,omitempty"` // that the owner could not handle: they come again
+	DeadLetters             int           `json:"dead_letters,omitempty"`     // and those put aside
+	HistoryShared           bool          `json:"history_shared,omitempty"`   // readers of history are in the group
+	HistorySecrets          int           `json:"history_secrets,omitempty"`  // that the owner has not acknowledged
 	Roster                  []rosterRow   `json:"roster"`
 	Proposals               []proposalRow `json:"proposals"`
 	Staged                  *stagedDoc    `json:"staged,omitempty"`
@@ -94,8 +96,10 @@ func describe(st conversation.State, last *events.Record) stateDoc {
 		d.Muted = &muted
 	}
 	if st.Spool.Next > 0 {
-		d.Undelivered = st.Spool.Next - 1 - st.Spool.Acknowledged
+		d.Undelivered = st.Spool.Next - 1 - st.Spool.Acknowledged - uint64(len(st.Spool.Aside))
 	}
+	d.Failing = st.Spool.Failing()
+	d.DeadLetters, _ = st.Spool.DeadLetters()
 	d.HistoryShared, d.HistorySecrets = st.HistorySharing(), len(st.Spool.Held)
 	for _, m := range st.Roster() {
 		d.Roster = append(d.Roster, rosterRow{uint32(m.Leaf), m.Client.String(), hex.EncodeToString(m.SignatureKey)})
@@ -151,6 +155,9 @@ func printState(w io.Writer, d stateDoc) error {
 	line("position in the order", "%d", d.Position)
 	line("reserved generations", "application %d, handshake %d", d.Reserved.Application, d.Reserved.Handshake)
 	line("undelivered messages", "%d", d.Undelivered)
+	if d.Failing+d.DeadLetters > 0 {
+		line("messages that failed", "%d to be handed over again, %d put aside", d.Failing, d.DeadLetters)
+	}
 	if d.HistoryShared || d.HistorySecrets > 0 {
 		line("history shared", "%t, %d secrets not acknowledged", d.HistoryShared, d.HistorySecrets)
 	}

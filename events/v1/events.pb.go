@@ -730,6 +730,11 @@ type Event struct {
 	//	*Event_RejoinRefused
 	//	*Event_WishMade
 	//	*Event_WishEnded
+	//	*Event_DeliveryFailed
+	//	*Event_MessageDeadLettered
+	//	*Event_LettersSettled
+	//	*Event_LettersRequeued
+	//	*Event_LettersDropped
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1407,6 +1412,51 @@ func (x *Event) GetWishEnded() *WishEnded {
 	return nil
 }
 
+func (x *Event) GetDeliveryFailed() *DeliveryFailed {
+	if x != nil {
+		if x, ok := x.Body.(*Event_DeliveryFailed); ok {
+			return x.DeliveryFailed
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMessageDeadLettered() *MessageDeadLettered {
+	if x != nil {
+		if x, ok := x.Body.(*Event_MessageDeadLettered); ok {
+			return x.MessageDeadLettered
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetLettersSettled() *LettersSettled {
+	if x != nil {
+		if x, ok := x.Body.(*Event_LettersSettled); ok {
+			return x.LettersSettled
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetLettersRequeued() *LettersRequeued {
+	if x != nil {
+		if x, ok := x.Body.(*Event_LettersRequeued); ok {
+			return x.LettersRequeued
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetLettersDropped() *LettersDropped {
+	if x != nil {
+		if x, ok := x.Body.(*Event_LettersDropped); ok {
+			return x.LettersDropped
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -1687,6 +1737,26 @@ type Event_WishEnded struct {
 	WishEnded *WishEnded `protobuf:"bytes,118,opt,name=wish_ended,json=wishEnded,proto3,oneof"`
 }
 
+type Event_DeliveryFailed struct {
+	DeliveryFailed *DeliveryFailed `protobuf:"bytes,700,opt,name=delivery_failed,json=deliveryFailed,proto3,oneof"`
+}
+
+type Event_MessageDeadLettered struct {
+	MessageDeadLettered *MessageDeadLettered `protobuf:"bytes,701,opt,name=message_dead_lettered,json=messageDeadLettered,proto3,oneof"`
+}
+
+type Event_LettersSettled struct {
+	LettersSettled *LettersSettled `protobuf:"bytes,702,opt,name=letters_settled,json=lettersSettled,proto3,oneof"`
+}
+
+type Event_LettersRequeued struct {
+	LettersRequeued *LettersRequeued `protobuf:"bytes,703,opt,name=letters_requeued,json=lettersRequeued,proto3,oneof"`
+}
+
+type Event_LettersDropped struct {
+	LettersDropped *LettersDropped `protobuf:"bytes,704,opt,name=letters_dropped,json=lettersDropped,proto3,oneof"`
+}
+
 func (*Event_ConversationCreated) isEvent_Body() {}
 
 func (*Event_ConversationJoined) isEvent_Body() {}
@@ -1825,6 +1895,16 @@ func (*Event_WishMade) isEvent_Body() {}
 
 func (*Event_WishEnded) isEvent_Body() {}
 
+func (*Event_DeliveryFailed) isEvent_Body() {}
+
+func (*Event_MessageDeadLettered) isEvent_Body() {}
+
+func (*Event_LettersSettled) isEvent_Body() {}
+
+func (*Event_LettersRequeued) isEvent_Body() {}
+
+func (*Event_LettersDropped) isEvent_Body() {}
+
 type Configuration struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
 	CipherSuite            uint32                 `protobuf:"varint,1,opt,name=cipher_suite,json=cipherSuite,proto3" json:"cipher_suite,omitempty"`
@@ -1833,13 +1913,15 @@ type Configuration struct {
 	WirePolicy             uint32                 `protobuf:"varint,4,opt,name=wire_policy,json=wirePolicy,proto3" json:"wire_policy,omitempty"`                          // 1 plaintext handshakes, 2 ciphertext handshakes, 3 both accepted and plaintext sent
 	OutOfOrderTolerance    uint32                 `protobuf:"varint,5,opt,name=out_of_order_tolerance,json=outOfOrderTolerance,proto3" json:"out_of_order_tolerance,omitempty"`
 	MaximumForwardDistance uint32                 `protobuf:"varint,6,opt,name=maximum_forward_distance,json=maximumForwardDistance,proto3" json:"maximum_forward_distance,omitempty"`
-	PastEpochs             uint32                 `protobuf:"varint,7,opt,name=past_epochs,json=pastEpochs,proto3" json:"past_epochs,omitempty"`                  // past epochs whose messages stay readable
-	RetainEpochs           uint32                 `protobuf:"varint,8,opt,name=retain_epochs,json=retainEpochs,proto3" json:"retain_epochs,omitempty"`            // epochs whose authenticators stay verifiable with keys
-	PaddingBlock           uint32                 `protobuf:"varint,9,opt,name=padding_block,json=paddingBlock,proto3" json:"padding_block,omitempty"`            // bytes
-	Transport              uint32                 `protobuf:"varint,10,opt,name=transport,proto3" json:"transport,omitempty"`                                     // 1 the built-in delivery service, 2 foreign
-	Credential             string                 `protobuf:"bytes,11,opt,name=credential,proto3" json:"credential,omitempty"`                                    // CredentialRef of the own leaf
-	PastEpochAgeMs         uint64                 `protobuf:"varint,12,opt,name=past_epoch_age_ms,json=pastEpochAgeMs,proto3" json:"past_epoch_age_ms,omitempty"` // past epochs older than this die; 0: only by count
-	SpoolAgeMs             uint64                 `protobuf:"varint,13,opt,name=spool_age_ms,json=spoolAgeMs,proto3" json:"spool_age_ms,omitempty"`               // undelivered messages older than this expire; 0: never
+	PastEpochs             uint32                 `protobuf:"varint,7,opt,name=past_epochs,json=pastEpochs,proto3" json:"past_epochs,omitempty"`                      // past epochs whose messages stay readable
+	RetainEpochs           uint32                 `protobuf:"varint,8,opt,name=retain_epochs,json=retainEpochs,proto3" json:"retain_epochs,omitempty"`                // epochs whose authenticators stay verifiable with keys
+	PaddingBlock           uint32                 `protobuf:"varint,9,opt,name=padding_block,json=paddingBlock,proto3" json:"padding_block,omitempty"`                // bytes
+	Transport              uint32                 `protobuf:"varint,10,opt,name=transport,proto3" json:"transport,omitempty"`                                         // 1 the built-in delivery service, 2 foreign
+	Credential             string                 `protobuf:"bytes,11,opt,name=credential,proto3" json:"credential,omitempty"`                                        // CredentialRef of the own leaf
+	PastEpochAgeMs         uint64                 `protobuf:"varint,12,opt,name=past_epoch_age_ms,json=pastEpochAgeMs,proto3" json:"past_epoch_age_ms,omitempty"`     // past epochs older than this die; 0: only by count
+	SpoolAgeMs             uint64                 `protobuf:"varint,13,opt,name=spool_age_ms,json=spoolAgeMs,proto3" json:"spool_age_ms,omitempty"`                   // undelivered messages older than this expire; 0: never
+	MaxDeliveries          uint32                 `protobuf:"varint,700,opt,name=max_deliveries,json=maxDeliveries,proto3" json:"max_deliveries,omitempty"`           // times that a message is handed over before it is put aside; 0: until it expires
+	DeadLetterAgeMs        uint64                 `protobuf:"varint,701,opt,name=dead_letter_age_ms,json=deadLetterAgeMs,proto3" json:"dead_letter_age_ms,omitempty"` // messages put aside for longer than this are dropped; 0: never
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -1961,6 +2043,20 @@ func (x *Configuration) GetPastEpochAgeMs() uint64 {
 func (x *Configuration) GetSpoolAgeMs() uint64 {
 	if x != nil {
 		return x.SpoolAgeMs
+	}
+	return 0
+}
+
+func (x *Configuration) GetMaxDeliveries() uint32 {
+	if x != nil {
+		return x.MaxDeliveries
+	}
+	return 0
+}
+
+func (x *Configuration) GetDeadLetterAgeMs() uint64 {
+	if x != nil {
+		return x.DeadLetterAgeMs
 	}
 	return 0
 }
@@ -5219,6 +5315,283 @@ func (x *DeliveryExpired) GetHistory() uint64 {
 	return 0
 }
 
+// DeliveryFailed: the owner could not handle a message. Sealed: letter: the message, and what the owner says of the failure.
+type DeliveryFailed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`   // running number of the message
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // with index: where the log first had the message for its owner
+	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	Failures      uint32                 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`        // since it was received, or handed over anew
+	DueMs         uint64                 `protobuf:"varint,5,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"` // when it is handed over again; 0: not by itself
+	Bytes         uint32                 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`              // sealed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveryFailed) Reset() {
+	*x = DeliveryFailed{}
+	mi := &file_events_v1_events_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveryFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveryFailed) ProtoMessage() {}
+
+func (x *DeliveryFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveryFailed.ProtoReflect.Descriptor instead.
+func (*DeliveryFailed) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *DeliveryFailed) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *DeliveryFailed) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DeliveryFailed) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *DeliveryFailed) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *DeliveryFailed) GetDueMs() uint64 {
+	if x != nil {
+		return x.DueMs
+	}
+	return 0
+}
+
+func (x *DeliveryFailed) GetBytes() uint32 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type MessageDeadLettered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Failures      uint32                 `protobuf:"varint,2,opt,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageDeadLettered) Reset() {
+	*x = MessageDeadLettered{}
+	mi := &file_events_v1_events_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageDeadLettered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageDeadLettered) ProtoMessage() {}
+
+func (x *MessageDeadLettered) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageDeadLettered.ProtoReflect.Descriptor instead.
+func (*MessageDeadLettered) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *MessageDeadLettered) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MessageDeadLettered) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+type LettersSettled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Numbers       []uint64               `protobuf:"varint,1,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LettersSettled) Reset() {
+	*x = LettersSettled{}
+	mi := &file_events_v1_events_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LettersSettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LettersSettled) ProtoMessage() {}
+
+func (x *LettersSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LettersSettled.ProtoReflect.Descriptor instead.
+func (*LettersSettled) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *LettersSettled) GetNumbers() []uint64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+type LettersRequeued struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Numbers       []uint64               `protobuf:"varint,1,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LettersRequeued) Reset() {
+	*x = LettersRequeued{}
+	mi := &file_events_v1_events_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LettersRequeued) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LettersRequeued) ProtoMessage() {}
+
+func (x *LettersRequeued) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LettersRequeued.ProtoReflect.Descriptor instead.
+func (*LettersRequeued) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *LettersRequeued) GetNumbers() []uint64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+type LettersDropped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Numbers       []uint64               `protobuf:"varint,1,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LettersDropped) Reset() {
+	*x = LettersDropped{}
+	mi := &file_events_v1_events_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LettersDropped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LettersDropped) ProtoMessage() {}
+
+func (x *LettersDropped) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LettersDropped.ProtoReflect.Descriptor instead.
+func (*LettersDropped) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *LettersDropped) GetNumbers() []uint64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+func (x *LettersDropped) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type OrderFollowed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Position      uint64                 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
@@ -5230,7 +5603,7 @@ type OrderFollowed struct {
 
 func (x *OrderFollowed) Reset() {
 	*x = OrderFollowed{}
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5242,7 +5615,7 @@ func (x *OrderFollowed) String() string {
 func (*OrderFollowed) ProtoMessage() {}
 
 func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[52]
+	mi := &file_events_v1_events_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5255,7 +5628,7 @@ func (x *OrderFollowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderFollowed.ProtoReflect.Descriptor instead.
 func (*OrderFollowed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{52}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *OrderFollowed) GetPosition() uint64 {
@@ -5291,7 +5664,7 @@ type LogRolledBack struct {
 
 func (x *LogRolledBack) Reset() {
 	*x = LogRolledBack{}
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5303,7 +5676,7 @@ func (x *LogRolledBack) String() string {
 func (*LogRolledBack) ProtoMessage() {}
 
 func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[53]
+	mi := &file_events_v1_events_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5316,7 +5689,7 @@ func (x *LogRolledBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRolledBack.ProtoReflect.Descriptor instead.
 func (*LogRolledBack) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{53}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *LogRolledBack) GetAnchorVersion() uint64 {
@@ -5356,7 +5729,7 @@ type SecretsLost struct {
 
 func (x *SecretsLost) Reset() {
 	*x = SecretsLost{}
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5368,7 +5741,7 @@ func (x *SecretsLost) String() string {
 func (*SecretsLost) ProtoMessage() {}
 
 func (x *SecretsLost) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[54]
+	mi := &file_events_v1_events_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5381,7 +5754,7 @@ func (x *SecretsLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretsLost.ProtoReflect.Descriptor instead.
 func (*SecretsLost) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{54}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SecretsLost) GetReason() string {
@@ -5404,7 +5777,7 @@ type CommandCompleted struct {
 
 func (x *CommandCompleted) Reset() {
 	*x = CommandCompleted{}
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5416,7 +5789,7 @@ func (x *CommandCompleted) String() string {
 func (*CommandCompleted) ProtoMessage() {}
 
 func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[55]
+	mi := &file_events_v1_events_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5429,7 +5802,7 @@ func (x *CommandCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandCompleted.ProtoReflect.Descriptor instead.
 func (*CommandCompleted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{55}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CommandCompleted) GetCode() uint32 {
@@ -5478,7 +5851,7 @@ type TransactionTorn struct {
 
 func (x *TransactionTorn) Reset() {
 	*x = TransactionTorn{}
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5490,7 +5863,7 @@ func (x *TransactionTorn) String() string {
 func (*TransactionTorn) ProtoMessage() {}
 
 func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[56]
+	mi := &file_events_v1_events_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5503,7 +5876,7 @@ func (x *TransactionTorn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionTorn.ProtoReflect.Descriptor instead.
 func (*TransactionTorn) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{56}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *TransactionTorn) GetTransactionId() []byte {
@@ -5536,7 +5909,7 @@ type Moved struct {
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5548,7 +5921,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[57]
+	mi := &file_events_v1_events_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5561,7 +5934,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{57}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Moved) GetSuccessor() string {
@@ -5581,7 +5954,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5593,7 +5966,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[58]
+	mi := &file_events_v1_events_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5606,7 +5979,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{58}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Claimed) GetNode() string {
@@ -5632,7 +6005,7 @@ type ClientCreated struct {
 
 func (x *ClientCreated) Reset() {
 	*x = ClientCreated{}
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5644,7 +6017,7 @@ func (x *ClientCreated) String() string {
 func (*ClientCreated) ProtoMessage() {}
 
 func (x *ClientCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[59]
+	mi := &file_events_v1_events_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5657,7 +6030,7 @@ func (x *ClientCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCreated.ProtoReflect.Descriptor instead.
 func (*ClientCreated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{59}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ClientCreated) GetClient() []byte {
@@ -5680,7 +6053,7 @@ type CredentialAdded struct {
 
 func (x *CredentialAdded) Reset() {
 	*x = CredentialAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5692,7 +6065,7 @@ func (x *CredentialAdded) String() string {
 func (*CredentialAdded) ProtoMessage() {}
 
 func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[60]
+	mi := &file_events_v1_events_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5705,7 +6078,7 @@ func (x *CredentialAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialAdded.ProtoReflect.Descriptor instead.
 func (*CredentialAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{60}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CredentialAdded) GetRef() string {
@@ -5752,7 +6125,7 @@ type CredentialRemoved struct {
 
 func (x *CredentialRemoved) Reset() {
 	*x = CredentialRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5764,7 +6137,7 @@ func (x *CredentialRemoved) String() string {
 func (*CredentialRemoved) ProtoMessage() {}
 
 func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[61]
+	mi := &file_events_v1_events_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5777,7 +6150,7 @@ func (x *CredentialRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRemoved.ProtoReflect.Descriptor instead.
 func (*CredentialRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{61}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *CredentialRemoved) GetRef() string {
@@ -5797,7 +6170,7 @@ type KeyPackagesGenerated struct {
 
 func (x *KeyPackagesGenerated) Reset() {
 	*x = KeyPackagesGenerated{}
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5809,7 +6182,7 @@ func (x *KeyPackagesGenerated) String() string {
 func (*KeyPackagesGenerated) ProtoMessage() {}
 
 func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[62]
+	mi := &file_events_v1_events_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5822,7 +6195,7 @@ func (x *KeyPackagesGenerated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesGenerated.ProtoReflect.Descriptor instead.
 func (*KeyPackagesGenerated) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{62}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *KeyPackagesGenerated) GetKeyPackages() []*KeyPackageEntry {
@@ -5854,7 +6227,7 @@ type KeyPackageEntry struct {
 
 func (x *KeyPackageEntry) Reset() {
 	*x = KeyPackageEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5866,7 +6239,7 @@ func (x *KeyPackageEntry) String() string {
 func (*KeyPackageEntry) ProtoMessage() {}
 
 func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[63]
+	mi := &file_events_v1_events_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5879,7 +6252,7 @@ func (x *KeyPackageEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageEntry.ProtoReflect.Descriptor instead.
 func (*KeyPackageEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{63}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *KeyPackageEntry) GetRef() []byte {
@@ -5941,7 +6314,7 @@ type KeyPackagesConsumed struct {
 
 func (x *KeyPackagesConsumed) Reset() {
 	*x = KeyPackagesConsumed{}
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5953,7 +6326,7 @@ func (x *KeyPackagesConsumed) String() string {
 func (*KeyPackagesConsumed) ProtoMessage() {}
 
 func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[64]
+	mi := &file_events_v1_events_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5966,7 +6339,7 @@ func (x *KeyPackagesConsumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesConsumed.ProtoReflect.Descriptor instead.
 func (*KeyPackagesConsumed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{64}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *KeyPackagesConsumed) GetRefs() [][]byte {
@@ -5992,7 +6365,7 @@ type KeyPackagesExpired struct {
 
 func (x *KeyPackagesExpired) Reset() {
 	*x = KeyPackagesExpired{}
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6004,7 +6377,7 @@ func (x *KeyPackagesExpired) String() string {
 func (*KeyPackagesExpired) ProtoMessage() {}
 
 func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[65]
+	mi := &file_events_v1_events_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6017,7 +6390,7 @@ func (x *KeyPackagesExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagesExpired.ProtoReflect.Descriptor instead.
 func (*KeyPackagesExpired) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{65}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *KeyPackagesExpired) GetRefs() [][]byte {
@@ -6036,7 +6409,7 @@ type PreSharedKeyAdded struct {
 
 func (x *PreSharedKeyAdded) Reset() {
 	*x = PreSharedKeyAdded{}
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6048,7 +6421,7 @@ func (x *PreSharedKeyAdded) String() string {
 func (*PreSharedKeyAdded) ProtoMessage() {}
 
 func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[66]
+	mi := &file_events_v1_events_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6061,7 +6434,7 @@ func (x *PreSharedKeyAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyAdded.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyAdded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{66}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *PreSharedKeyAdded) GetId() []byte {
@@ -6080,7 +6453,7 @@ type ClientDataSet struct {
 
 func (x *ClientDataSet) Reset() {
 	*x = ClientDataSet{}
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6092,7 +6465,7 @@ func (x *ClientDataSet) String() string {
 func (*ClientDataSet) ProtoMessage() {}
 
 func (x *ClientDataSet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[67]
+	mi := &file_events_v1_events_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6105,7 +6478,7 @@ func (x *ClientDataSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientDataSet.ProtoReflect.Descriptor instead.
 func (*ClientDataSet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{67}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ClientDataSet) GetLength() uint32 {
@@ -6128,7 +6501,7 @@ type JoinProposed struct {
 
 func (x *JoinProposed) Reset() {
 	*x = JoinProposed{}
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6140,7 +6513,7 @@ func (x *JoinProposed) String() string {
 func (*JoinProposed) ProtoMessage() {}
 
 func (x *JoinProposed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[68]
+	mi := &file_events_v1_events_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6153,7 +6526,7 @@ func (x *JoinProposed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinProposed.ProtoReflect.Descriptor instead.
 func (*JoinProposed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{68}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *JoinProposed) GetGroup() []byte {
@@ -6200,7 +6573,7 @@ type PreSharedKeyRemoved struct {
 
 func (x *PreSharedKeyRemoved) Reset() {
 	*x = PreSharedKeyRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6212,7 +6585,7 @@ func (x *PreSharedKeyRemoved) String() string {
 func (*PreSharedKeyRemoved) ProtoMessage() {}
 
 func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[69]
+	mi := &file_events_v1_events_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6225,7 +6598,7 @@ func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyRemoved.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{69}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PreSharedKeyRemoved) GetId() []byte {
@@ -6245,7 +6618,7 @@ type ConversationListed struct {
 
 func (x *ConversationListed) Reset() {
 	*x = ConversationListed{}
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6257,7 +6630,7 @@ func (x *ConversationListed) String() string {
 func (*ConversationListed) ProtoMessage() {}
 
 func (x *ConversationListed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[70]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6270,7 +6643,7 @@ func (x *ConversationListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationListed.ProtoReflect.Descriptor instead.
 func (*ConversationListed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{70}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ConversationListed) GetConversation() []byte {
@@ -6314,7 +6687,7 @@ type OrderEntry struct {
 
 func (x *OrderEntry) Reset() {
 	*x = OrderEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6326,7 +6699,7 @@ func (x *OrderEntry) String() string {
 func (*OrderEntry) ProtoMessage() {}
 
 func (x *OrderEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[71]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6339,7 +6712,7 @@ func (x *OrderEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderEntry.ProtoReflect.Descriptor instead.
 func (*OrderEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{71}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *OrderEntry) GetNumber() uint64 {
@@ -6494,7 +6867,7 @@ type WishMade struct {
 
 func (x *WishMade) Reset() {
 	*x = WishMade{}
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6506,7 +6879,7 @@ func (x *WishMade) String() string {
 func (*WishMade) ProtoMessage() {}
 
 func (x *WishMade) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[72]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6519,7 +6892,7 @@ func (x *WishMade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WishMade.ProtoReflect.Descriptor instead.
 func (*WishMade) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{72}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *WishMade) GetId() []byte {
@@ -6603,7 +6976,7 @@ type WishEnded struct {
 
 func (x *WishEnded) Reset() {
 	*x = WishEnded{}
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6615,7 +6988,7 @@ func (x *WishEnded) String() string {
 func (*WishEnded) ProtoMessage() {}
 
 func (x *WishEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[73]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6628,7 +7001,7 @@ func (x *WishEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WishEnded.ProtoReflect.Descriptor instead.
 func (*WishEnded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{73}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *WishEnded) GetId() []byte {
@@ -6663,7 +7036,7 @@ type OrderCheckpoint struct {
 
 func (x *OrderCheckpoint) Reset() {
 	*x = OrderCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6675,7 +7048,7 @@ func (x *OrderCheckpoint) String() string {
 func (*OrderCheckpoint) ProtoMessage() {}
 
 func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6688,7 +7061,7 @@ func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCheckpoint.ProtoReflect.Descriptor instead.
 func (*OrderCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *OrderCheckpoint) GetState() []byte {
@@ -6718,7 +7091,7 @@ type GroupRestarted struct {
 
 func (x *GroupRestarted) Reset() {
 	*x = GroupRestarted{}
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6730,7 +7103,7 @@ func (x *GroupRestarted) String() string {
 func (*GroupRestarted) ProtoMessage() {}
 
 func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6743,7 +7116,7 @@ func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRestarted.ProtoReflect.Descriptor instead.
 func (*GroupRestarted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GroupRestarted) GetSuccessor() []byte {
@@ -6790,7 +7163,7 @@ type KeyPackagePublished struct {
 
 func (x *KeyPackagePublished) Reset() {
 	*x = KeyPackagePublished{}
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6802,7 +7175,7 @@ func (x *KeyPackagePublished) String() string {
 func (*KeyPackagePublished) ProtoMessage() {}
 
 func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6815,7 +7188,7 @@ func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagePublished.ProtoReflect.Descriptor instead.
 func (*KeyPackagePublished) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *KeyPackagePublished) GetKeyPackage() *KeyPackageEntry {
@@ -6837,7 +7210,7 @@ type KeyPackageClaimed struct {
 
 func (x *KeyPackageClaimed) Reset() {
 	*x = KeyPackageClaimed{}
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6849,7 +7222,7 @@ func (x *KeyPackageClaimed) String() string {
 func (*KeyPackageClaimed) ProtoMessage() {}
 
 func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6862,7 +7235,7 @@ func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageClaimed.ProtoReflect.Descriptor instead.
 func (*KeyPackageClaimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *KeyPackageClaimed) GetRef() []byte {
@@ -6903,7 +7276,7 @@ type StockNoticed struct {
 
 func (x *StockNoticed) Reset() {
 	*x = StockNoticed{}
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6915,7 +7288,7 @@ func (x *StockNoticed) String() string {
 func (*StockNoticed) ProtoMessage() {}
 
 func (x *StockNoticed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6928,7 +7301,7 @@ func (x *StockNoticed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StockNoticed.ProtoReflect.Descriptor instead.
 func (*StockNoticed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *StockNoticed) GetKind() uint32 {
@@ -6955,7 +7328,7 @@ type AuthorityRegistered struct {
 
 func (x *AuthorityRegistered) Reset() {
 	*x = AuthorityRegistered{}
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6967,7 +7340,7 @@ func (x *AuthorityRegistered) String() string {
 func (*AuthorityRegistered) ProtoMessage() {}
 
 func (x *AuthorityRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6980,7 +7353,7 @@ func (x *AuthorityRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityRegistered.ProtoReflect.Descriptor instead.
 func (*AuthorityRegistered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *AuthorityRegistered) GetCertificate() []byte {
@@ -7006,7 +7379,7 @@ type AuthorityRemoved struct {
 
 func (x *AuthorityRemoved) Reset() {
 	*x = AuthorityRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[80]
+	mi := &file_events_v1_events_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7018,7 +7391,7 @@ func (x *AuthorityRemoved) String() string {
 func (*AuthorityRemoved) ProtoMessage() {}
 
 func (x *AuthorityRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[80]
+	mi := &file_events_v1_events_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7031,7 +7404,7 @@ func (x *AuthorityRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityRemoved.ProtoReflect.Descriptor instead.
 func (*AuthorityRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *AuthorityRemoved) GetFingerprint() []byte {
@@ -7053,7 +7426,7 @@ type RevocationListRegistered struct {
 
 func (x *RevocationListRegistered) Reset() {
 	*x = RevocationListRegistered{}
-	mi := &file_events_v1_events_proto_msgTypes[81]
+	mi := &file_events_v1_events_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7065,7 +7438,7 @@ func (x *RevocationListRegistered) String() string {
 func (*RevocationListRegistered) ProtoMessage() {}
 
 func (x *RevocationListRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[81]
+	mi := &file_events_v1_events_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7078,7 +7451,7 @@ func (x *RevocationListRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListRegistered.ProtoReflect.Descriptor instead.
 func (*RevocationListRegistered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *RevocationListRegistered) GetPoint() string {
@@ -7118,7 +7491,7 @@ type RevocationPolicySet struct {
 
 func (x *RevocationPolicySet) Reset() {
 	*x = RevocationPolicySet{}
-	mi := &file_events_v1_events_proto_msgTypes[82]
+	mi := &file_events_v1_events_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7130,7 +7503,7 @@ func (x *RevocationPolicySet) String() string {
 func (*RevocationPolicySet) ProtoMessage() {}
 
 func (x *RevocationPolicySet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[82]
+	mi := &file_events_v1_events_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7143,7 +7516,7 @@ func (x *RevocationPolicySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationPolicySet.ProtoReflect.Descriptor instead.
 func (*RevocationPolicySet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *RevocationPolicySet) GetPolicy() uint32 {
@@ -7174,7 +7547,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[83]
+	mi := &file_events_v1_events_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7186,7 +7559,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[83]
+	mi := &file_events_v1_events_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7199,7 +7572,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{83}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -7302,7 +7675,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[84]
+	mi := &file_events_v1_events_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7314,7 +7687,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[84]
+	mi := &file_events_v1_events_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7327,7 +7700,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{84}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -7391,7 +7764,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[85]
+	mi := &file_events_v1_events_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7403,7 +7776,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[85]
+	mi := &file_events_v1_events_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7416,7 +7789,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{85}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -7458,7 +7831,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[86]
+	mi := &file_events_v1_events_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7470,7 +7843,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[86]
+	mi := &file_events_v1_events_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7483,7 +7856,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{86}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -7569,7 +7942,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[87]
+	mi := &file_events_v1_events_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7581,7 +7954,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[87]
+	mi := &file_events_v1_events_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7594,7 +7967,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{87}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -7651,7 +8024,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[88]
+	mi := &file_events_v1_events_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7663,7 +8036,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[88]
+	mi := &file_events_v1_events_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7676,7 +8049,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{88}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -7802,7 +8175,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xa2,\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xbb/\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -7877,8 +8250,13 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x0erejoin_refused\x18t \x01(\v2\x1f.parley.events.v1.RejoinRefusedH\x00R\rrejoinRefused\x129\n" +
 	"\twish_made\x18u \x01(\v2\x1a.parley.events.v1.WishMadeH\x00R\bwishMade\x12<\n" +
 	"\n" +
-	"wish_ended\x18v \x01(\v2\x1b.parley.events.v1.WishEndedH\x00R\twishEndedB\x06\n" +
-	"\x04body\"\x94\x04\n" +
+	"wish_ended\x18v \x01(\v2\x1b.parley.events.v1.WishEndedH\x00R\twishEnded\x12L\n" +
+	"\x0fdelivery_failed\x18\xbc\x05 \x01(\v2 .parley.events.v1.DeliveryFailedH\x00R\x0edeliveryFailed\x12\\\n" +
+	"\x15message_dead_lettered\x18\xbd\x05 \x01(\v2%.parley.events.v1.MessageDeadLetteredH\x00R\x13messageDeadLettered\x12L\n" +
+	"\x0fletters_settled\x18\xbe\x05 \x01(\v2 .parley.events.v1.LettersSettledH\x00R\x0elettersSettled\x12O\n" +
+	"\x10letters_requeued\x18\xbf\x05 \x01(\v2!.parley.events.v1.LettersRequeuedH\x00R\x0flettersRequeued\x12L\n" +
+	"\x0fletters_dropped\x18\xc0\x05 \x01(\v2 .parley.events.v1.LettersDroppedH\x00R\x0elettersDroppedB\x06\n" +
+	"\x04body\"\xea\x04\n" +
 	"\rConfiguration\x12!\n" +
 	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12)\n" +
 	"\x10external_senders\x18\x02 \x03(\fR\x0fexternalSenders\x12/\n" +
@@ -7898,7 +8276,9 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"credential\x12)\n" +
 	"\x11past_epoch_age_ms\x18\f \x01(\x04R\x0epastEpochAgeMs\x12 \n" +
 	"\fspool_age_ms\x18\r \x01(\x04R\n" +
-	"spoolAgeMs\"\x88\x01\n" +
+	"spoolAgeMs\x12&\n" +
+	"\x0emax_deliveries\x18\xbc\x05 \x01(\rR\rmaxDeliveries\x12,\n" +
+	"\x12dead_letter_age_ms\x18\xbd\x05 \x01(\x04R\x0fdeadLetterAgeMs\"\x88\x01\n" +
 	"\fMemberChange\x12\x12\n" +
 	"\x04leaf\x18\x01 \x01(\rR\x04leaf\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\fR\x06client\x12#\n" +
@@ -8167,7 +8547,24 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x0fDeliveryExpired\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
-	"\ahistory\x18\x03 \x01(\x04R\ahistory\"u\n" +
+	"\ahistory\x18\x03 \x01(\x04R\ahistory\"\xa1\x01\n" +
+	"\x0eDeliveryFailed\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\x12\x1a\n" +
+	"\bfailures\x18\x04 \x01(\rR\bfailures\x12\x15\n" +
+	"\x06due_ms\x18\x05 \x01(\x04R\x05dueMs\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\rR\x05bytes\"I\n" +
+	"\x13MessageDeadLettered\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x1a\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\"*\n" +
+	"\x0eLettersSettled\x12\x18\n" +
+	"\anumbers\x18\x01 \x03(\x04R\anumbers\"+\n" +
+	"\x0fLettersRequeued\x12\x18\n" +
+	"\anumbers\x18\x01 \x03(\x04R\anumbers\"B\n" +
+	"\x0eLettersDropped\x12\x18\n" +
+	"\anumbers\x18\x01 \x03(\x04R\anumbers\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"u\n" +
 	"\rOrderFollowed\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12!\n" +
 	"\fown_messages\x18\x02 \x01(\rR\vownMessages\x12%\n" +
@@ -8403,7 +8800,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -8459,43 +8856,48 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*MemberEvicted)(nil),              // 51: parley.events.v1.MemberEvicted
 	(*MessagesDelivered)(nil),          // 52: parley.events.v1.MessagesDelivered
 	(*DeliveryExpired)(nil),            // 53: parley.events.v1.DeliveryExpired
-	(*OrderFollowed)(nil),              // 54: parley.events.v1.OrderFollowed
-	(*LogRolledBack)(nil),              // 55: parley.events.v1.LogRolledBack
-	(*SecretsLost)(nil),                // 56: parley.events.v1.SecretsLost
-	(*CommandCompleted)(nil),           // 57: parley.events.v1.CommandCompleted
-	(*TransactionTorn)(nil),            // 58: parley.events.v1.TransactionTorn
-	(*Moved)(nil),                      // 59: parley.events.v1.Moved
-	(*Claimed)(nil),                    // 60: parley.events.v1.Claimed
-	(*ClientCreated)(nil),              // 61: parley.events.v1.ClientCreated
-	(*CredentialAdded)(nil),            // 62: parley.events.v1.CredentialAdded
-	(*CredentialRemoved)(nil),          // 63: parley.events.v1.CredentialRemoved
-	(*KeyPackagesGenerated)(nil),       // 64: parley.events.v1.KeyPackagesGenerated
-	(*KeyPackageEntry)(nil),            // 65: parley.events.v1.KeyPackageEntry
-	(*KeyPackagesConsumed)(nil),        // 66: parley.events.v1.KeyPackagesConsumed
-	(*KeyPackagesExpired)(nil),         // 67: parley.events.v1.KeyPackagesExpired
-	(*PreSharedKeyAdded)(nil),          // 68: parley.events.v1.PreSharedKeyAdded
-	(*ClientDataSet)(nil),              // 69: parley.events.v1.ClientDataSet
-	(*JoinProposed)(nil),               // 70: parley.events.v1.JoinProposed
-	(*PreSharedKeyRemoved)(nil),        // 71: parley.events.v1.PreSharedKeyRemoved
-	(*ConversationListed)(nil),         // 72: parley.events.v1.ConversationListed
-	(*OrderEntry)(nil),                 // 73: parley.events.v1.OrderEntry
-	(*WishMade)(nil),                   // 74: parley.events.v1.WishMade
-	(*WishEnded)(nil),                  // 75: parley.events.v1.WishEnded
-	(*OrderCheckpoint)(nil),            // 76: parley.events.v1.OrderCheckpoint
-	(*GroupRestarted)(nil),             // 77: parley.events.v1.GroupRestarted
-	(*KeyPackagePublished)(nil),        // 78: parley.events.v1.KeyPackagePublished
-	(*KeyPackageClaimed)(nil),          // 79: parley.events.v1.KeyPackageClaimed
-	(*StockNoticed)(nil),               // 80: parley.events.v1.StockNoticed
-	(*AuthorityRegistered)(nil),        // 81: parley.events.v1.AuthorityRegistered
-	(*AuthorityRemoved)(nil),           // 82: parley.events.v1.AuthorityRemoved
-	(*RevocationListRegistered)(nil),   // 83: parley.events.v1.RevocationListRegistered
-	(*RevocationPolicySet)(nil),        // 84: parley.events.v1.RevocationPolicySet
-	(*Ring)(nil),                       // 85: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 86: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 87: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 88: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 89: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 90: parley.events.v1.Snapshot
+	(*DeliveryFailed)(nil),             // 54: parley.events.v1.DeliveryFailed
+	(*MessageDeadLettered)(nil),        // 55: parley.events.v1.MessageDeadLettered
+	(*LettersSettled)(nil),             // 56: parley.events.v1.LettersSettled
+	(*LettersRequeued)(nil),            // 57: parley.events.v1.LettersRequeued
+	(*LettersDropped)(nil),             // 58: parley.events.v1.LettersDropped
+	(*OrderFollowed)(nil),              // 59: parley.events.v1.OrderFollowed
+	(*LogRolledBack)(nil),              // 60: parley.events.v1.LogRolledBack
+	(*SecretsLost)(nil),                // 61: parley.events.v1.SecretsLost
+	(*CommandCompleted)(nil),           // 62: parley.events.v1.CommandCompleted
+	(*TransactionTorn)(nil),            // 63: parley.events.v1.TransactionTorn
+	(*Moved)(nil),                      // 64: parley.events.v1.Moved
+	(*Claimed)(nil),                    // 65: parley.events.v1.Claimed
+	(*ClientCreated)(nil),              // 66: parley.events.v1.ClientCreated
+	(*CredentialAdded)(nil),            // 67: parley.events.v1.CredentialAdded
+	(*CredentialRemoved)(nil),          // 68: parley.events.v1.CredentialRemoved
+	(*KeyPackagesGenerated)(nil),       // 69: parley.events.v1.KeyPackagesGenerated
+	(*KeyPackageEntry)(nil),            // 70: parley.events.v1.KeyPackageEntry
+	(*KeyPackagesConsumed)(nil),        // 71: parley.events.v1.KeyPackagesConsumed
+	(*KeyPackagesExpired)(nil),         // 72: parley.events.v1.KeyPackagesExpired
+	(*PreSharedKeyAdded)(nil),          // 73: parley.events.v1.PreSharedKeyAdded
+	(*ClientDataSet)(nil),              // 74: parley.events.v1.ClientDataSet
+	(*JoinProposed)(nil),               // 75: parley.events.v1.JoinProposed
+	(*PreSharedKeyRemoved)(nil),        // 76: parley.events.v1.PreSharedKeyRemoved
+	(*ConversationListed)(nil),         // 77: parley.events.v1.ConversationListed
+	(*OrderEntry)(nil),                 // 78: parley.events.v1.OrderEntry
+	(*WishMade)(nil),                   // 79: parley.events.v1.WishMade
+	(*WishEnded)(nil),                  // 80: parley.events.v1.WishEnded
+	(*OrderCheckpoint)(nil),            // 81: parley.events.v1.OrderCheckpoint
+	(*GroupRestarted)(nil),             // 82: parley.events.v1.GroupRestarted
+	(*KeyPackagePublished)(nil),        // 83: parley.events.v1.KeyPackagePublished
+	(*KeyPackageClaimed)(nil),          // 84: parley.events.v1.KeyPackageClaimed
+	(*StockNoticed)(nil),               // 85: parley.events.v1.StockNoticed
+	(*AuthorityRegistered)(nil),        // 86: parley.events.v1.AuthorityRegistered
+	(*AuthorityRemoved)(nil),           // 87: parley.events.v1.AuthorityRemoved
+	(*RevocationListRegistered)(nil),   // 88: parley.events.v1.RevocationListRegistered
+	(*RevocationPolicySet)(nil),        // 89: parley.events.v1.RevocationPolicySet
+	(*Ring)(nil),                       // 90: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 91: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 92: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 93: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 94: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 95: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,   // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -8535,85 +8937,90 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	51,  // 34: parley.events.v1.Event.member_evicted:type_name -> parley.events.v1.MemberEvicted
 	52,  // 35: parley.events.v1.Event.messages_delivered:type_name -> parley.events.v1.MessagesDelivered
 	53,  // 36: parley.events.v1.Event.delivery_expired:type_name -> parley.events.v1.DeliveryExpired
-	54,  // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
-	55,  // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
-	56,  // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
-	57,  // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
-	58,  // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
-	59,  // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
-	60,  // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
+	59,  // 37: parley.events.v1.Event.order_followed:type_name -> parley.events.v1.OrderFollowed
+	60,  // 38: parley.events.v1.Event.log_rolled_back:type_name -> parley.events.v1.LogRolledBack
+	61,  // 39: parley.events.v1.Event.secrets_lost:type_name -> parley.events.v1.SecretsLost
+	62,  // 40: parley.events.v1.Event.command_completed:type_name -> parley.events.v1.CommandCompleted
+	63,  // 41: parley.events.v1.Event.transaction_torn:type_name -> parley.events.v1.TransactionTorn
+	64,  // 42: parley.events.v1.Event.moved:type_name -> parley.events.v1.Moved
+	65,  // 43: parley.events.v1.Event.claimed:type_name -> parley.events.v1.Claimed
 	27,  // 44: parley.events.v1.Event.commit_retried:type_name -> parley.events.v1.CommitRetried
 	40,  // 45: parley.events.v1.Event.message_dropped:type_name -> parley.events.v1.MessageDropped
 	28,  // 46: parley.events.v1.Event.commit_unanswered:type_name -> parley.events.v1.CommitUnanswered
 	29,  // 47: parley.events.v1.Event.commit_discarded:type_name -> parley.events.v1.CommitDiscarded
 	30,  // 48: parley.events.v1.Event.commit_abandoned:type_name -> parley.events.v1.CommitAbandoned
 	31,  // 49: parley.events.v1.Event.commit_delayed:type_name -> parley.events.v1.CommitDelayed
-	62,  // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
-	63,  // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
-	64,  // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
-	66,  // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
-	67,  // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
-	68,  // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
-	71,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
-	61,  // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
-	72,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
-	73,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	76,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	77,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	78,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	79,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
-	69,  // 64: parley.events.v1.Event.client_data_set:type_name -> parley.events.v1.ClientDataSet
-	70,  // 65: parley.events.v1.Event.join_proposed:type_name -> parley.events.v1.JoinProposed
+	67,  // 50: parley.events.v1.Event.credential_added:type_name -> parley.events.v1.CredentialAdded
+	68,  // 51: parley.events.v1.Event.credential_removed:type_name -> parley.events.v1.CredentialRemoved
+	69,  // 52: parley.events.v1.Event.key_packages_generated:type_name -> parley.events.v1.KeyPackagesGenerated
+	71,  // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
+	72,  // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
+	73,  // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
+	76,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
+	66,  // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
+	77,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
+	78,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
+	81,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	82,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	83,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	84,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	74,  // 64: parley.events.v1.Event.client_data_set:type_name -> parley.events.v1.ClientDataSet
+	75,  // 65: parley.events.v1.Event.join_proposed:type_name -> parley.events.v1.JoinProposed
 	36,  // 66: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
-	81,  // 67: parley.events.v1.Event.authority_registered:type_name -> parley.events.v1.AuthorityRegistered
-	82,  // 68: parley.events.v1.Event.authority_removed:type_name -> parley.events.v1.AuthorityRemoved
-	83,  // 69: parley.events.v1.Event.revocation_list_registered:type_name -> parley.events.v1.RevocationListRegistered
-	84,  // 70: parley.events.v1.Event.revocation_policy_set:type_name -> parley.events.v1.RevocationPolicySet
-	80,  // 71: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
+	86,  // 67: parley.events.v1.Event.authority_registered:type_name -> parley.events.v1.AuthorityRegistered
+	87,  // 68: parley.events.v1.Event.authority_removed:type_name -> parley.events.v1.AuthorityRemoved
+	88,  // 69: parley.events.v1.Event.revocation_list_registered:type_name -> parley.events.v1.RevocationListRegistered
+	89,  // 70: parley.events.v1.Event.revocation_policy_set:type_name -> parley.events.v1.RevocationPolicySet
+	85,  // 71: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
 	43,  // 72: parley.events.v1.Event.rejoin_planned:type_name -> parley.events.v1.RejoinPlanned
 	44,  // 73: parley.events.v1.Event.rejoin_refused:type_name -> parley.events.v1.RejoinRefused
-	74,  // 74: parley.events.v1.Event.wish_made:type_name -> parley.events.v1.WishMade
-	75,  // 75: parley.events.v1.Event.wish_ended:type_name -> parley.events.v1.WishEnded
-	9,   // 76: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11,  // 77: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 78: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,   // 79: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11,  // 80: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 81: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	14,  // 82: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
-	9,   // 83: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
-	24,  // 84: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 85: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 86: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
-	18,  // 87: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	18,  // 88: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	24,  // 89: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 90: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 91: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 92: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	24,  // 93: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
-	11,  // 94: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,   // 95: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10,  // 96: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10,  // 97: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 98: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	18,  // 99: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	24,  // 100: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	65,  // 101: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,   // 102: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	18,  // 103: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10,  // 104: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10,  // 105: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	65,  // 106: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	88,  // 107: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	89,  // 108: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	87,  // 109: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	89,  // 110: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	111, // [111:111] is the sub-list for method output_type
-	111, // [111:111] is the sub-list for method input_type
-	111, // [111:111] is the sub-list for extension type_name
-	111, // [111:111] is the sub-list for extension extendee
-	0,   // [0:111] is the sub-list for field type_name
+	79,  // 74: parley.events.v1.Event.wish_made:type_name -> parley.events.v1.WishMade
+	80,  // 75: parley.events.v1.Event.wish_ended:type_name -> parley.events.v1.WishEnded
+	54,  // 76: parley.events.v1.Event.delivery_failed:type_name -> parley.events.v1.DeliveryFailed
+	55,  // 77: parley.events.v1.Event.message_dead_lettered:type_name -> parley.events.v1.MessageDeadLettered
+	56,  // 78: parley.events.v1.Event.letters_settled:type_name -> parley.events.v1.LettersSettled
+	57,  // 79: parley.events.v1.Event.letters_requeued:type_name -> parley.events.v1.LettersRequeued
+	58,  // 80: parley.events.v1.Event.letters_dropped:type_name -> parley.events.v1.LettersDropped
+	9,   // 81: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11,  // 82: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 83: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 84: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11,  // 85: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 86: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	14,  // 87: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
+	9,   // 88: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	24,  // 89: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 90: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 91: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	18,  // 92: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	18,  // 93: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	24,  // 94: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 95: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 96: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 97: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	24,  // 98: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
+	11,  // 99: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,   // 100: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10,  // 101: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10,  // 102: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 103: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	18,  // 104: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	24,  // 105: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	70,  // 106: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,   // 107: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	18,  // 108: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10,  // 109: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10,  // 110: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	70,  // 111: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	93,  // 112: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	94,  // 113: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	92,  // 114: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	94,  // 115: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	116, // [116:116] is the sub-list for method output_type
+	116, // [116:116] is the sub-list for method input_type
+	116, // [116:116] is the sub-list for extension type_name
+	116, // [116:116] is the sub-list for extension extendee
+	0,   // [0:116] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -8691,6 +9098,11 @@ func file_events_v1_events_proto_init() {
 		(*Event_RejoinRefused)(nil),
 		(*Event_WishMade)(nil),
 		(*Event_WishEnded)(nil),
+		(*Event_DeliveryFailed)(nil),
+		(*Event_MessageDeadLettered)(nil),
+		(*Event_LettersSettled)(nil),
+		(*Event_LettersRequeued)(nil),
+		(*Event_LettersDropped)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -8698,7 +9110,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   89,
+			NumMessages:   94,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

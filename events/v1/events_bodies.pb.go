@@ -88,6 +88,11 @@ func Bodies() []Body {
 		&RejoinRefused{},
 		&WishMade{},
 		&WishEnded{},
+		&DeliveryFailed{},
+		&MessageDeadLettered{},
+		&LettersSettled{},
+		&LettersRequeued{},
+		&LettersDropped{},
 	}
 }
 
@@ -367,6 +372,26 @@ func (*WishEnded) EventKind() string { return "WishEnded" }
 func (*WishEnded) New() Body         { return &WishEnded{} }
 func (*WishEnded) isBody()           {}
 
+func (*DeliveryFailed) EventKind() string { return "DeliveryFailed" }
+func (*DeliveryFailed) New() Body         { return &DeliveryFailed{} }
+func (*DeliveryFailed) isBody()           {}
+
+func (*MessageDeadLettered) EventKind() string { return "MessageDeadLettered" }
+func (*MessageDeadLettered) New() Body         { return &MessageDeadLettered{} }
+func (*MessageDeadLettered) isBody()           {}
+
+func (*LettersSettled) EventKind() string { return "LettersSettled" }
+func (*LettersSettled) New() Body         { return &LettersSettled{} }
+func (*LettersSettled) isBody()           {}
+
+func (*LettersRequeued) EventKind() string { return "LettersRequeued" }
+func (*LettersRequeued) New() Body         { return &LettersRequeued{} }
+func (*LettersRequeued) isBody()           {}
+
+func (*LettersDropped) EventKind() string { return "LettersDropped" }
+func (*LettersDropped) New() Body         { return &LettersDropped{} }
+func (*LettersDropped) isBody()           {}
+
 // BodyValue returns the body of the event, or nil where it has none or one of a kind this build does not know.
 func (x *Event) BodyValue() Body {
 	switch b := x.GetBody().(type) {
@@ -508,6 +533,16 @@ func (x *Event) BodyValue() Body {
 		return b.WishMade
 	case *Event_WishEnded:
 		return b.WishEnded
+	case *Event_DeliveryFailed:
+		return b.DeliveryFailed
+	case *Event_MessageDeadLettered:
+		return b.MessageDeadLettered
+	case *Event_LettersSettled:
+		return b.LettersSettled
+	case *Event_LettersRequeued:
+		return b.LettersRequeued
+	case *Event_LettersDropped:
+		return b.LettersDropped
 	}
 	return nil
 }
@@ -653,6 +688,16 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_WishMade{WishMade: b}
 	case *WishEnded:
 		x.Body = &Event_WishEnded{WishEnded: b}
+	case *DeliveryFailed:
+		x.Body = &Event_DeliveryFailed{DeliveryFailed: b}
+	case *MessageDeadLettered:
+		x.Body = &Event_MessageDeadLettered{MessageDeadLettered: b}
+	case *LettersSettled:
+		x.Body = &Event_LettersSettled{LettersSettled: b}
+	case *LettersRequeued:
+		x.Body = &Event_LettersRequeued{LettersRequeued: b}
+	case *LettersDropped:
+		x.Body = &Event_LettersDropped{LettersDropped: b}
 	default:
 		x.Body = nil
 	}
