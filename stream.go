@@ -66,7 +66,8 @@ func (e Event) Reply(ctx context.Context, text []byte) error {
 }
 
 // Events streams what the client's conversations receive, beginning with everything that was not acknowledged. Order holds within a
-// conversation. A client has one stream at a time. It ends with an error when ctx ends or the node is closed.
+// conversation. A client has one stream at a time. It ends with an error when ctx ends, the node is closed, or another node serves the client
+// (ErrNotHere): the stream that is opened there begins with what was not acknowledged here.
 func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		stream, err := c.node.actors.Subscribe(ctx, c.id)

@@ -293,11 +293,9 @@ var ErrStreaming = errors.New("actors: the client's stream is open already")
 // ErrStreamEnded means that the stream or its node was closed.
 var ErrStreamEnded = errors.New("actors: the stream has ended")
 
-// Subscribe opens the client's stream. It begins with everything that was not acknowledged.
+// Subscribe opens the client's stream. It begins with everything that was not acknowledged, and ends with ErrNotHere once another node serves
+// the client.
 func (n *Node) Subscribe(ctx context.Context, client ids.ClientID) (*Stream, error) {
-	if !n.owns(ClientIdentity(client)) {
-		return nil, ErrNotHere
-	}
 	s := &Stream{node: n, client: client, turns: newTurns(), cursors: map[ids.ConversationID]cursor{}}
 	n.hub.mu.Lock()
 	if n.hub.streams[client] != nil {
@@ -306,6 +304,10 @@ func (n *Node) Subscribe(ctx context.Context, client ids.ClientID) (*Stream, err
 	}
 	n.hub.streams[client] = s
 	n.hub.mu.Unlock()
+	if !n.owns(ClientIdentity(client)) { // asked once it can be dismissed: whoever releases the client meanwhile finds it
+		s.Close()
+		return nil, ErrNotHere
+	}
 	if err := s.turns.pushAll(ctx, n, client); err != nil {
 		s.Close()
 		return nil, err

@@ -39,9 +39,6 @@ var ErrObserving = errors.New("actors: the client is observed already")
 const observersMax = 64
 
 func (n *Node) observe(ctx context.Context, o *Observer) (*Observer, error) {
-	if !n.owns(ClientIdentity(o.client)) {
-		return nil, ErrNotHere
-	}
 	h := n.hub
 	h.mu.Lock()
 	others := h.observers[o.client]
@@ -51,6 +48,10 @@ func (n *Node) observe(ctx context.Context, o *Observer) (*Observer, error) {
 	}
 	h.observers[o.client] = append(slices.Clone(others), o) // who announces may hold the old list
 	h.mu.Unlock()
+	if !n.owns(ClientIdentity(o.client)) { // as for a stream
+		o.Close()
+		return nil, ErrNotHere
+	}
 	if err := o.turns.pushAll(ctx, n, o.client); err != nil {
 		o.Close()
 		return nil, err

@@ -62,19 +62,28 @@ func (h *hub) close() {
 	}
 }
 
-// dismiss ends the observations of clients that another node serves now: nothing is announced here any more.
+// dismiss ends the streams and observations of clients that another node serves now: nothing is announced here any more.
 func (h *hub) dismiss(owns func(Identity) bool) {
 	h.mu.Lock()
-	var gone []*Observer
-	for client, list := range h.observers {
+	var gone []*turns
+	for client, s := range h.streams {
 		if !owns(ClientIdentity(client)) {
-			gone = append(gone, list...)
-			delete(h.observers, client)
+			gone = append(gone, s.turns)
+			delete(h.streams, client)
 		}
 	}
+	for client, list := range h.observers {
+		if owns(ClientIdentity(client)) {
+			continue
+		}
+		for _, o := range list {
+			gone = append(gone, o.turns)
+		}
+		delete(h.observers, client)
+	}
 	h.mu.Unlock()
-	for _, o := range gone {
-		o.turns.end(ErrNotHere)
+	for _, t := range gone {
+		t.end(ErrNotHere)
 	}
 }
 
