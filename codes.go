@@ -28,6 +28,7 @@ const (
 	DuplicateSignature           = conversation.DuplicateSignature           // a signature key would be in the group twice; the error names the clients
 	InvalidKeyPackage            = conversation.InvalidKeyPackage            // it does not parse, is expired, or breaks a rule of the group
 	CredentialRefused            = conversation.CredentialRefused            // the authentication service does not vouch for it
+	ClientNameRefused            = conversation.ClientNameRefused            // Config.ClientNames does not let clients of that name in
 	CredentialNotFound           = conversation.CredentialNotFound           // the client has none of the cipher suite, or its key is not here
 	CredentialStillInUse         = conversation.CredentialStillInUse         // a conversation presents it
 	InvalidUserID                = conversation.InvalidUserID                // a client id that names no user

@@ -83,6 +83,12 @@ const (
 	ForeignTransport = conversation.TransportForeign // somebody else's: the owner hands messages on, or Options.Foreign does
 )
 
+// Rules for the names of clients that a Config may name.
+const (
+	AnyNames      = conversation.AnyNames      // the default
+	DeployedNames = conversation.DeployedNames // those that deployed clients understand: <uuid>:<hexadecimal device>@<domain>
+)
+
 // SystemClock is the machine's clock.
 func SystemClock() Clock { return actors.SystemClock{} }
 

@@ -1,12 +1,14 @@
 package parley_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 	"time"
 
 	"parley"
 	"parley/delivery"
+	"parley/mlsengine"
 )
 
 // TestTheServiceRemovesAMember: an operator wants eve out of a group that lists the deployment's service. The members do it when their time has
@@ -144,5 +146,55 @@ func TestTheServicesKeyOutlivesItsNodes(t *testing.T) {
 	ok(t, err)
 	if len(members) != 2 || members[1] != "cara" {
 		t.Errorf("members %v", members)
+	}
+}
+
+// TestTheServiceProposesWhateverItMay: members take a key that they have been given, another context, and the end of their group.
+func TestTheServiceProposesWhateverItMay(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	node := deploy(t).node(t, parley.Options{})
+	defer closeNode(t, node)
+	ada, err := node.Client(ctx, "ada")
+	ok(t, err)
+	bob, err := node.Client(ctx, "bob")
+	ok(t, err)
+	for _, c := range []*parley.Client{ada, bob} {
+		ok(t, c.AddPSK(ctx, []byte("shared"), bytes.Repeat([]byte{7}, 32)))
+	}
+	config, err := node.WithServiceSender(ctx, parley.DefaultConfig())
+	ok(t, err)
+	tea, err := ada.Create(ctx, "tea", config)
+	ok(t, err)
+	ok(t, tea.Add(ctx, "bob"))
+	his := bob.Conversation("tea")
+	awaitEpoch(t, his, 1)
+	basic := mlsengine.RequiredCapabilities{CredentialTypes: []mlsengine.CredentialType{mlsengine.CredentialTypeBasic}}
+	for i, want := range []parley.Want{
+		{PSK: []byte("shared")},
+		{Extensions: mlsengine.Extensions{}.WithRequiredCapabilities(basic)},
+		{Reinit: &mlsengine.ReInit{GroupID: []byte("coffee"), Version: mlsengine.VersionMLS10, CipherSuite: config.CipherSuite}},
+	} {
+		position, err := node.Propose(ctx, "tea", want, "a test")
+		ok(t, err)
+		awaitPosition(t, tea, position)
+		if err := node.Insist(ctx, tea.CommitPending); !errors.Is(err, parley.GroupEnded) { // somebody's timer may have been faster
+			ok(t, err)
+		}
+		for _, c := range []*parley.Conversation{tea, his} {
+			awaitEpoch(t, c, uint64(i)+2)
+		}
+		agree(t, tea, his)
+		standing, err := node.StandingWishes(ctx, "tea")
+		ok(t, err)
+		if len(standing) != 0 {
+			t.Errorf("done, and stands: %+v", standing)
+		}
+	}
+	if err := his.UpdateKeys(ctx); !errors.Is(err, parley.GroupEnded) {
+		t.Errorf("the group has ended: %v", err)
+	}
+	if _, err := node.ProposeRemoval(ctx, "tea", "bob", ""); !errors.Is(err, delivery.Closed) {
+		t.Errorf("a wish for a group that has ended: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"parley/internal/ids"
 	"parley/mlsengine"
@@ -64,6 +65,37 @@ func deployedClient(name string) (ids.ClientID, bool) {
 	text := hex.EncodeToString(uuid)
 	return ids.ClientID(strings.Join([]string{text[:8], text[8:12], text[12:16], text[16:20], text[20:]}, "-") + ":" + device + "@" + domain), true
 }
+
+// admits refuses who has a name that members cannot deal with.
+func (c Config) admits(client ids.ClientID) *CommandError {
+	if c.ClientNames != DeployedNames || isDeployedName(string(client)) {
+		return nil
+	}
+	e := refuse(ClientNameRefused, GiveUp, "%s is not <uuid>:<hexadecimal device, without leading zeros>@<domain>", client)
+	e.Clients = []string{string(client)}
+	return e
+}
+
+// isDeployedName reports whether deployed clients understand a client's name. A device with leading zeros they let in and cannot remove.
+func isDeployedName(name string) bool {
+	user, rest, ok := strings.Cut(name, ":")
+	device, domain, at := strings.Cut(rest, "@")
+	if !ok || !at || domain == "" || !utf8.ValidString(domain) {
+		return false
+	}
+	groups := strings.Split(user, "-")
+	if len(groups) != 5 {
+		return false
+	}
+	for i, n := range []int{8, 4, 4, 4, 12} {
+		if len(groups[i]) != n || !isHex(groups[i]) {
+			return false
+		}
+	}
+	return len(device) >= 1 && len(device) <= 16 && isHex(device) && (device[0] != '0' || device == "0")
+}
+
+func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
 
 // ClientURI is the URI by which a certificate names a client.
 func ClientURI(c ids.ClientID) string { return clientScheme + url.PathEscape(string(c)) }

@@ -91,12 +91,18 @@ func (w *work) keyPackage(b []byte) (*mlsengine.KeyPackage, ids.ClientID, error)
 	if err := kp.Validate(w.env.engine()); err != nil {
 		return nil, "", engineFault(InvalidKeyPackage, err)
 	}
+	if err := kp.ValidateForOthers(); err != nil {
+		return nil, "", refuseRule(InvalidKeyPackage, err)
+	}
 	if kp.CipherSuite != w.s.Group.CipherSuite() {
 		return nil, "", refuse(InvalidKeyPackage, GiveUp, "cipher suite %d, the group has %d", kp.CipherSuite, w.s.Group.CipherSuite())
 	}
 	client := ClientOf(kp.LeafNode.Credential)
 	if HistoryClient(client) {
 		return nil, "", refuse(HistoryClientCannotWrite, GiveUp, "client %s has the name of a reader, who comes by enabling history sharing", client)
+	}
+	if refused := w.s.Config.admits(client); refused != nil {
+		return nil, "", refused
 	}
 	if !w.authentic(client, kp.LeafNode.Credential, kp.LeafNode.SignatureKey) {
 		e := refuse(CredentialRefused, GiveUp, "client %s", client)

@@ -30,6 +30,15 @@ const (
 	TransportForeign TransportKind = 2
 )
 
+// ClientNames says which names clients may have that we add.
+type ClientNames uint32
+
+// The rules for names.
+const (
+	AnyNames      ClientNames = 0
+	DeployedNames ClientNames = 1 // <uuid>:<hexadecimal device>@<domain>: members of some implementations cannot read anybody else, nor list the members
+)
+
 // Config is what a conversation was created or joined with. But for the own
 // credential it does not change during the membership.
 type Config struct {
@@ -47,6 +56,7 @@ type Config struct {
 	MaxDeliveries          uint32 // times that a message may fail before it is put aside; 0: until it expires
 	DeadLetterAgeMs        uint64 // messages put aside for so long are dropped; 0: never
 	Transport              TransportKind
+	ClientNames            ClientNames // of who creates the conversation, and of whom we add to it
 	// Credential is what the own leaf presents; empty: the client's first of the suite. A membership may change it: SetCredential.
 	Credential CredentialRef
 }
@@ -114,6 +124,9 @@ func (c Config) validate() *CommandError {
 	if c.Transport != TransportBuiltIn && c.Transport != TransportForeign {
 		return refuse(InvalidConfiguration, GiveUp, "transport %d is unknown", c.Transport)
 	}
+	if c.ClientNames > DeployedNames {
+		return refuse(InvalidConfiguration, GiveUp, "the rule %d for names is unknown", c.ClientNames)
+	}
 	if !utf8.ValidString(string(c.Credential)) || len(c.Credential) > credentialBytesMax {
 		return refuse(InvalidConfiguration, GiveUp, "the credential's name is too long, or no text")
 	}
@@ -170,6 +183,7 @@ func (c Config) toProto() *v1.Configuration {
 		DeadLetterAgeMs:        c.DeadLetterAgeMs,
 		Transport:              uint32(c.Transport),
 		Credential:             string(c.Credential),
+		ClientNames:            uint32(c.ClientNames),
 	}
 	for i := range c.ExternalSenders {
 		p.ExternalSenders = append(p.ExternalSenders, encodeExternalSender(c.ExternalSenders[i]))
@@ -193,6 +207,7 @@ func configFromProto(p *v1.Configuration) (Config, error) {
 		DeadLetterAgeMs:        p.GetDeadLetterAgeMs(),
 		Transport:              TransportKind(p.GetTransport()),
 		Credential:             CredentialRef(p.GetCredential()),
+		ClientNames:            ClientNames(p.GetClientNames()),
 	}
 	for _, b := range p.GetExternalSenders() {
 		sender, err := decodeExternalSender(b)

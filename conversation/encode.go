@@ -9,7 +9,7 @@ import (
 
 // The formats of the encodings below. Another one is refused.
 const (
-	publicFormat  = 7
+	publicFormat  = 8
 	privateFormat = 3
 )
 
@@ -128,6 +128,7 @@ func (f *Config) code(c *syntax.Coder) {
 	syntax.Uint32(c, &f.MaxDeliveries)
 	syntax.Uint64(c, &f.DeadLetterAgeMs)
 	syntax.Uint32(c, &f.Transport)
+	syntax.Uint32(c, &f.ClientNames)
 	codeString(c, &f.Credential)
 }
 

@@ -37,6 +37,7 @@ const (
 	DuplicateSignature      Code = "DuplicateSignature"
 	InvalidKeyPackage       Code = "InvalidKeyPackage"
 	CredentialRefused       Code = "CredentialRefused"
+	ClientNameRefused       Code = "ClientNameRefused" // Config.ClientNames does not let clients of that name in
 	CredentialNotFound      Code = "CredentialNotFound"
 	CredentialStillInUse    Code = "CredentialStillInUse"
 	OrphanWelcome           Code = "OrphanWelcome"

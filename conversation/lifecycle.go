@@ -58,7 +58,11 @@ func (w *work) create(in Create) error {
 	if id == nil {
 		return refuse(CredentialNotFound, GiveUp, "credential %q", in.Config.Credential)
 	}
-	if client := ClientOf(id.Credential); !w.authentic(client, id.Credential, id.Public) {
+	client := ClientOf(id.Credential)
+	if refused := in.Config.admits(client); refused != nil {
+		return refused
+	}
+	if !w.authentic(client, id.Credential, id.Public) {
 		return refuse(CredentialRefused, GiveUp, "client %s", client)
 	}
 	group, err := mlsengine.NewGroup(mlsengine.GroupParams{

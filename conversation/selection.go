@@ -19,7 +19,9 @@ func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []m
 		return nil, nil, err
 	}
 	pending, wanted = w.byValue(pending, wanted)
-	pending = slices.DeleteFunc(pending, func(c *mlsengine.Content) bool { return !w.isOwn(c.Sender()) && len(w.proposalDoubts(c)) > 0 })
+	pending = slices.DeleteFunc(pending, func(c *mlsengine.Content) bool {
+		return !w.isOwn(c.Sender()) && (len(w.proposalDoubts(c)) > 0 || !w.mayAdd(c))
+	})
 	c := newChooser(w.s.OwnLeaf)
 	refs, inline, err := c.choose(pending, wanted)
 	if err != nil {
@@ -46,6 +48,13 @@ func (w *work) selection(wanted []mlsengine.Proposal) ([]*mlsengine.Content, []m
 	})
 	a := admission{check: check, effort: effortMax}
 	return a.admit(nil, refs), inline, nil
+}
+
+// mayAdd reports whether an Add, if it is one, brings somebody whom we would add
+// ourselves: whoever commits it answers for it to members that are stricter.
+func (w *work) mayAdd(c *mlsengine.Content) bool {
+	add, ok := c.Proposal().(*mlsengine.Add)
+	return !ok || add.KeyPackage.ValidateForOthers() == nil && w.s.Config.admits(ClientOf(add.KeyPackage.LeafNode.Credential)) == nil
 }
 
 // byValue moves own proposals that were made anew into the commit itself, where

@@ -335,6 +335,9 @@ func (s *Service) checkPublications(c ids.ClientID, ps []Publication) ([]*events
 		if err := kp.Validate(mlsengine.Env{Now: s.nowMs() / 1000}); err != nil {
 			return nil, nil, ruleBroken(err)
 		}
+		if err := kp.ValidateForOthers(); err != nil { // nobody would add its owner with it
+			return nil, nil, ruleBroken(err)
+		}
 		id := identityOf(&kp.LeafNode)
 		if id.Client != c {
 			return nil, nil, refuse(UnknownIdentity, "key package %d is of %s", i, id.Client)

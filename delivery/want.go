@@ -56,6 +56,9 @@ func (s *SequencerState) wantedMember(keyPackage []byte) (p mlsengine.Proposal, 
 	case s.isMember(c):
 		return nil, true, refuse(AlreadyMember, "%s", c)
 	}
+	if err := kp.ValidateForOthers(); err != nil {
+		return nil, false, ruleBroken(err)
+	}
 	return &mlsengine.Add{KeyPackage: *kp}, false, nil
 }
 

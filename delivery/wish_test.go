@@ -262,6 +262,7 @@ func TestWishesThatCannotBeAreRefusedAtOnce(t *testing.T) {
 		"no key package":          {Want{Add: []byte("none")}, Malformed},
 		"an expired key package":  {Want{Add: of(func(p *mlsengine.KeyPackageParams) { p.Lifetime = mlsengine.Lifetime{NotBefore: 1, NotAfter: 2} })}, Invalid},
 		"another suite":           {Want{Add: otherSuite(t)}, Invalid},
+		"an unlisted extension":   {Want{Add: unlisted(t, newBot(t, "carol"))}, Invalid},
 		"a reader of history":     {Want{Add: syntax.Encode(reader.keyPackage())}, Forbidden},
 		"what is so already":      {Want{Extensions: mlsengine.Extensions{}.WithExternalSenders(current)}, NothingToChange},
 		"what is not there":       {Want{Without: []mlsengine.ExtensionType{0x4a4a}}, NothingToChange},
@@ -279,6 +280,27 @@ func TestWishesThatCannotBeAreRefusedAtOnce(t *testing.T) {
 	registered(t, s, "plain", "dora")
 	_, err := s.Wish(ctx, Wish{Group: "plain", Origin: Origin{Client: "operator"}, Want: Want{PSK: []byte("x")}})
 	wants(t, err, Forbidden)
+}
+
+// unlisted is a key package of a bot with an extension that its leaf does not list.
+func unlisted(t testing.TB, b *bot) []byte {
+	t.Helper()
+	kp := *b.keyPackage()
+	kp.Extensions, kp.Signature = mlsengine.Extensions{{Type: 0xff01}}, nil
+	unsigned := syntax.Encode(&kp)
+	kp.Signature = must(b.identity.Sign("KeyPackageTBS", unsigned[:len(unsigned)-1]))(t) // without the signature's length
+	return syntax.Encode(&kp)
+}
+
+// TestWhatNobodyWouldAddIsNotPublished: a key package that whoever claims it would refuse.
+func TestWhatNobodyWouldAddIsNotPublished(t *testing.T) {
+	s := newWorld(t).serving("a", nil)
+	carol := newBot(t, "carol")
+	carol.register(s)
+	err := s.PublishKeyPackages(context.Background(), carol.id, []Publication{{KeyPackage: unlisted(t, carol)}})
+	if CodeOf(err) != Invalid || !strings.Contains(err.Error(), mlsengine.KeyPackageExtension.Code()) {
+		t.Errorf("%v", err)
+	}
 }
 
 func otherSuite(t testing.TB) []byte {

@@ -178,6 +178,10 @@ func TestUnlistedUnknownExtensionsOfKeyPackagesAreIgnored(t *testing.T) {
 	if err := dave.kp.Validate(dave.env); err != nil {
 		t.Fatal(err)
 	}
+	wantRule(t, KeyPackageExtension, dave.kp.ValidateForOthers())
+	if err := clients[0].keyPackage(t).ValidateForOthers(); err != nil {
+		t.Errorf("our own: %v", err)
+	}
 	out := commit(t, clients, 0, CommitIntent{Inline: []Proposal{&Add{KeyPackage: *dave.kp}}, TreeInWelcome: WithTree})
 	dave.join(t, out.Welcome, nil)
 	commit(t, append(clients, dave), 2, CommitIntent{ForcePath: true})

@@ -168,6 +168,17 @@ func (k *KeyPackage) understood() []ExtensionType {
 	})
 }
 
+// ValidateForOthers is what Validate does not ask: that the leaf lists every
+// extension of the key package, GREASE too. Others read §10 so, and a member that
+// refuses the key package cannot follow the commit that adds its owner: whoever
+// adds somebody to a group that others may be in asks for it.
+func (k *KeyPackage) ValidateForOthers() error {
+	if t, found := lacking(k.Extensions.types(), k.LeafNode.Capabilities.Extensions); found {
+		return broken(KeyPackageExtension, "extension type %d, which members of other implementations would refuse", t)
+	}
+	return nil
+}
+
 // KeyPackageParams says what a new key package offers.
 type KeyPackageParams struct {
 	Suite        CipherSuite

@@ -223,7 +223,7 @@ var rules = [ruleCount]rule{
 	KeyPackageSignature:      {"key_package_signature", "§10.1", "the key package's signature does not verify"},
 	KeyPackageInitKey:        {"key_package_init_key", "§10.1", "the key package's init key is its leaf's encryption key"},
 	KeyPackageInitKeyInvalid: {"key_package_init_key_invalid", "§10", "the key package's init key is not one of the cipher suite"},
-	KeyPackageExtension:      {"key_package_extension", "§10", "the key package carries an extension that the engine gives a meaning and its leaf's capabilities leave out"},
+	KeyPackageExtension:      {"key_package_extension", "§10", "the key package carries an extension that its leaf's capabilities leave out: one that the engine gives a meaning or, of whom we add ourselves, any"},
 	ReInitParameters:         {"reinit_parameters", "§11.2", "the new group is not the one that ReInit named"},
 	ReInitEpoch:              {"reinit_epoch", "§11.2", "the new group of a ReInit is not in epoch 1"},
 	ReInitMember:             {"reinit_member", "§11.2", "the members of the new group are not those of the old one"},

@@ -1922,6 +1922,7 @@ type Configuration struct {
 	SpoolAgeMs             uint64                 `protobuf:"varint,13,opt,name=spool_age_ms,json=spoolAgeMs,proto3" json:"spool_age_ms,omitempty"`                   // undelivered messages older than this expire; 0: never
 	MaxDeliveries          uint32                 `protobuf:"varint,700,opt,name=max_deliveries,json=maxDeliveries,proto3" json:"max_deliveries,omitempty"`           // times that a message is handed over before it is put aside; 0: until it expires
 	DeadLetterAgeMs        uint64                 `protobuf:"varint,701,opt,name=dead_letter_age_ms,json=deadLetterAgeMs,proto3" json:"dead_letter_age_ms,omitempty"` // messages put aside for longer than this are dropped; 0: never
+	ClientNames            uint32                 `protobuf:"varint,750,opt,name=client_names,json=clientNames,proto3" json:"client_names,omitempty"`                 // 0 any, 1 those of deployed clients
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -2057,6 +2058,13 @@ func (x *Configuration) GetMaxDeliveries() uint32 {
 func (x *Configuration) GetDeadLetterAgeMs() uint64 {
 	if x != nil {
 		return x.DeadLetterAgeMs
+	}
+	return 0
+}
+
+func (x *Configuration) GetClientNames() uint32 {
+	if x != nil {
+		return x.ClientNames
 	}
 	return 0
 }
@@ -8256,7 +8264,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x0fletters_settled\x18\xbe\x05 \x01(\v2 .parley.events.v1.LettersSettledH\x00R\x0elettersSettled\x12O\n" +
 	"\x10letters_requeued\x18\xbf\x05 \x01(\v2!.parley.events.v1.LettersRequeuedH\x00R\x0flettersRequeued\x12L\n" +
 	"\x0fletters_dropped\x18\xc0\x05 \x01(\v2 .parley.events.v1.LettersDroppedH\x00R\x0elettersDroppedB\x06\n" +
-	"\x04body\"\xea\x04\n" +
+	"\x04body\"\x8e\x05\n" +
 	"\rConfiguration\x12!\n" +
 	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12)\n" +
 	"\x10external_senders\x18\x02 \x03(\fR\x0fexternalSenders\x12/\n" +
@@ -8278,7 +8286,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\fspool_age_ms\x18\r \x01(\x04R\n" +
 	"spoolAgeMs\x12&\n" +
 	"\x0emax_deliveries\x18\xbc\x05 \x01(\rR\rmaxDeliveries\x12,\n" +
-	"\x12dead_letter_age_ms\x18\xbd\x05 \x01(\x04R\x0fdeadLetterAgeMs\"\x88\x01\n" +
+	"\x12dead_letter_age_ms\x18\xbd\x05 \x01(\x04R\x0fdeadLetterAgeMs\x12\"\n" +
+	"\fclient_names\x18\xee\x05 \x01(\rR\vclientNames\"\x88\x01\n" +
 	"\fMemberChange\x12\x12\n" +
 	"\x04leaf\x18\x01 \x01(\rR\x04leaf\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\fR\x06client\x12#\n" +
