@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -107,6 +108,25 @@ func (g *aggregate[S]) store(next S, d events.Draft) (fate, error) {
 		err = g.settle(err)
 	}
 	return g.judge(next, err)
+}
+
+// secure writes what the ring lags behind in, once everybody who waited has his answer: the end of keys that nothing needs any more,
+// the anchor of a new epoch. A crash before it leaves both to the successor, who finds the record and reads there which keys are dead.
+func (g *aggregate[S]) secure(c actor.Context) {
+	if g.gone != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
+	defer cancel()
+	if err := g.journal.Secure(ctx); err != nil {
+		g.node.logger.Warn("key ring not written; the log is read again", "log", g.log.String(), "err", err)
+		g.leave(c, errBounced)
+	}
+}
+
+// destroys reports whether the end of keys is what somebody asked for, and waits for.
+func destroys[S any](done []finished[S]) bool {
+	return slices.ContainsFunc(done, func(d finished[S]) bool { return d.work.destroys() })
 }
 
 // judge turns the outcome of an append into what happens next.

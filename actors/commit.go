@@ -175,6 +175,7 @@ func (g *aggregate[S]) write(c actor.Context, r *recording[S]) bool {
 	if len(r.draft.Events) > 0 {
 		r.draft.TimeMS = r.timeMS
 		r.draft.Events = g.merged(r.draft.Events)
+		r.draft.Swift = !destroys(r.done)
 		g.storing(r.draft.Events)
 		what, err := g.store(r.next, r.draft)
 		switch what {
@@ -197,6 +198,7 @@ func (g *aggregate[S]) write(c actor.Context, r *recording[S]) bool {
 		g.state = r.next // nothing but what the process alone knows has moved
 	}
 	g.landed(c, r.done)
+	g.secure(c)
 	return g.gone == nil
 }
 

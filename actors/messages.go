@@ -49,6 +49,20 @@ func (w work) meta() (conversation.CommandMeta, string) {
 	return conversation.CommandMeta{}, ""
 }
 
+// destroys reports whether the end of keys is what was asked for: then it is waited for. Elsewhere it follows the answer.
+func (w work) destroys() bool {
+	switch w.Conversation.(type) {
+	case conversation.Wipe, conversation.AbandonJoin, conversation.Acknowledge, conversation.Checkpoint, conversation.MarkRolledBack,
+		conversation.MarkSecretsLost:
+		return true
+	}
+	switch w.Client.(type) {
+	case nil, conversation.ConsumeKeyPackage, conversation.ListConversation:
+		return false
+	}
+	return true
+}
+
 func (w work) cause(tx ids.TransactionID) events.Cause {
 	m, name := w.meta()
 	return events.Cause{

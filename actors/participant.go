@@ -223,7 +223,7 @@ func (g *aggregate[S]) txSeal(m *ask[txSeal, *events.Prepared]) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
 	defer cancel()
-	x.draft.TimeMS, x.draft.Events = x.timeMS, g.merged(x.draft.Events)
+	x.draft.TimeMS, x.draft.Events, x.draft.Swift = x.timeMS, g.merged(x.draft.Events), !destroys(x.done)
 	p, err := g.journal.Prepare(ctx, x.draft, m.Query.Batch)
 	if err != nil {
 		m.refuse(err)
@@ -260,6 +260,7 @@ func (g *aggregate[S]) txOutcome(c actor.Context, m *ask[txOutcome, struct{}]) {
 		g.release(c) // questions that waited for the decision; commands are held again
 	}
 	m.answer(struct{}{}, nil)
+	g.secure(c)
 }
 
 // txCommitted adopts the segment's record.

@@ -35,6 +35,9 @@ func (a *conversationActor) recover(c actor.Context) error {
 	if err := a.compareOrder(ctx, c); err != nil {
 		return err
 	}
+	if err := a.burnAhead(c); err != nil {
+		return err
+	}
 	return a.renewAnchor(ctx)
 }
 
@@ -143,6 +146,23 @@ func (a *conversationActor) compareOrder(ctx context.Context, c actor.Context) e
 		})
 	}
 	return nil
+}
+
+// burnAhead gives up the generations that the anchor speaks for and the log does not: the record that was to reserve them did not come,
+// or is lost, and then something may have been made with them.
+func (a *conversationActor) burnAhead(c actor.Context) error {
+	anchor, reserved := a.journal.Anchor(), a.state.Reserved
+	if mlsengine.Epoch(anchor.Epoch) != a.state.Epoch() ||
+		anchor.ApplicationReserved <= reserved.Application && anchor.HandshakeReserved <= reserved.Handshake {
+		return nil
+	}
+	reserved.Application = max(reserved.Application, anchor.ApplicationReserved)
+	reserved.Handshake = max(reserved.Handshake, anchor.HandshakeReserved)
+	_, err := a.absorb(c, work{Conversation: conversation.Burn{Reserved: reserved}})
+	if err == nil && a.gone != nil {
+		err = errGone
+	}
+	return err
 }
 
 // renewAnchor writes the anchor where a crash came between an append and it: nothing that waits for it has left, and nothing may

@@ -147,6 +147,7 @@ func (j *Journal) writeNote(ctx context.Context) error {
 			return err
 		}
 		j.ring.anchor, j.ring.note = anchor, revision
+		j.lags, j.unspoken = false, false
 		// A crash here loses nothing: the anchor is a note of what the log says.
 		return j.options.Hooks.after(ctx, StepAnchor, j.id)
 	}
@@ -172,11 +173,23 @@ func (j *Journal) storeNote(ctx context.Context, data []byte) (uint64, error) {
 // reserve notes what of an epoch is spoken for. Within an epoch it only grows.
 func (j *Journal) reserve(a Anchor) {
 	anchor := &j.ring.anchor
+	j.unspoken = j.unspoken || anchor.lacks(a)
 	if a.Epoch == anchor.Epoch {
 		a.ApplicationReserved = max(a.ApplicationReserved, anchor.ApplicationReserved)
 		a.HandshakeReserved = max(a.HandshakeReserved, anchor.HandshakeReserved)
 	}
 	anchor.Epoch, anchor.ApplicationReserved, anchor.HandshakeReserved = a.Epoch, a.ApplicationReserved, a.HandshakeReserved
+}
+
+// Secure writes to the ring what swift records have left to be written: the death of keys, spares, the anchor of a new epoch.
+func (j *Journal) Secure(ctx context.Context) error {
+	if !j.lags {
+		return nil
+	}
+	if err := j.usable(); err != nil {
+		return err
+	}
+	return j.secure(ctx)
 }
 
 // Sweep kills keys whose time is over and writes the ring if it lags behind

@@ -23,18 +23,38 @@ func (j *Journal) Append(ctx context.Context, d Draft) (*Record, error) {
 
 func (p *Prepared) append(ctx context.Context, step Step) (*Record, error) {
 	j := p.journal
-	if err := j.options.Hooks.before(ctx, step, j.id); err != nil {
+	note, err := p.speak(ctx)
+	if err != nil {
 		return nil, err
 	}
-	sequence, err := j.stores.Log.Append(ctx, p.request)
+	sequence, err := p.offer(ctx, step)
+	ahead := note.wait() // whatever became of the record: what a dead process had begun is over when its successor looks
 	if err != nil {
-		return nil, p.Fail(err)
+		return nil, err
 	}
 	// A crash here loses nothing: the record is durable and replay finds it. What it superseded dies when it is replayed.
 	if err := j.options.Hooks.after(ctx, step, j.id); err != nil {
 		return nil, j.die(err)
 	}
+	if ahead {
+		if err := j.options.Hooks.after(ctx, StepAnchor, j.id); err != nil {
+			return nil, j.die(err)
+		}
+	}
 	return p.Commit(ctx, sequence)
+}
+
+// offer hands the record to the store.
+func (p *Prepared) offer(ctx context.Context, step Step) (sequence uint64, err error) {
+	j := p.journal
+	// A crash here leaves at most an anchor that speaks for generations which nothing was made with: its reader gives them up.
+	if err := j.options.Hooks.before(ctx, step, j.id); err != nil {
+		return 0, err
+	}
+	if sequence, err = j.stores.Log.Append(ctx, p.request); err != nil {
+		return 0, p.Fail(err)
+	}
+	return sequence, nil
 }
 
 // Fail tells the journal what became of an append that was not acknowledged,
@@ -56,7 +76,9 @@ func (p *Prepared) Fail(err error) error {
 }
 
 // Commit takes note that the record is durable at a stream sequence, and then
-// writes the ring where keys have died, an anchor is due or spares run low.
+// writes the ring where keys have died, an anchor is due or spares run low. Of
+// a swift record only what speaks for generations is written, where it was not
+// before; the rest waits for Secure.
 func (p *Prepared) Commit(ctx context.Context, sequence uint64) (*Record, error) {
 	j := p.journal
 	if p.settled || p.base != j.head {
@@ -69,9 +91,11 @@ func (p *Prepared) Commit(ctx context.Context, sequence uint64) (*Record, error)
 		j.reached, j.mustSync = true, true
 	}
 	if p.anchor != nil {
+		j.lags = j.lags || !p.swift || p.anchor.Epoch != j.ring.anchor.Epoch
 		j.reserve(*p.anchor)
 	}
-	if len(j.ring.killed) == 0 && p.anchor == nil && !j.mustSync && j.ring.spares() >= spareKeysLow {
+	j.lags = j.lags || j.unspoken || len(j.ring.killed) > 0 || j.mustSync || j.ring.spares() < spareKeysLow
+	if !j.lags || p.swift && !j.unspoken {
 		return p.record, nil
 	}
 	if err := j.secure(ctx); err != nil {

@@ -109,6 +109,9 @@ type Draft struct {
 	// Anchor, where set, is written to the ring after the record is durable and before Append returns; version and digest
 	// are filled in. Set it where generations were reserved or an epoch was reached.
 	Anchor *Anchor
+	// Swift is for a caller who answers others before he calls Journal.Secure: what generations an anchor speaks for is stored beside
+	// the record instead of after it, and everything else that a record leaves to be written to the ring waits for Secure.
+	Swift bool
 }
 
 // Anchor is the last place of a log that its ring knows of, and what of the

@@ -45,6 +45,8 @@ type Journal struct {
 	open     *Prepared // prepared and not yet durable
 	pending  *Prepared // its outcome is unknown
 	mustSync bool      // the ring must be written before anything else is: a new incarnation began
+	lags     bool      // a ring write is due
+	unspoken bool      // generations are reserved that no stored anchor speaks for yet
 }
 
 // OpenJournal reads the ring of a log, or makes one for a log that is empty.
@@ -287,7 +289,7 @@ func (j *Journal) adoptRing(ctx context.Context, next *ring, data []byte, got an
 		k.key.Wipe()
 	}
 	next.number, next.revision, next.killed = next.number+1, got.revision, nil
-	j.ring, j.mustSync = next, false
+	j.ring, j.mustSync, j.lags, j.unspoken = next, false, false, false
 	return false, nil
 }
 

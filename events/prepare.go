@@ -20,6 +20,7 @@ type Prepared struct {
 	record  *Record
 	parts   []usedPart // which keys it uses, in the order of its secrets
 	anchor  *Anchor
+	swift   bool
 	request Append
 	settled bool
 }
@@ -175,7 +176,7 @@ func (j *Journal) build(d Draft, batch *BatchInfo, plan *planner) (*Prepared, er
 		record.Size += len(m)
 	}
 	p := &Prepared{
-		journal: j, base: j.head, record: record, anchor: d.Anchor,
+		journal: j, base: j.head, record: record, anchor: d.Anchor, swift: d.Swift,
 		request: Append{Log: j.id, Expect: j.expect, Messages: messages},
 	}
 	for _, part := range plan.parts {
