@@ -124,6 +124,14 @@ func (g *aggregate[S]) secure(c actor.Context) {
 	}
 }
 
+// sweep makes up, at activation, for what a crash has left of dead keys and of the anchor. A store that does not take it now does later.
+func (g *aggregate[S]) sweep(ctx context.Context) {
+	if err := g.journal.Sweep(ctx, g.now()); err != nil {
+		g.node.logger.Warn("key ring not written yet", "log", g.log.String(), "err", err)
+		g.anchorSoon()
+	}
+}
+
 // destroys reports whether the end of keys is what somebody asked for, and waits for.
 func destroys[S any](done []finished[S]) bool {
 	return slices.ContainsFunc(done, func(d finished[S]) bool { return d.work.destroys() })

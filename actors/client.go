@@ -75,8 +75,11 @@ func (a *clientActor) recover(c actor.Context) error {
 			Code: conversation.ClientRolledBack, AnchorVersion: a.journal.Anchor().Version, FoundVersion: a.journal.Head().Version,
 			Reason: "the log ends before its anchor",
 		})
+	case err != nil:
+		return err
 	}
-	return err
+	a.sweep(ctx)
+	return nil
 }
 
 // mark records a loss by a fenced append, as for a conversation.

@@ -159,10 +159,16 @@ func (a *conversationActor) burnAhead(c actor.Context) error {
 	reserved.Application = max(reserved.Application, anchor.ApplicationReserved)
 	reserved.Handshake = max(reserved.Handshake, anchor.HandshakeReserved)
 	_, err := a.absorb(c, work{Conversation: conversation.Burn{Reserved: reserved}})
-	if err == nil && a.gone != nil {
-		err = errGone
+	switch left := a.state.Reserved; {
+	case err != nil:
+		return err
+	case a.gone != nil:
+		return errGone
+	case a.state.Lifecycle == conversation.Active && a.state.Private != nil &&
+		(left.Application < reserved.Application || left.Handshake < reserved.Handshake):
+		return fmt.Errorf("%w: generations are not given up yet", events.ErrUnavailable) // the store has refused the record
 	}
-	return err
+	return nil
 }
 
 // renewAnchor writes the anchor where a crash came between an append and it: nothing that waits for it has left, and nothing may
@@ -175,6 +181,7 @@ func (a *conversationActor) renewAnchor(ctx context.Context) error {
 	want, have := a.state.Anchor(), a.journal.Anchor()
 	if have.Version == head.Version && have.Epoch == want.Epoch && have.ApplicationReserved >= want.ApplicationReserved &&
 		have.HandshakeReserved >= want.HandshakeReserved {
+		a.sweep(ctx)
 		return nil
 	}
 	return a.journal.WriteAnchor(ctx, want)
