@@ -37,6 +37,15 @@ type groupInfoTBS struct{ *GroupInfo }
 // Code writes the GroupInfoTBS struct of §12.4.3.
 func (t groupInfoTBS) Code(c *syntax.Coder) { t.codeUnsigned(c) }
 
+// sizeHint is a fair guess of how long the encoding is; it saves growing.
+func (g *GroupInfo) sizeHint() int {
+	size := 384
+	for _, e := range g.Extensions {
+		size += 8 + len(e.Data)
+	}
+	return size
+}
+
 // tree reads the ratchet_tree extension (§12.4.3.3); nil when there is none.
 func (g *GroupInfo) tree() (*RatchetTree, error) {
 	data, present := g.Extensions.Find(ExtensionTypeRatchetTree)
@@ -64,7 +73,7 @@ var ErrIdentity = errors.New("mlsengine: no signing identity, or not that of the
 
 // sign completes a GroupInfo.
 func (g *GroupInfo) sign(identity *SigningIdentity) error {
-	signature, err := identity.Sign("GroupInfoTBS", syntax.Encode(groupInfoTBS{g}))
+	signature, err := identity.Sign("GroupInfoTBS", syntax.Append(make([]byte, 0, g.sizeHint()), groupInfoTBS{g}))
 	if err != nil {
 		return err
 	}

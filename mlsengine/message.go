@@ -76,11 +76,23 @@ func keyPackageMessage(k *KeyPackage) *Message {
 
 // Bytes encodes the message.
 func (m *Message) Bytes() []byte {
-	size := 256
-	if m.private != nil {
-		size += len(m.private.ciphertext) + len(m.private.aad)
+	return syntax.Append(make([]byte, 0, m.sizeHint()), m)
+}
+
+// sizeHint is a fair guess of how long the encoding is; it saves growing.
+func (m *Message) sizeHint() int {
+	const size = 256
+	switch {
+	case m.private != nil:
+		return size + len(m.private.ciphertext) + len(m.private.aad)
+	case m.public != nil:
+		return size + m.public.content.Content.sizeHint()
+	case m.welcome != nil:
+		return size + len(m.welcome.EncryptedGroupInfo) + 256*len(m.welcome.Secrets)
+	case m.groupInfo != nil:
+		return size + m.groupInfo.sizeHint()
 	}
-	return syntax.Append(make([]byte, 0, size), m)
+	return size
 }
 
 // WireFormat says which of the accessors below give something.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 )
@@ -37,3 +38,30 @@ func TestParallelTasksFailAsALoopWould(t *testing.T) {
 }
 
 var errTask = errors.New("task")
+
+// TestPreparationKeepsTheOrder wants every task prepared, in order and before
+// it runs, although some fail.
+func TestPreparationKeepsTheOrder(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	const tasks = 200
+	for failing := range 3 {
+		var order []int
+		prepared := make([]atomic.Bool, tasks)
+		prepare := func(i int) { order = append(order, i); prepared[i].Store(true) }
+		err := eachPrepared(tasks, prepare, func(i int) error {
+			if !prepared[i].Load() {
+				t.Errorf("%d ran unprepared", i)
+			}
+			if failing > 0 && i%failing == 0 {
+				return errTask
+			}
+			return nil
+		})
+		if (err != nil) != (failing > 0) {
+			t.Errorf("%d: %v", failing, err)
+		}
+		if len(order) != tasks || !slices.IsSorted(order) {
+			t.Errorf("%d: prepared %v", failing, order)
+		}
+	}
+}

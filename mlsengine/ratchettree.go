@@ -283,8 +283,11 @@ func (t *RatchetTree) hash() []byte { return t.subtreeHash(t.size.Root()) }
 // Marshal encodes the tree as the ratchet_tree extension does (§12.4.3.3).
 func (t *RatchetTree) Marshal() []byte {
 	w := t.wire()
-	return syntax.Encode(&w)
+	return syntax.Append(make([]byte, 0, nodeSizeHint*len(w)), &w)
 }
+
+// nodeSizeHint is a fair guess of how long the encoding of a node is, every other one being a leaf; it saves growing.
+const nodeSizeHint = 112
 
 func (t *RatchetTree) wire() wireTree {
 	w := make(wireTree, t.size.Width())

@@ -329,13 +329,14 @@ func (o ownPath) seal(tree *RatchetTree, steps []pathStep, added []LeafIndex, co
 		nodes[i].EncryptionKey = tree.at(step.node).encryptionKey()
 		resolution = tree.resolution(resolution[:0], step.copath, added)
 		nodes[i].EncryptedPathSecret = make([]HPKECiphertext, len(resolution))
+		seals = slices.Grow(seals, len(resolution))
 		for n, x := range resolution {
-			entropy := env.draw("path_encryption", s.HPKEEntropySize())
-			seals = append(seals, pathSeal{&nodes[i].EncryptedPathSecret[n], tree.at(x).encryptionKey(), secrets[i], entropy})
+			seals = append(seals, pathSeal{to: &nodes[i].EncryptedPathSecret[n], key: tree.at(x).encryptionKey(), secret: &secrets[i]})
 		}
 	}
 	encryption := s.Encryption("UpdatePathNode", context)
-	return nodes, eachInParallel(len(seals), func(i int) (err error) {
+	draw := func(i int) { seals[i].entropy = env.draw("path_encryption", s.HPKEEntropySize()) }
+	return nodes, eachPrepared(len(seals), draw, func(i int) (err error) {
 		seal := &seals[i]
 		seal.to.KEMOutput, seal.to.Ciphertext, err = encryption.Encrypt(seal.key, seal.secret.Expose(), seal.entropy)
 		return err
@@ -346,6 +347,6 @@ func (o ownPath) seal(tree *RatchetTree, steps []pathStep, added []LeafIndex, co
 type pathSeal struct {
 	to      *HPKECiphertext
 	key     suite.HPKEPublicKey
-	secret  pathSecret
+	secret  *pathSecret
 	entropy []byte
 }

@@ -63,17 +63,16 @@ type newcomer struct {
 func sealWelcome(s *suite.Suite, member memberSecret, gi *GroupInfo, newcomers []newcomer, env Env) (*Welcome, error) {
 	welcome := member.welcomeSecret(s)
 	key, nonce := welcome.keyAndNonce(s)
-	sealed, err := s.SealAEAD(key.Expose(), nonce.Expose(), nil, syntax.Encode(gi))
+	plain := syntax.Append(make([]byte, 0, gi.sizeHint()+s.AEADOverhead()), gi)
+	sealed, err := s.SealAEADInPlace(key.Expose(), nonce.Expose(), nil, plain)
 	if err != nil {
 		return nil, err
 	}
 	w := &Welcome{CipherSuite: s.ID(), EncryptedGroupInfo: sealed, Secrets: make([]EncryptedGroupSecrets, len(newcomers))}
 	entropy := make([][]byte, len(newcomers))
-	for i := range entropy {
-		entropy[i] = env.draw("welcome", s.HPKEEntropySize())
-	}
+	draw := func(i int) { entropy[i] = env.draw("welcome", s.HPKEEntropySize()) }
 	encryption := s.Encryption("Welcome", sealed)
-	return w, eachInParallel(len(newcomers), func(i int) error {
+	return w, eachPrepared(len(newcomers), draw, func(i int) error {
 		n := &newcomers[i]
 		plain := syntax.Encode(&n.secrets)
 		defer clear(plain)

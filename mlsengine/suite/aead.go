@@ -47,22 +47,24 @@ func (s *Suite) cipher(key, nonce []byte) (cipher.AEAD, error) {
 // SealAEAD encrypts and authenticates. It fails only on a key or nonce of the
 // wrong length.
 func (s *Suite) SealAEAD(key, nonce, aad, plaintext []byte) ([]byte, error) {
-	a, err := s.cipher(key, nonce)
-	if err != nil {
-		return nil, err
-	}
-	s.record(key, nonce)
-	return a.Seal(make([]byte, 0, len(plaintext)+a.Overhead()), nonce, plaintext, aad), nil
+	return s.sealAfter(make([]byte, 0, len(plaintext)+s.AEADOverhead()), key, nonce, aad, plaintext)
 }
 
 // SealAEADInPlace is SealAEAD that overwrites the plaintext. It allocates
 // nothing for the result if the plaintext has room behind it for AEADOverhead.
 func (s *Suite) SealAEADInPlace(key, nonce, aad, plaintext []byte) ([]byte, error) {
+	return s.sealAfter(plaintext[:0], key, nonce, aad, plaintext)
+}
+
+// sealAfter appends to dst. All encryption passes here, so that the simulation
+// sees every key and nonce.
+func (s *Suite) sealAfter(dst, key, nonce, aad, plaintext []byte) ([]byte, error) {
 	a, err := s.cipher(key, nonce)
 	if err != nil {
 		return nil, err
 	}
-	return a.Seal(plaintext[:0], nonce, plaintext, aad), nil
+	s.record(key, nonce)
+	return a.Seal(dst, nonce, plaintext, aad), nil
 }
 
 // OpenAEAD decrypts what SealAEAD made.

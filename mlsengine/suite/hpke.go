@@ -116,14 +116,34 @@ func (e *Encryption) export(shared []byte, label string) secret.Bytes {
 // Encrypt encrypts to a public key. The same entropy, of HPKEEntropySize
 // bytes, makes the same bytes.
 func (e *Encryption) Encrypt(pub HPKEPublicKey, plaintext, entropy []byte) (kemOutput, ciphertext []byte, err error) {
+	if e.suite.kem == dhkemX25519 {
+		return e.encryptX25519(pub, plaintext, entropy)
+	}
 	shared, kemOutput, err := e.suite.encapsulate(pub, entropy)
 	if err != nil {
 		return nil, nil, err
 	}
+	ciphertext, err = e.seal(nil, shared, plaintext)
+	return kemOutput, ciphertext, err
+}
+
+// encryptX25519 is Encrypt with one allocation beside the AEAD's own: a commit
+// may encrypt to thousands.
+func (e *Encryption) encryptX25519(pub HPKEPublicKey, plaintext, entropy []byte) (kemOutput, ciphertext []byte, err error) {
+	b := make([]byte, x25519Size, x25519Size+len(plaintext)+e.suite.AEADOverhead())
+	var shared [hashSizeMax]byte
+	if err := e.suite.encapsulateX25519(&shared, (*[x25519Size]byte)(b), pub, entropy); err != nil {
+		return nil, nil, err
+	}
+	ciphertext, err = e.seal(b[x25519Size:], shared[:e.suite.HashSize()], plaintext)
+	return b[:x25519Size:x25519Size], ciphertext, err
+}
+
+// seal encrypts the only message under a shared secret, which it wipes, after dst.
+func (e *Encryption) seal(dst, shared, plaintext []byte) ([]byte, error) {
 	var keys [hpkeKeysMax]byte
 	key, nonce := e.keys(&keys, shared)
-	ciphertext, err = e.suite.SealAEAD(key, nonce, nil, plaintext)
-	return kemOutput, ciphertext, err
+	return e.suite.sealAfter(dst, key, nonce, nil, plaintext)
 }
 
 // EncryptWithLabel encrypts to a public key (§5.1.3).

@@ -200,8 +200,9 @@ func (h hashAlgorithm) hmac(out *[hashSizeMax]byte, key, message []byte) {
 	}
 	var inner [blockSizeMax + messageMax]byte
 	var outer [blockSizeMax + hashSizeMax]byte
-	for i := range blockSize {
-		inner[i], outer[i] = 0x36, 0x5c
+	for i := 0; i < blockSize; i += 8 {
+		binary.NativeEndian.PutUint64(inner[i:], 0x3636363636363636)
+		binary.NativeEndian.PutUint64(outer[i:], 0x5c5c5c5c5c5c5c5c)
 	}
 	subtle.XORBytes(inner[:], inner[:len(key)], key)
 	subtle.XORBytes(outer[:], outer[:len(key)], key)

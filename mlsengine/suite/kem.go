@@ -169,13 +169,21 @@ func (s *Suite) ValidateKEMOutput(kemOutput []byte) error {
 // secrets of one hash, whatever the length of the private key. X-Wing's is
 // SHAKE256 of it: its own draft takes seeds of one length only.
 func (s *Suite) DeriveHPKEKeyPair(ikm []byte) (HPKEPrivateKey, HPKEPublicKey, error) {
-	if s.kem.montgomery() {
-		return s.keyPair(s.deriveMontgomery(ikm))
-	}
-	if s.kem == xWing {
-		return s.keyPair(sha3.SumSHAKE256(ikm, s.kemScheme().PrivateKeySize()))
+	if s.kem == dhkemX25519 {
+		raw := make([]byte, x25519Size)
+		s.deriveMontgomery(raw, ikm)
+		return s.keyPair(raw)
 	}
 	scheme := s.kemScheme()
+	switch s.kem {
+	case dhkemX448:
+		raw := make([]byte, scheme.PrivateKeySize())
+		s.deriveMontgomery(raw, ikm)
+		return s.keyPair(raw)
+	case xWing:
+		return s.keyPair(sha3.SumSHAKE256(ikm, scheme.PrivateKeySize()))
+	case dhkemX25519, dhkemP256, dhkemP384, dhkemP521:
+	}
 	var prk [hashSizeMax]byte
 	s.kemExtract(&prk, "dkp_prk", ikm)
 	defer clear(prk[:])
@@ -193,17 +201,11 @@ func (s *Suite) DeriveHPKEKeyPair(ikm []byte) (HPKEPrivateKey, HPKEPublicKey, er
 }
 
 // deriveMontgomery derives the private key on a curve where every string is one.
-func (s *Suite) deriveMontgomery(ikm []byte) []byte {
-	size := x25519Size
-	if s.kem != dhkemX25519 {
-		size = s.kemScheme().PrivateKeySize()
-	}
-	raw := make([]byte, size)
+func (s *Suite) deriveMontgomery(raw, ikm []byte) {
 	var prk [hashSizeMax]byte
 	s.kemExtract(&prk, "dkp_prk", ikm)
 	s.kemExpand(raw, &prk, "sk", nil)
 	clear(prk[:])
-	return raw
 }
 
 func (s *Suite) curve() ecdh.Curve {
@@ -267,21 +269,13 @@ func (s *Suite) HPKEEntropySize() int {
 // encapsulate makes a secret shared with the holder of pub (RFC 9180 section
 // 4.1). The same entropy makes the same.
 func (s *Suite) encapsulate(pub HPKEPublicKey, entropy []byte) (shared, kemOutput []byte, err error) {
+	if s.kem == dhkemX25519 {
+		secret, out := new([hashSizeMax]byte), new([x25519Size]byte)
+		err := s.encapsulateX25519(secret, out, pub, entropy)
+		return secret[:s.HashSize()], out[:], err
+	}
 	if len(entropy) != s.HPKEEntropySize() {
 		return nil, nil, ErrEntropy
-	}
-	if s.kem == dhkemX25519 {
-		if len(pub) != x25519Size {
-			return nil, nil, ErrKey
-		}
-		ephemeral := s.deriveMontgomery(entropy)
-		defer clear(ephemeral)
-		kemOutput = publicX25519(ephemeral)
-		shared, ok := s.agreeX25519(ephemeral, pub, kemOutput, pub)
-		if !ok {
-			return nil, nil, ErrKey
-		}
-		return shared, kemOutput, nil
 	}
 	scheme := s.kemScheme()
 	key, err := scheme.UnmarshalBinaryPublicKey(pub)
@@ -295,6 +289,24 @@ func (s *Suite) encapsulate(pub HPKEPublicKey, entropy []byte) (shared, kemOutpu
 	return shared, kemOutput, nil
 }
 
+// encapsulateX25519 is encapsulate on X25519. The secret is as long as a hash.
+func (s *Suite) encapsulateX25519(shared *[hashSizeMax]byte, kemOutput *[x25519Size]byte, pub HPKEPublicKey, entropy []byte) error {
+	if len(entropy) != x25519Size {
+		return ErrEntropy
+	}
+	if len(pub) != x25519Size {
+		return ErrKey
+	}
+	var ephemeral [x25519Size]byte
+	defer clear(ephemeral[:])
+	s.deriveMontgomery(ephemeral[:], entropy)
+	multiplyBase25519(kemOutput, &ephemeral)
+	if !s.agreeX25519(shared, &ephemeral, (*[x25519Size]byte)(pub), kemOutput, (*[x25519Size]byte)(pub)) {
+		return ErrKey
+	}
+	return nil
+}
+
 // decapsulate finds the secret that encapsulate made.
 func (s *Suite) decapsulate(priv HPKEPrivateKey, kemOutput []byte) ([]byte, error) {
 	if s.kem == dhkemX25519 {
@@ -305,11 +317,11 @@ func (s *Suite) decapsulate(priv HPKEPrivateKey, kemOutput []byte) ([]byte, erro
 		if len(kemOutput) != x25519Size {
 			return nil, ErrOpen
 		}
-		shared, ok := s.agreeX25519(priv.Expose(), kemOutput, kemOutput, pub)
-		if !ok {
+		secret, out := new([hashSizeMax]byte), (*[x25519Size]byte)(kemOutput)
+		if !s.agreeX25519(secret, (*[x25519Size]byte)(priv.Expose()), out, out, (*[x25519Size]byte)(pub)) {
 			return nil, ErrOpen
 		}
-		return shared, nil
+		return secret[:s.HashSize()], nil
 	}
 	key, err := s.use(priv)
 	if err != nil {
@@ -327,19 +339,18 @@ func (s *Suite) decapsulate(priv HPKEPrivateKey, kemOutput []byte) ([]byte, erro
 }
 
 // agreeX25519 is the shared secret of DHKEM (RFC 9180 section 4.1) between the
-// two public keys.
-func (s *Suite) agreeX25519(private, peer, kemOutput, recipient []byte) ([]byte, bool) {
+// two public keys, as long as a hash.
+func (s *Suite) agreeX25519(shared *[hashSizeMax]byte, private, peer, kemOutput, recipient *[x25519Size]byte) bool {
 	var dh [x25519Size]byte
 	if !sharedX25519(&dh, private, peer) {
-		return nil, false
+		return false
 	}
 	var prk [hashSizeMax]byte
 	s.kemExtract(&prk, "eae_prk", dh[:])
 	var context [2 * x25519Size]byte
-	copy(context[copy(context[:], kemOutput):], recipient)
-	shared := make([]byte, s.HashSize())
-	s.kemExpand(shared, &prk, "shared_secret", context[:])
+	copy(context[copy(context[:], kemOutput[:]):], recipient[:])
+	s.kemExpand(shared[:s.HashSize()], &prk, "shared_secret", context[:])
 	clear(dh[:])
 	clear(prk[:])
-	return shared, true
+	return true
 }
