@@ -52,8 +52,8 @@ func (w work) meta() (conversation.CommandMeta, string) {
 // destroys reports whether the end of keys is what was asked for: then it is waited for. Elsewhere it follows the answer.
 func (w work) destroys() bool {
 	switch w.Conversation.(type) {
-	case conversation.Wipe, conversation.AbandonJoin, conversation.Acknowledge, conversation.Checkpoint, conversation.MarkRolledBack,
-		conversation.MarkSecretsLost:
+	case conversation.Wipe, conversation.AbandonJoin, conversation.Acknowledge, conversation.Checkpoint, conversation.DropLetters,
+		conversation.LoseLetters, conversation.MarkRolledBack, conversation.MarkSecretsLost:
 		return true
 	}
 	switch w.Client.(type) {

@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"cmp"
 	"errors"
 
 	"parley/events"
@@ -50,8 +51,9 @@ func (w *work) addMembers(in AddMembers) error {
 	var added []mlsengine.Credential
 	var doubt error // the first; the authentication service is asked about everybody before that is said
 	signers := make(map[string]ids.ClientID, len(in.KeyPackages))
-	for _, b := range in.KeyPackages {
-		kp, client, err := w.keyPackage(b)
+	packages, bad := w.keyPackages(in.KeyPackages)
+	for _, kp := range packages {
+		client, err := w.vouched(kp)
 		if errors.Is(err, CredentialRefused) {
 			if doubt == nil {
 				doubt = err
@@ -72,8 +74,8 @@ func (w *work) addMembers(in AddMembers) error {
 		adds.clients = append(adds.clients, client)
 		added = append(added, kp.LeafNode.Credential)
 	}
-	if doubt != nil {
-		return doubt
+	if err := cmp.Or(bad, doubt); err != nil {
+		return err
 	}
 	if err := w.commit(adds); err != nil {
 		return err
@@ -84,32 +86,53 @@ func (w *work) addMembers(in AddMembers) error {
 // keyPackage reads a key package and judges it as one who vouches for it: clock
 // and authentication service included.
 func (w *work) keyPackage(b []byte) (*mlsengine.KeyPackage, ids.ClientID, error) {
-	kp, err := mlsengine.ParseKeyPackage(b)
+	packages, err := w.keyPackages([][]byte{b})
 	if err != nil {
-		return nil, "", refuseRule(InvalidKeyPackage, err)
+		return nil, "", err
 	}
-	if err := kp.Validate(w.env.engine()); err != nil {
-		return nil, "", engineFault(InvalidKeyPackage, err)
+	client, err := w.vouched(packages[0])
+	return packages[0], client, err
+}
+
+// keyPackages reads key packages and verifies them, on all cores: as many as come before the first that is not good, and what is wrong
+// with that one.
+func (w *work) keyPackages(encoded [][]byte) (packages []*mlsengine.KeyPackage, bad error) {
+	for _, b := range encoded {
+		kp, err := mlsengine.ParseKeyPackage(b)
+		if err != nil {
+			bad = refuseRule(InvalidKeyPackage, err)
+			break
+		}
+		packages = append(packages, kp)
 	}
+	good, err := mlsengine.ValidateKeyPackages(packages, w.env.engine())
+	if err != nil {
+		bad = engineFault(InvalidKeyPackage, err)
+	}
+	return packages[:good], bad
+}
+
+// vouched judges a key package that is good in itself: group, rules and authentication service.
+func (w *work) vouched(kp *mlsengine.KeyPackage) (ids.ClientID, error) {
 	if err := kp.ValidateForOthers(); err != nil {
-		return nil, "", refuseRule(InvalidKeyPackage, err)
+		return "", refuseRule(InvalidKeyPackage, err)
 	}
 	if kp.CipherSuite != w.s.Group.CipherSuite() {
-		return nil, "", refuse(InvalidKeyPackage, GiveUp, "cipher suite %d, the group has %d", kp.CipherSuite, w.s.Group.CipherSuite())
+		return "", refuse(InvalidKeyPackage, GiveUp, "cipher suite %d, the group has %d", kp.CipherSuite, w.s.Group.CipherSuite())
 	}
 	client := ClientOf(kp.LeafNode.Credential)
 	if HistoryClient(client) {
-		return nil, "", refuse(HistoryClientCannotWrite, GiveUp, "client %s has the name of a reader, who comes by enabling history sharing", client)
+		return "", refuse(HistoryClientCannotWrite, GiveUp, "client %s has the name of a reader, who comes by enabling history sharing", client)
 	}
 	if refused := w.s.Config.admits(client); refused != nil {
-		return nil, "", refused
+		return "", refused
 	}
 	if !w.authentic(client, kp.LeafNode.Credential, kp.LeafNode.SignatureKey) {
 		e := refuse(CredentialRefused, GiveUp, "client %s", client)
 		e.Clients = []string{string(client)}
-		return nil, "", e
+		return "", e
 	}
-	return kp, client, nil
+	return client, nil
 }
 
 // removeMembers commits the removal of every leaf of the clients.

@@ -110,6 +110,20 @@ func (k *KeyPackage) Validate(env Env) error {
 	return k.LeafNode.validateLifetime(env)
 }
 
+// ValidateKeyPackages is Validate for several, on as many goroutines as may run at once. It returns how many come before the first that
+// is not good, and what is wrong with that one.
+func ValidateKeyPackages(all []*KeyPackage, env Env) (good int, err error) {
+	faults := make([]error, len(all))
+	err = eachInParallel(len(all), func(i int) error {
+		faults[i] = all[i].Validate(env)
+		return faults[i]
+	})
+	if err == nil {
+		return len(all), nil
+	}
+	return slices.IndexFunc(faults, func(fault error) bool { return fault != nil }), err
+}
+
 // validate is Validate for a group of suite s, without the clock: an Add that
 // was accepted by its order must not be refused because time passed since.
 func (k *KeyPackage) validate(s *suite.Suite) error {

@@ -2,6 +2,7 @@ package jetlog
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,10 +17,11 @@ const (
 	erasureRestMax = 100 * time.Millisecond
 )
 
-// erasure is everything of a ring's subject that is older than its newest message.
+// erasure is everything of a ring's subject that is older than its newest message; where it is known to be one message, that one.
 type erasure struct {
 	at     place
 	newest uint64
+	only   uint64 // 0: whatever there is
 }
 
 // eraser erases replaced rings behind the back of those who replace them. It has a goroutine only while there is something to erase;
@@ -27,7 +29,15 @@ type erasure struct {
 type eraser struct {
 	mu      sync.Mutex
 	waiting []erasure
+	current place // whose erasure is under way
 	working bool
+}
+
+// expects reports whether what a subject has of older messages is about to be erased.
+func (e *eraser) expects(at place) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.current == at || slices.ContainsFunc(e.waiting, func(w erasure) bool { return w.at == at })
 }
 
 // later takes an erasure; false where too many wait.
@@ -54,7 +64,7 @@ func (e *eraser) work(rings *Rings) {
 			return
 		}
 		started := time.Now()
-		if err := rings.eraseOlder(context.Background(), next.at, next.newest); err != nil {
+		if err := next.carryOut(rings); err != nil {
 			e.giveUp() // the store is away: all of this is left for Load and Sweep
 		}
 		rest := time.NewTimer(min(erasureRest*time.Since(started), erasureRestMax))
@@ -66,15 +76,23 @@ func (e *eraser) work(rings *Rings) {
 	}
 }
 
+func (e erasure) carryOut(rings *Rings) error {
+	if e.only > 0 {
+		return rings.erase(context.Background(), e.at.stream, e.only)
+	}
+	return rings.eraseOlder(context.Background(), e.at, e.newest)
+}
+
 // take gives the next erasure; false, and the end of the goroutine, where there is none.
 func (e *eraser) take() (next erasure, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.waiting) == 0 {
-		e.waiting, e.working = nil, false
+		e.waiting, e.current, e.working = nil, place{}, false
 		return erasure{}, false
 	}
 	next, e.waiting = e.waiting[0], e.waiting[1:]
+	e.current = next.at
 	return next, true
 }
 

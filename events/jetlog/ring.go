@@ -30,8 +30,11 @@ func (r *Rings) Load(ctx context.Context, id events.LogID) (data []byte, revisio
 	if err != nil {
 		return nil, 0, err
 	}
+	if r.s.eraser.expects(at) {
+		return m.Data, m.Sequence, nil
+	}
 	if older, _, err := r.s.get(ctx, at.stream, getRequest{Sequence: 1, NextFor: at.subject}); err == nil && older.Sequence < m.Sequence {
-		r.s.eraser.later(r, erasure{at, m.Sequence})
+		r.s.eraser.later(r, erasure{at: at, newest: m.Sequence})
 	}
 	return m.Data, m.Sequence, nil
 }
@@ -57,7 +60,7 @@ func (r *Rings) Store(ctx context.Context, id events.LogID, data []byte, expect 
 		return 0, err
 	}
 	// A crash here, or soon after, leaves two rings; the newest one counts, and Load and Sweep erase the other.
-	if expect > 0 && !r.s.eraser.later(r, erasure{at, revision}) {
+	if expect > 0 && !r.s.eraser.later(r, erasure{at: at, newest: revision, only: expect}) {
 		_ = r.remove(ctx, at.stream, deletion{Sequence: expect, NoErase: true}) // Load and Sweep find it if it is still there
 	}
 	return revision, nil
