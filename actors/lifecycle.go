@@ -141,5 +141,6 @@ func (g *aggregate[S]) stopping() {
 func (n *Node) env(nowMS uint64, identity *mlsengine.SigningIdentity) conversation.Env {
 	return conversation.Env{
 		NowMs: nowMS, Entropy: n.entropy, Identity: identity, LeaseValid: true, KeyPackageLifetimeMax: uint64(max(n.limits.KeyPackages, 0) / time.Second),
+		KeyTables: &n.tables,
 	}
 }

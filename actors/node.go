@@ -60,6 +60,7 @@ type Node struct {
 	placement    Placement
 	clock        Clock
 	entropy      Entropy
+	tables       mlsengine.KeyTables // of the senders of all conversations
 	auth         func() Verdicts
 	certificates func() conversation.Certificates
 	limits       Limits

@@ -108,7 +108,7 @@ func (w *work) takeApplication(in incoming) error {
 			return w.ownApplication(in, group, generation)
 		}
 	}
-	content, next, err := group.Open(in.message, w.s.Config.limits())
+	content, next, err := group.OpenWith(in.message, w.s.Config.limits(), w.env.KeyTables)
 	if err != nil {
 		return w.refuseMessage(in, messageCode(err), err)
 	}

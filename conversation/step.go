@@ -24,6 +24,8 @@ type Env struct {
 	PSKs         mlsengine.PSKStore // external and foreign resumption keys; may be nil
 	// KeyPackageLifetimeMax is the longest lifetime, in seconds, of a key package that we add (RFC 9420 §7.2); 0: no bound.
 	KeyPackageLifetimeMax uint64
+	// KeyTables are what the messages of all conversations are verified with; nil: each has its own keys only. Nothing but time depends on them.
+	KeyTables *mlsengine.KeyTables
 	// LeaseValid says that this node still holds the conversation. What stores nothing (reads, encryption inside a block) needs it.
 	LeaseValid bool
 }

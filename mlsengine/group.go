@@ -136,12 +136,18 @@ func (g *Group) rememberedPSKs() []pastPSK {
 // has the used key deleted; it is the same group for a PublicMessage. Our own
 // messages break the rule OwnMessage.
 func (g *Group) Open(m *Message, limits Limits) (*Content, *Group, error) {
+	return g.OpenWith(m, limits, nil)
+}
+
+// OpenWith is Open by somebody who opens so much that tables pay; nil: there are
+// none.
+func (g *Group) OpenWith(m *Message, limits Limits, tables *KeyTables) (*Content, *Group, error) {
 	switch {
 	case m.public != nil && !g.retired:
 		c, err := g.openPublic(m.public)
 		return c, g, err
 	case m.private != nil && (!g.retired || m.private.contentType == ContentTypeApplication):
-		return g.openPrivate(m.private, limits)
+		return g.openPrivate(m.private, limits, tables)
 	case m.public != nil || m.private != nil:
 		return nil, nil, broken(WrongEpoch, "epoch %d is past", g.public.context.Epoch)
 	}
@@ -167,7 +173,7 @@ func (g *Group) openPublic(p *publicMessage) (*Content, error) {
 	return newContent(g.public.suite, &p.content, 0), nil
 }
 
-func (g *Group) openPrivate(p *privateMessage, limits Limits) (*Content, *Group, error) {
+func (g *Group) openPrivate(p *privateMessage, limits Limits, tables *KeyTables) (*Content, *Group, error) {
 	if err := g.public.checkPlace(p.groupID, p.epoch); err != nil {
 		return nil, nil, err
 	}
@@ -190,7 +196,7 @@ func (g *Group) openPrivate(p *privateMessage, limits Limits) (*Content, *Group,
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := g.public.verifyAuthenticated(a); err != nil {
+	if err := g.public.verifyAuthenticatedBy(tabledKeys{g.public.senders, tables}, a); err != nil {
 		return nil, nil, err
 	}
 	next := *g

@@ -122,6 +122,10 @@ func (g *PublicGroup) VerifyContent(c *Content) error { return g.verifyAuthentic
 
 // verifyAuthenticated checks who sent a content, and the signature (§6.1).
 func (g *PublicGroup) verifyAuthenticated(a *authenticatedContent) error {
+	return g.verifyAuthenticatedBy(g.senders, a)
+}
+
+func (g *PublicGroup) verifyAuthenticatedBy(v verifier, a *authenticatedContent) error {
 	if err := g.checkPlace(a.Content.GroupID, a.Content.Epoch); err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func (g *PublicGroup) verifyAuthenticated(a *authenticatedContent) error {
 	if err != nil {
 		return err
 	}
-	return verifyContent(g.senders, a, key, g.encoded)
+	return verifyContent(v, a, key, g.encoded)
 }
 
 // senderKey finds the key that verifies a content (§6.1). The content fits its

@@ -28,19 +28,40 @@ type senderKeys struct {
 type senderKey struct {
 	key      suite.SignaturePublicKey
 	prepared *suite.VerificationKey // nil after the first signature
+	used     int                    // signatures under prepared, up to tableAfter
 }
 
 // VerifyPartsWithLabel checks a signature (§5.1.2) of somebody who may sign
 // again.
 func (c *senderKeys) VerifyPartsWithLabel(key suite.SignaturePublicKey, label string, signature []byte, content ...[]byte) error {
-	if prepared := c.prepared(key); prepared != nil {
+	return tabledKeys{c, nil}.VerifyPartsWithLabel(key, label, signature, content...)
+}
+
+// tabledKeys are senderKeys with the tables that groups share; nil: there are
+// none.
+type tabledKeys struct {
+	*senderKeys
+	tables *KeyTables
+}
+
+// VerifyPartsWithLabel checks a signature (§5.1.2) of somebody who is likely to
+// sign very often.
+func (c tabledKeys) VerifyPartsWithLabel(key suite.SignaturePublicKey, label string, signature []byte, content ...[]byte) error {
+	prepared, often := c.prepared(key)
+	if often && c.tables != nil {
+		if table := c.tables.of(c.suite, key); table != nil {
+			prepared = table
+		}
+	}
+	if prepared != nil {
 		return prepared.VerifyPartsWithLabel(label, signature, content...)
 	}
 	return c.suite.VerifyPartsWithLabel(key, label, signature, content...)
 }
 
-// prepared moves a key to the front. It is nil for a key that was not there.
-func (c *senderKeys) prepared(key suite.SignaturePublicKey) *suite.VerificationKey {
+// prepared moves a key to the front. It is nil for a key that was not there;
+// often says that a table of it pays.
+func (c *senderKeys) prepared(key suite.SignaturePublicKey) (prepared *suite.VerificationKey, often bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := len(c.recent)
@@ -56,6 +77,7 @@ func (c *senderKeys) prepared(key suite.SignaturePublicKey) *suite.VerificationK
 		if entry = c.recent[at]; entry.prepared == nil {
 			entry.prepared = c.suite.PrepareVerification(key)
 		}
+		entry.used = min(entry.used+1, tableAfter)
 	case at < senderKeysMax:
 		c.recent = append(c.recent, senderKey{})
 	default:
@@ -63,5 +85,5 @@ func (c *senderKeys) prepared(key suite.SignaturePublicKey) *suite.VerificationK
 	}
 	copy(c.recent[1:], c.recent[:at])
 	c.recent[0] = entry
-	return entry.prepared
+	return entry.prepared, entry.used == tableAfter
 }

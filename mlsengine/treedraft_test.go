@@ -160,6 +160,51 @@ func TestSenderKeysAreBounded(t *testing.T) {
 	}
 }
 
+// TestKeyTablesAreBounded lets more senders than there can be tables sign as often as earns one. Signatures of each verify in its turn, others
+// never do, and who comes again finds a place.
+func TestKeyTablesAreBounded(t *testing.T) {
+	s := must(suite.Get(1))(t)
+	keys, tables := &senderKeys{suite: s}, &KeyTables{}
+	verifier := tabledKeys{keys, tables}
+	var last string
+	for i := range keyTablesMax + 4 {
+		key, public, err := s.GenerateSignatureKeyPair(newSeededEntropy(fmt.Sprint("sender ", i)).Draw("signature", s.SignatureSeedSize()))
+		check(t, err)
+		signature := must(s.SignWithLabel(key, "l", []byte("content")))(t)
+		for range tableAfter + 2 {
+			check(t, verifier.VerifyPartsWithLabel(public, "l", signature, []byte("con"), []byte("tent")))
+		}
+		if verifier.VerifyPartsWithLabel(public, "l", signature, []byte("contents")) == nil {
+			t.Fatal("another content verifies")
+		}
+		if n := len(tables.places); n != tables.recent.Len() || n > keyTablesMax {
+			t.Fatalf("%d tables in %d places", tables.recent.Len(), n)
+		}
+		if i < keyTablesMax && tables.places[string(public)] == nil {
+			t.Fatalf("sender %d has no table although there was room", i)
+		}
+		for range replaceAfter {
+			check(t, verifier.VerifyPartsWithLabel(public, "l", signature, []byte("content")))
+		}
+		last = string(public)
+	}
+	if tables.places[last] == nil {
+		t.Error("who speaks now does not take the place of who has fallen silent")
+	}
+	for _, id := range []CipherSuite{2, 3} {
+		s := must(suite.Get(id))(t)
+		key, public, err := s.GenerateSignatureKeyPair(newSeededEntropy("other suite").Draw("signature", s.SignatureSeedSize()))
+		check(t, err)
+		signature, other := must(s.SignWithLabel(key, "l", []byte("content")))(t), tabledKeys{&senderKeys{suite: s}, tables}
+		for range tableAfter + 2 {
+			check(t, other.VerifyPartsWithLabel(public, "l", signature, []byte("content")))
+		}
+	}
+	if (tabledKeys{keys, tables}).VerifyPartsWithLabel(make([]byte, 5), "l", nil) == nil {
+		t.Error("a malformed key verifies")
+	}
+}
+
 // TestGroupsKeepNoMemoryOfMessages overwrites a commit that was put into effect:
 // a group that still used its memory would keep 100 KB for one leaf.
 func TestGroupsKeepNoMemoryOfMessages(t *testing.T) {

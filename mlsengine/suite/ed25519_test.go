@@ -11,7 +11,7 @@ import (
 	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
 )
 
-// judge holds our verdicts, with and without a prepared key, against the
+// judge holds our verdicts, with and without a prepared key or its table, against the
 // standard library's, which it returns.
 func judge(t *testing.T, pub, message, signature []byte) bool {
 	t.Helper()
@@ -21,6 +21,10 @@ func judge(t *testing.T, pub, message, signature []byte) bool {
 	}
 	if got := verifyExpanded(expandEd25519(pub), message, signature); got != want {
 		t.Fatalf("verdict %v under a prepared key, the standard library's %v: key %x, message %x, signature %x", got, want, pub, message, signature)
+	}
+	half := len(message) / 2
+	if got := tableEd25519(pub).verify(signature, message[:half], message[half:]); got != want {
+		t.Fatalf("verdict %v under a table, the standard library's %v: key %x, message %x, signature %x", got, want, pub, message, signature)
 	}
 	return want
 }
