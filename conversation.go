@@ -8,7 +8,6 @@ import (
 
 	"parley/conversation"
 	"parley/delivery"
-	"parley/internal/ids"
 	"parley/mlsengine"
 )
 
@@ -170,12 +169,9 @@ type Received struct {
 // delivery service nobody needs it. A message that is not accepted is no error: the outcome says why, and nothing has changed. One that
 // came too early is kept until what it needs has come, and is handed out with that.
 func (c *Conversation) Decrypt(ctx context.Context, message []byte) (Received, error) {
-	var meta conversation.CommandMeta
+	meta := c.client.unnamed(ctx) // an id that nobody chose need not be remembered: the message itself is known when it comes again
 	if settingsOf(ctx).command != "" {
 		meta = c.client.meta(ctx, "decrypt", message)
-	} else {
-		meta = c.client.meta(ctx, "decrypt")
-		meta.ID, meta.RequestDigest = "", ids.Digest{} // an id that nobody chose need not be remembered: the message itself is known when it comes again
 	}
 	reply, err := c.do(ctx, "decrypt", conversation.Received{CommandMeta: meta, Message: message})
 	if err != nil {

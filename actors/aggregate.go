@@ -14,7 +14,12 @@ import (
 
 // stepped is what one step of a domain leads to.
 type stepped[S any] struct {
-	next     S
+	next S
+	step
+}
+
+// step is what becomes of a step beside the state.
+type step struct {
 	timeMS   uint64
 	events   []events.Event
 	outbox   []conversation.Effect
@@ -49,7 +54,7 @@ type domain[S any] interface {
 
 // finished is a step that became durable, with the caller who asked for it (nil: the shell itself).
 type finished[S any] struct {
-	stepped[S]
+	step   // without the state it led to: many of these wait in a transaction
 	work   work
 	caller *ask[work, result]
 }

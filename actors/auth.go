@@ -13,6 +13,8 @@ import (
 // may look into. A table belongs to one actor.
 type Verdicts interface {
 	conversation.Authenticator
+	// Doubtful reports whether the table was asked about somebody it does not know since it was loaded last.
+	Doubtful() bool
 	// Load asks the service about everybody the table did not know. again: it did, and the step that met them is to be repeated.
 	Load(ctx context.Context) (again bool, err error)
 }
@@ -44,6 +46,9 @@ func (a *conversationActor) judged(s conversation.State, in conversation.Input, 
 }
 
 func (a *conversationActor) loadVerdicts() (again bool, err error) {
+	if !a.verdicts.Doubtful() {
+		return false, nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.node.limits.Store)
 	defer cancel()
 	return a.verdicts.Load(ctx)

@@ -126,11 +126,11 @@ func (a *clientActor) passivate(c actor.Context, m *passivate) {
 func (a *clientActor) step(s conversation.ClientState, w work, nowMS uint64) (stepped[conversation.ClientState], error) {
 	if w.Look {
 		seen := s
-		return stepped[conversation.ClientState]{next: s, result: result{SeenClient: &seen}}, nil
+		return stepped[conversation.ClientState]{next: s, step: step{result: result{SeenClient: &seen}}}, nil
 	}
 	t, err := conversation.StepClient(s, w.Client, a.node.env(nowMS, nil))
 	return stepped[conversation.ClientState]{
-		next: t.Next, timeMS: t.Next.TimeMs, events: t.Events, result: result{Client: t.Reply},
+		next: t.Next, step: step{timeMS: t.Next.TimeMs, events: t.Events, result: result{Client: t.Reply}},
 	}, err
 }
 

@@ -153,7 +153,7 @@ func (r *recording[S]) add(t stepped[S], w work, caller *ask[work, result]) {
 	if t.anchor != nil {
 		r.draft.Anchor = t.anchor
 	}
-	r.done = append(r.done, finished[S]{t, w, caller})
+	r.done = append(r.done, finished[S]{t.step, w, caller})
 }
 
 // sizeOf is roughly what events will take in a record.

@@ -168,16 +168,16 @@ func (a *conversationActor) active(c actor.Context) {
 func (a *conversationActor) step(s conversation.State, w work, nowMS uint64) (stepped[conversation.State], error) {
 	if w.Look {
 		seen := s
-		return stepped[conversation.State]{next: s, result: result{Seen: &seen}}, nil
+		return stepped[conversation.State]{next: s, step: step{result: result{Seen: &seen}}}, nil
 	}
 	if a.node.retired(a.client, newlyUsed(w.Conversation)) {
 		return stepped[conversation.State]{next: s}, errRetiring
 	}
 	t, err := a.judged(s, w.Conversation, a.env(s, w.Conversation, nowMS))
-	return stepped[conversation.State]{
-		next: t.Next, timeMS: t.Next.TimeMs, events: t.Events, outbox: t.Outbox, anchor: t.Anchor, inFlight: t.Reply.InFlight,
+	return stepped[conversation.State]{next: t.Next, step: step{
+		timeMS: t.Next.TimeMs, events: t.Events, outbox: t.Outbox, anchor: t.Anchor, inFlight: t.Reply.InFlight,
 		reserved: reserves(s, t.Next), result: result{Conversation: t.Reply},
-	}, err
+	}}, err
 }
 
 // reserves reports whether a step spoke for own generations that were free before.
@@ -202,7 +202,7 @@ func (a *conversationActor) env(s conversation.State, in conversation.Input, now
 		a.signer = signer{credential, suite, identity}
 	}
 	env := a.node.env(nowMS, a.signer.identity)
-	env.PSKs, env.Credentials = a.keys, a.keys
+	env.PSKs, env.Credentials = &a.keys, &a.keys // no step outlasts them
 	if a.node.certificates != nil {
 		env.Certificates = a.node.certificates()
 	}

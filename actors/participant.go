@@ -123,7 +123,7 @@ func (g *aggregate[S]) txStep(c actor.Context, m *ask[txWork, txWorked]) {
 	switch {
 	case t.result.refusal() != nil:
 		ticket := x.sending(g, caller) // before: the caller may be answered at any moment
-		if g.recheck(finished[S]{t, m.Query.Work, caller}) {
+		if g.recheck(finished[S]{t.step, m.Query.Work, caller}) {
 			out.Ticket = ticket
 		} else {
 			delete(x.sends, ticket)
@@ -182,7 +182,7 @@ func (g *aggregate[S]) stageFor(w work, caller *ask[work, result]) (stepped[S], 
 		x.draft.Anchor = t.anchor
 	}
 	if t.result.refusal() == nil {
-		x.done = append(x.done, finished[S]{t, w, caller})
+		x.done = append(x.done, finished[S]{t.step, w, caller})
 	}
 	return t, nil
 }

@@ -55,7 +55,15 @@ func (w *work) consumedEvent(b openBatch) event {
 	}
 }
 
-func sealedList(v syntax.Codable) secret.Bytes { return secret.New(syntax.Encode(v)) }
+// sized is a list that can guess how long its encoding is, which saves growing.
+type sized interface {
+	syntax.Codable
+	sizeHint() int
+}
+
+func sealedList(list sized) secret.Bytes {
+	return secret.New(syntax.Append(make([]byte, 0, list.sizeHint()), list))
+}
 
 // entries takes a batch of the group's order. It stops where the membership
 // does, and where one record has enough.

@@ -416,6 +416,8 @@ type consumptions []consumption
 // Code walks the list.
 func (u *consumptions) Code(c *syntax.Coder) { syntax.Vector(c, (*[]consumption)(u)) }
 
+func (u *consumptions) sizeHint() int { return 4 + 17*len(*u) }
+
 // Code walks a decrypted message.
 func (m *ReceivedMessage) Code(c *syntax.Coder) {
 	syntax.Uint64(c, &m.Number)
@@ -434,6 +436,14 @@ type spooled []ReceivedMessage
 
 // Code walks the list.
 func (m *spooled) Code(c *syntax.Coder) { syntax.Vector(c, (*[]ReceivedMessage)(m)) }
+
+func (m *spooled) sizeHint() int {
+	n := 4
+	for i := range *m {
+		n += 52 + len((*m)[i].Sender) + len((*m)[i].AAD) + (*m)[i].Plaintext.Len() + len((*m)[i].History)
+	}
+	return n
+}
 
 // verification is what checks an epoch with keys, sealed apart.
 type verification struct {

@@ -73,6 +73,9 @@ func (v *Verdicts) stale(found verdict) bool {
 	return age > verdictAge || age < -verdictAge
 }
 
+// Doubtful reports whether the last step met somebody for the first time.
+func (v *Verdicts) Doubtful() bool { return len(v.missing) > 0 }
+
 // Load asks the authentication service about everybody the last step met for the first time. When it has learnt something that step is to
 // be repeated; its outcome counts for nothing. An error says that a verdict could not be had, and that the outcome doubted who deserves none.
 func (v *Verdicts) Load(ctx context.Context) (again bool, err error) {
