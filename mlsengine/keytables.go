@@ -11,9 +11,9 @@ const (
 	// keyTablesMax bounds how many tables there are, at about 40 KB each.
 	keyTablesMax = 256
 	// tableAfter is how many signatures of a sender a group has seen when it asks
-	// for a table, which costs as much as four verifications and saves a third of
+	// for a table, which costs as much as three verifications and saves a third of
 	// each.
-	tableAfter = 16
+	tableAfter = 8
 	// replaceAfter is how many signatures pass between a table and one that takes
 	// the place of another: more senders than there are tables must not pay
 	// for tables that they do not keep.
