@@ -11,7 +11,8 @@ import (
 
 // FuzzReceived gives a member arbitrary bytes: from a foreign transport and as
 // entries of an order. Nothing panics, a refused message changes nothing, and
-// the law holds for whatever is accepted.
+// the law holds for whatever is accepted. Run it with -fuzzminimizetime 10x, as
+// make fuzz does: else hardly anything but the search for smaller inputs is done.
 func FuzzReceived(f *testing.F) {
 	w := newWorld(f, 42, foreign(DefaultConfig()))
 	ada, bob := w.newMember("ada"), w.newMember("bob")

@@ -74,7 +74,7 @@ func standing(t testing.TB, s *Service) []StandingWish {
 }
 
 // wants of every kind, with what the listing says of each.
-func kinds(t testing.TB, carol *bot) []StandingWish {
+func kinds(carol *bot) []StandingWish {
 	return []StandingWish{
 		{Type: mlsengine.ProposalTypeRemove, Client: "bot-1"},
 		{Type: mlsengine.ProposalTypeAdd, Client: carol.id},
@@ -103,7 +103,7 @@ func wantOf(t testing.TB, kind mlsengine.ProposalType, carol *bot) Want {
 // TestEveryKindOfWishIsDone: what a commit leaves out is proposed again in the same record; what one holds is done. A kind that is taken back
 // is proposed no more.
 func TestEveryKindOfWishIsDone(t *testing.T) {
-	for i, row := range kinds(t, newBot(t, "carol")) {
+	for i, row := range kinds(newBot(t, "carol")) {
 		t.Run(fmt.Sprint("type ", row.Type), func(t *testing.T) {
 			w, ctx := newWorld(t), context.Background()
 			s := w.serving("a", nil)
@@ -155,7 +155,7 @@ func TestWishesOutliveCheckpointsAndNodes(t *testing.T) {
 	s := w.serving("a", nil)
 	bots := listing(t, s, 2)
 	carol := newBot(t, "carol")
-	for _, row := range kinds(t, carol) {
+	for _, row := range kinds(carol) {
 		must(s.Wish(ctx, operators(wantOf(t, row.Type, carol))))(t)
 	}
 	before := standing(t, s)
@@ -196,7 +196,7 @@ func TestWishesAreMadeOnAnyNode(t *testing.T) {
 	listing(t, holder, 2)
 	carol := newBot(t, "carol")
 	desk := OpenDesk(Config{Conn: w.conn, Namespace: "test", Node: "desk", ShareOf: testShareOf})
-	for i, row := range kinds(t, carol) {
+	for i, row := range kinds(carol) {
 		wish := operators(wantOf(t, row.Type, carol))
 		ask := other.Wish
 		if i%2 == 0 {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"parley/delivery"
@@ -213,8 +214,9 @@ func unknown(format string, args ...any) error {
 	return &delivery.Error{Code: delivery.Unknown, Detail: bounded(fmt.Sprintf(format, args...))}
 }
 
+// bounded makes what a service says fit for the log: short, and text at all.
 func bounded(text string) string {
-	return text[:min(len(text), detailBytesMax)]
+	return strings.ToValidUTF8(text[:min(len(text), detailBytesMax)], "")
 }
 
 // decode reads a successful answer. One that cannot be read leaves the outcome unknown: the service has done something.

@@ -75,7 +75,7 @@ func service(t *testing.T, answers ...answer) (*script, *httptransport.Transport
 }
 
 // commitOfEpoch7 is the beginning of a PrivateMessage: enough for whoever looks for its epoch.
-func commitOfEpoch7(t *testing.T) []byte {
+func commitOfEpoch7(t testing.TB) []byte {
 	t.Helper()
 	m := []byte{0, 1, 0, 2, 1, 'g'}
 	m = append(m, 0, 0, 0, 0, 0, 0, 0, 7, 3, 0, 1, 0)
