@@ -1,7 +1,6 @@
 package suite
 
 import (
-	"crypto/ecdh"
 	"crypto/sha3"
 	"encoding/binary"
 
@@ -193,8 +192,8 @@ func (s *Suite) DeriveHPKEKeyPair(ikm []byte) (HPKEPrivateKey, HPKEPublicKey, er
 		if s.kem == dhkemP521 {
 			raw[0] &= 0x01
 		}
-		if _, err := s.curve().NewPrivateKey(raw); err == nil {
-			return s.keyPair(raw)
+		if private, public, err := s.keyPair(raw); err == nil { // it is below the order of the group
+			return private, public, nil
 		}
 	}
 	return HPKEPrivateKey{}, nil, ErrKey
@@ -206,19 +205,6 @@ func (s *Suite) deriveMontgomery(raw, ikm []byte) {
 	s.kemExtract(&prk, "dkp_prk", ikm)
 	s.kemExpand(raw, &prk, "sk", nil)
 	clear(prk[:])
-}
-
-func (s *Suite) curve() ecdh.Curve {
-	switch s.kem {
-	case dhkemP256:
-		return ecdh.P256()
-	case dhkemP384:
-		return ecdh.P384()
-	case dhkemP521:
-		return ecdh.P521()
-	case dhkemX25519, dhkemX448, xWing:
-	}
-	panic("suite: not a NIST curve")
 }
 
 func (s *Suite) keyPair(raw []byte) (HPKEPrivateKey, HPKEPublicKey, error) {
