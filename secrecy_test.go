@@ -247,7 +247,8 @@ func (s *story) before(node *parley.Node) {
 		_, err := joined.Conversation.Send(ctx, s.whisper("back", i))
 		ok(t, err)
 	}
-	ada.await(t, "the answer", text(string(s.whisper("back", 4)))) // not acknowledged: it lies in the spool when the node dies
+	answer := ada.await(t, "the answer", text(string(s.whisper("back", 4))))
+	ok(t, answer.Fail(ctx, string(s.whisper("failure", 0)))) // not acknowledged: it waits to be handed over again when the node dies
 	s.refusals(node, tea)
 	psk := s.whisper("psk", 0)
 	for _, client := range []*parley.Client{ada.Client, bob.Client} {
@@ -294,7 +295,10 @@ func (s *story) after(node *parley.Node) {
 	t, ctx := s.t, s.t.Context()
 	ada, bob := takeBot(t, node, "ada"), takeBot(t, node, "bob")
 	tea := ada.Conversation("tea")
-	ok(t, ada.await(t, "the answer once more", text(string(s.whisper("back", 4)))).Ack(ctx))
+	answer := ada.await(t, "the answer once more", text(string(s.whisper("back", 4))))
+	ok(t, answer.Fail(ctx, string(s.whisper("failure", 1))))
+	ok(t, tea.Requeue(ctx, answer.Message.Number))
+	ok(t, ada.await(t, "the answer anew", text(string(s.whisper("back", 4)))).Ack(ctx))
 	ok(t, node.Insist(ctx, func(ctx context.Context) error { return tea.CommitPending(ctx) }))
 	ok(t, node.Insist(ctx, func(ctx context.Context) error { return tea.Remove(ctx, "eve") }))
 	for i := range 10 {

@@ -2,7 +2,6 @@ package parley
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"time"
 
@@ -11,7 +10,7 @@ import (
 )
 
 // Event is a message, or a change of the membership, of one of a client's conversations, or the loss of the client. It comes again, under the same ID, until it
-// is acknowledged.
+// is acknowledged: with the next stream, or, where Fail said so, after a while.
 type Event struct {
 	Conversation *Conversation
 	ID           string // stable: whoever has seen it has seen this event
@@ -20,6 +19,7 @@ type Event struct {
 	Position     uint64 // in the group's order
 	Message      *Message
 	Membership   *Membership
+	Failures     int            // how often the handling of the message has failed
 	History      *HistoryShared // the conversation is shared with readers of history from here on
 	// Lost says that the client itself has lost the end of its log or its keys (see ClientStatus), and nothing else is set. It stands at the
 	// beginning of every stream of such a client; what its conversations still receive follows.
@@ -44,8 +44,8 @@ type Message struct {
 // Membership is a change of who is in the conversation, or of our own standing in it.
 type Membership = conversation.Membership
 
-// Ack says that the event, and everything before it in its conversation, need not come again. It returns when that is durable, and
-// what was decrypted can no longer be read from the log then.
+// Ack says that the event, and everything before it in its conversation that has not failed, need not come again; for an event that has failed
+// (see Fail), that it alone need not. It returns when that is durable, and what was decrypted can no longer be read from the log then.
 func (e Event) Ack(ctx context.Context) error {
 	if e.ack != nil {
 		return wrap("ack", e.ack(ctx))
@@ -66,8 +66,8 @@ func (e Event) Reply(ctx context.Context, text []byte) error {
 }
 
 // Events streams what the client's conversations receive, beginning with everything that was not acknowledged. Order holds within a
-// conversation. A client has one stream at a time. It ends with an error when ctx ends, the node is closed, or another node serves the client
-// (ErrNotHere): the stream that is opened there begins with what was not acknowledged here.
+// conversation, but for messages that have failed, which others pass. A client has one stream at a time. It ends with an error when ctx ends, the
+// node is closed, or another node serves the client (ErrNotHere): the stream that is opened there begins with what was not acknowledged here.
 func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		stream, err := c.node.actors.Subscribe(ctx, c.id)
@@ -94,13 +94,8 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 					}
 				}
 			}
-			for _, d := range found {
-				if joined(d) {
-					c.replenish(ctx)
-				}
-				if !yield(c.event(stream, d), nil) {
-					return
-				}
+			if !c.handed(ctx, stream, found, yield) {
+				return
 			}
 		}
 	}
@@ -112,8 +107,8 @@ func joined(d actors.Delivery) bool {
 
 func (c *Client) event(stream *actors.Stream, d actors.Delivery) Event {
 	e := Event{
-		Conversation: c.Conversation(d.Conversation), ID: fmt.Sprintf("%s/%d/%d", d.Conversation, d.Version, d.Index), Time: timeOf(d.TimeMs),
-		Membership: d.Membership, stream: stream, delivery: d,
+		Conversation: c.Conversation(d.Conversation), ID: eventID(d.Conversation, d.Version, d.Index), Time: timeOf(d.TimeMs),
+		Failures: int(d.Failures), Membership: d.Membership, stream: stream, delivery: d,
 	}
 	switch {
 	case d.Message != nil && d.Message.History != "":

@@ -37,6 +37,7 @@ type conversationActor struct {
 	timer      Timer                                  // wakes the actor for what time makes due
 	fresh      deliveries                             // for the owner, not acknowledged
 	trail      trail                                  // where older ones are read from
+	letters    letterPlaces                           // and those that have failed
 	told       uint64                                 // newest record that replay found a change of the membership in
 	pondered   uint64                                 // the newest loss that was looked at, by its time, plus one
 	pondering  bool                                   // and is about to be
@@ -112,7 +113,9 @@ func (a *conversationActor) active(c actor.Context) {
 			m.refuse(errBounced)
 		}
 	case *ask[undelivered, handOff]:
-		a.handOff(m)
+		a.handOff(c, m)
+	case *ask[letterQuery, FailedLetter]:
+		a.letter(m)
 	case *ask[vantage, view]:
 		a.view(c, m)
 	case *ask[heldSecrets, handOff]:
@@ -244,6 +247,10 @@ func (a *conversationActor) current() conversation.State {
 // landed lets durable steps be seen: deliveries first, then replies, then what is to be sent.
 func (a *conversationActor) landed(c actor.Context, done []finished[conversation.State]) {
 	a.trail = a.trail.add(a.journal.Head(), a.state.Spool.From())
+	for _, d := range done {
+		a.letters.pass(&events.Record{Head: a.letters.newest, Events: d.events})
+	}
+	a.letters.newest = a.journal.Head()
 	a.appear(c)
 	for _, d := range done {
 		a.deliver(d)
@@ -400,10 +407,10 @@ func (a *conversationActor) passivate(c actor.Context, m *passivate) {
 	}
 	a.saveAnchor()
 	a.stopTimers()
-	if due := a.due(); due > 0 {
+	if due := a.wakeAt(); due > 0 {
 		a.node.alarms.set(a.entry.identity, due)
 	}
-	a.entry.rest.Store(true)
+	a.entry.rest.Store(a.entry.untouched(m)) // whoever was told something meanwhile gets a successor: the order may have grown
 	a.leave(c, errBounced)
 }
 

@@ -65,7 +65,8 @@ type drain struct{}
 // passivate asks an actor to stop when nothing is in flight. With now set it stops in any case, after saving what it must.
 type passivate struct {
 	note
-	now bool
+	now  bool
+	used int64 // entry.used as the sweeper found it; 0: it does not matter
 }
 
 // find returns the identity's activation, activating it where there is none.
@@ -88,14 +89,23 @@ func (d *directory) active(id Identity) (*entry, bool) {
 	return e, !e.leaving.Load()
 }
 
-// tell sends a note to the identity's actor if it is active.
+// tell sends a note to the identity's actor if it is active. False may also mean that the actor was about to stop, and that nobody knows whether
+// it has seen the note. Where a passive actor has to be woken for it, activate it.
 func (d *directory) tell(id Identity, message any) bool {
 	e, ok := d.active(id)
 	if ok {
 		e.used.Store(d.clock.Now().UnixNano())
 		d.runtime.system.Root.Send(e.pid, message)
+		ok = !e.leaving.Load() // see entry.untouched
 	}
 	return ok
+}
+
+// untouched reports whether nobody has told the actor anything since the sweeper found it idle. With leaving set before, whoever tells it something
+// from here on finds that, so that no note is lost between the two.
+func (e *entry) untouched(m *passivate) bool {
+	e.leaving.Store(true)
+	return m.used == 0 || e.used.Load() == m.used
 }
 
 // conversationsOf lists the activations of a client's conversations, those included that are not in its log yet.
@@ -232,8 +242,8 @@ func (w *director) revive(c actor.Context, id Identity) {
 func (w *director) sweep(c actor.Context) {
 	before := w.d.clock.Now().Add(-w.d.idle).UnixNano()
 	for _, e := range w.byPID {
-		if e.used.Load() < before && e.waiting.Load() == 0 {
-			c.Send(e.pid, &passivate{})
+		if used := e.used.Load(); used < before && e.waiting.Load() == 0 {
+			c.Send(e.pid, &passivate{used: used})
 		}
 	}
 }
@@ -247,8 +257,9 @@ func (w *director) relieve(c actor.Context, k Kind) {
 		if sent == victims {
 			return
 		}
-		if (e.identity.Kind == KindGroup) == (k == KindGroup) && e.used.Load() < before && e.waiting.Load() == 0 {
-			c.Send(e.pid, &passivate{})
+		used := e.used.Load()
+		if (e.identity.Kind == KindGroup) == (k == KindGroup) && used < before && e.waiting.Load() == 0 {
+			c.Send(e.pid, &passivate{used: used})
 			sent++
 		}
 	}

@@ -169,6 +169,7 @@ func (a *conversationActor) deliver(d finished[conversation.State]) {
 		a.node.hub.announce(a.client, a.conversation, news)
 	}
 	a.fresh.acknowledged(a.state.Spool)
+	a.lettersMoved(d.events)
 }
 
 // news lists what a durable step tells the owner. All steps of one record carry that record's version and time.
@@ -190,7 +191,7 @@ func (a *conversationActor) arm() {
 		a.timer.Stop()
 		a.timer = nil
 	}
-	due := a.due()
+	due := a.wakeAt()
 	if due == 0 || a.gone != nil {
 		return
 	}
@@ -232,10 +233,11 @@ func (a *conversationActor) ready() bool {
 	return !a.node.manual && a.copy == nil && a.flight == nil && a.bundleSender() != nil && a.follow.failed == 0 && a.follow.through <= a.state.Position
 }
 
-// timeDue says that something is due: a checkpoint, an expiry, a commit of what is pending, new keys.
+// timeDue says that something is due: a checkpoint, an expiry, a commit of what is pending, new keys, a message that has failed.
 type timeDue struct{ note }
 
 func (a *conversationActor) timeDue(c actor.Context) {
+	a.redeliver()
 	if a.copy != nil {
 		a.arm()
 		return

@@ -3,7 +3,11 @@ package actors
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"sync"
+
+	"github.com/asynkron/protoactor-go/actor"
 
 	"parley/conversation"
 	"parley/events"
@@ -19,7 +23,9 @@ type Delivery struct {
 	TimeMs       uint64
 	Message      *conversation.ReceivedMessage // one of the two is set
 	Membership   *conversation.Membership
-	last         bool // of its record
+	Turn         uint64 // of a message that has failed before: which handing over of it this is
+	Failures     uint32 // how often it has failed
+	last         bool   // of its record
 }
 
 // after reports whether d comes after another delivery of the same conversation.
@@ -60,6 +66,7 @@ type deliveries struct {
 	floor    uint64 // everything after this version is here
 
 	seen, through, told uint64 // what was acknowledged is gone up to here
+	aside               int    // and so many beyond that have failed
 }
 
 // add takes the deliveries of a step of a record in. It reports whether there were any.
@@ -96,10 +103,10 @@ func (f *deliveries) relieve() {
 // acknowledged forgets what the owner has.
 func (f *deliveries) acknowledged(spool conversation.Spool) {
 	told := spool.Secrets - uint64(len(spool.Held))
-	if f.seen == spool.Seen && f.through == spool.Acknowledged && f.told == told {
+	if f.seen == spool.Seen && f.through == spool.Acknowledged && f.told == told && f.aside == len(spool.Aside) {
 		return // nothing more than before
 	}
-	f.seen, f.through, f.told = spool.Seen, spool.Acknowledged, told
+	f.seen, f.through, f.told, f.aside = spool.Seen, spool.Acknowledged, told, len(spool.Aside)
 	f.drop(func(d Delivery) bool {
 		return d.Version > spool.Seen || d.Message != nil && spool.Open(d.Message)
 	})
@@ -182,6 +189,7 @@ func (t trail) before(after cursor) (from events.Head) {
 // passed takes note of a record that replay has read.
 func (a *conversationActor) passed(r *events.Record, seen uint64) {
 	a.trail = a.trail.add(r.Head, seen)
+	a.letters.pass(r)
 	a.logged += r.Size
 	if len(conversation.Memberships(r)) > 0 {
 		a.told = r.Version
@@ -198,31 +206,54 @@ func (a *conversationActor) recollect() {
 
 // undelivered asks a conversation for what comes after a place.
 type undelivered struct {
-	After cursor
-	Max   int
+	After  cursor
+	Max    int
+	Handed map[uint64]uint64 // what has failed and was handed to this stream: message numbers, and which time
 }
 
 // handOff is the answer.
 type handOff struct {
-	Items []Delivery
-	More  bool
+	Items   []Delivery
+	More    bool
+	Failing int      // messages that have failed and are to be handed over again
+	Letters []uint64 // which of those that the stream has had are still there
 }
 
-// handOff gives what the owner has not acknowledged and this stream has not had.
-func (a *conversationActor) handOff(m *ask[undelivered, handOff]) {
-	after := m.Query.After
+// handOff gives what the owner has not acknowledged and this stream has not had: first what has failed and is due. New messages wait while
+// very many have failed.
+func (a *conversationActor) handOff(c actor.Context, m *ask[undelivered, handOff]) {
+	out := handOff{Failing: a.state.Spool.Failing()}
+	for number := range m.Query.Handed {
+		if _, there := a.state.Spool.Letter(number); there {
+			out.Letters = append(out.Letters, number)
+		}
+	}
+	lost, err := a.overdue(m.Query, &out)
+	if err == nil && out.Failing < conversation.FailingMax {
+		err = a.unseen(m.Query, &out)
+	}
+	if err != nil {
+		m.refuse(err)
+		return
+	}
+	m.answer(out, nil)
+	a.lose(c, lost)
+}
+
+// unseen adds to an answer what comes behind a place.
+func (a *conversationActor) unseen(q undelivered, out *handOff) error {
+	after := q.After
 	if after.version < a.state.Spool.Seen {
 		after = cursor{version: a.state.Spool.Seen, index: maxIndex}
 	}
 	items := a.fresh.items
 	if after.version < a.fresh.floor {
 		var err error
-		if items, err = a.reread(m.Query.Max, after, func(Delivery) bool { return true }); err != nil {
-			m.refuse(err)
-			return
+		if items, err = a.reread(q.Max, after, func(Delivery) bool { return true }); err != nil {
+			return err
 		}
 	}
-	out, observed := handOff{}, a.node.hub.observesHistory(a.client)
+	observed := a.node.hub.observesHistory(a.client)
 	for _, d := range items {
 		if !d.after(after) || d.Message != nil && !a.state.Spool.Open(d.Message) {
 			continue
@@ -230,7 +261,7 @@ func (a *conversationActor) handOff(m *ask[undelivered, handOff]) {
 		if d.history() && observed {
 			continue
 		}
-		if len(out.Items) == m.Query.Max {
+		if len(out.Items) == q.Max {
 			out.More = true
 			break
 		}
@@ -238,7 +269,7 @@ func (a *conversationActor) handOff(m *ask[undelivered, handOff]) {
 	}
 	// What came while the log was read is in memory; the next question finds it.
 	out.More = out.More || after.version < a.fresh.floor && len(a.fresh.items) > 0
-	m.answer(out, nil)
+	return nil
 }
 
 const maxIndex = int(^uint(0) >> 1)
@@ -285,6 +316,11 @@ type Stream struct {
 	client  ids.ClientID
 	turns   *turns
 	cursors map[ids.ConversationID]cursor
+	from    cursor                                   // before what Next returned last
+	handed  map[ids.ConversationID]map[uint64]uint64 // what has failed and was handed over: message numbers, and which time
+
+	mu      sync.Mutex
+	failing map[ids.ConversationID]int // how much of each was last known to have failed; guarded by mu
 }
 
 // ErrStreaming means that the client's stream is open already: messages have one owner.
@@ -296,7 +332,10 @@ var ErrStreamEnded = errors.New("actors: the stream has ended")
 // Subscribe opens the client's stream. It begins with everything that was not acknowledged, and ends with ErrNotHere once another node serves
 // the client.
 func (n *Node) Subscribe(ctx context.Context, client ids.ClientID) (*Stream, error) {
-	s := &Stream{node: n, client: client, turns: newTurns(), cursors: map[ids.ConversationID]cursor{}}
+	s := &Stream{
+		node: n, client: client, turns: newTurns(), cursors: map[ids.ConversationID]cursor{},
+		handed: map[ids.ConversationID]map[uint64]uint64{}, failing: map[ids.ConversationID]int{},
+	}
 	n.hub.mu.Lock()
 	if n.hub.streams[client] != nil {
 		n.hub.mu.Unlock()
@@ -351,7 +390,7 @@ func (s *Stream) Next(ctx context.Context) ([]Delivery, error) {
 		if err != nil {
 			return nil, err
 		}
-		ask := undelivered{After: s.cursors[id], Max: deliveriesAtOnce}
+		ask := undelivered{After: s.cursors[id], Max: deliveriesAtOnce, Handed: maps.Clone(s.handed[id])}
 		got, err := request[undelivered, handOff](ctx, s.node, ConversationIdentity(s.client, id), ask)
 		if err != nil {
 			if err := s.turns.later(ctx, s.node, id, err); err != nil {
@@ -362,17 +401,21 @@ func (s *Stream) Next(ctx context.Context) ([]Delivery, error) {
 		if got.More {
 			s.turns.push(id)
 		}
+		s.took(id, got)
 		if len(got.Items) == 0 {
 			continue
 		}
-		last := got.Items[len(got.Items)-1]
-		s.cursors[id] = cursor{version: last.Version, index: last.Index}
 		return got.Items, nil
 	}
 }
 
-// Acknowledge says that the owner has a delivery and everything before it in its conversation. It returns when that is durable.
+// Acknowledge says that the owner has a delivery and everything before it in its conversation that has not failed; of a message that has, that
+// he has it alone. It returns when that is durable.
 func (s *Stream) Acknowledge(ctx context.Context, d Delivery) error {
+	if d.Turn != 0 {
+		_, err := s.node.Conversation(ctx, s.client, d.Conversation, conversation.Acknowledge{Letter: d.Message.Number})
+		return err
+	}
 	in := conversation.Acknowledge{Version: d.Version, Histories: !s.node.hub.observesHistory(s.client)}
 	if !d.last {
 		in.Version-- // the rest of the record is still to be handed over
@@ -381,7 +424,7 @@ func (s *Stream) Acknowledge(ctx context.Context, d Delivery) error {
 	case d.history():
 		in.History = d.Message.Number
 	case d.Message != nil:
-		in.Through = d.Message.Number
+		in.Through, in.Letter = d.Message.Number, d.Message.Number
 	}
 	_, err := request[work, result](ctx, s.node, ConversationIdentity(s.client, d.Conversation), work{Conversation: in})
 	return err

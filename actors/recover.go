@@ -84,7 +84,7 @@ func (a *conversationActor) readAll(ctx context.Context) error {
 		return err
 	}
 	a.state = conversation.NewState(a.client, a.conversation)
-	a.trail, a.told, a.logged = nil, 0, 0
+	a.trail, a.letters, a.told, a.logged = nil, letterPlaces{}, 0, 0
 	return a.replay(ctx, events.Head{})
 }
 
@@ -111,7 +111,7 @@ func (a *conversationActor) loadSnapshot(ctx context.Context) (events.Head, erro
 		return events.Head{}, nil
 	}
 	a.state.Public, a.snapshotted, a.snapshotSize = public, snapshot.Head.Version, len(snapshot.State)
-	a.trail = trail{snapshot.Head}
+	a.trail, a.letters = trail{snapshot.Head}, letterPlaces{newest: snapshot.Head}
 	if public.Spool.Seen < snapshot.Head.Version {
 		a.told = snapshot.Head.Version // perhaps: what lies before is not read
 	}

@@ -9,15 +9,17 @@ type Holdings struct {
 	Buffered   int // messages that wait for what has to come before them
 	PastEpochs int // that messages can still be read of
 	Secrets    int // history secrets that the owner has not acknowledged
-	Letters    int // messages that have failed
+	Failing    int // messages that the owner could not handle, and that are handed over again
+	Dead       int // and those put aside
 }
 
 // Holdings counts what the conversation keeps.
 func (s State) Holdings() Holdings {
 	h := Holdings{
 		Proposals: len(s.Pending), Cleared: len(s.Cleared), Commits: len(s.Shelved), Buffered: len(s.Buffer.Messages), PastEpochs: len(s.Past),
-		Secrets: len(s.Spool.Held), Letters: len(s.Spool.Letters),
+		Secrets: len(s.Spool.Held), Failing: s.Spool.Failing(),
 	}
+	h.Dead, _ = s.Spool.DeadLetters()
 	for _, one := range []bool{s.Staged != nil, s.Joining != nil, s.Superseded != nil} {
 		if one {
 			h.Commits++

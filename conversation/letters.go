@@ -60,16 +60,18 @@ type Fail struct {
 	Reason  string // for people; it is sealed with the message
 }
 
-// RequeueLetters lets messages that have failed be handed over at once, as if they never had: those named, or all that are put aside.
+// RequeueLetters lets messages that have failed be handed over at once, as if they never had: those named, and with All every one that is put aside.
 type RequeueLetters struct {
 	CommandMeta
 	Numbers []uint64
+	All     bool
 }
 
-// DropLetters lets go of messages that have failed: those named, or all that are put aside.
+// DropLetters lets go of messages that have failed: those named, and with All every one that is put aside.
 type DropLetters struct {
 	CommandMeta
 	Numbers []uint64
+	All     bool
 }
 
 // LoseLetters says that the keys of messages which have failed are gone.
@@ -213,6 +215,7 @@ func (p *Public) evolveLetters(body events.Body) {
 // keys of its neighbours nor records of long ago are needed for it.
 func (w *work) fail(in Fail) error {
 	letter, known := w.s.Spool.Letter(in.Message.Number)
+	w.reply.Failing = w.s.Spool.Failing()
 	if known && (letter.Dead() || letter.Turn != in.Turn) {
 		return nil // counted before
 	}
@@ -240,10 +243,16 @@ func (w *work) fail(in Fail) error {
 	if through := w.s.Spool.setAside(in.Message.Number).Acknowledged; through > w.s.Spool.Acknowledged {
 		failed.forget = forgetMessages(through, 0)
 	}
-	if err := w.emit(failed); err != nil || !dead {
+	if err := w.emit(failed); err != nil {
 		return err
 	}
-	return w.emit(event{body: &v1.MessageDeadLettered{Number: in.Message.Number, Failures: failures}})
+	if dead {
+		if err := w.emit(event{body: &v1.MessageDeadLettered{Number: in.Message.Number, Failures: failures}}); err != nil {
+			return err
+		}
+	}
+	w.reply.Failing = w.s.Spool.Failing()
+	return nil
 }
 
 // mayFail checks that a message that has not failed before is there, and that there is room for it.
@@ -305,7 +314,7 @@ func (w *work) settleLetter(number uint64) error {
 
 // requeueLetters makes messages due that have failed.
 func (w *work) requeueLetters(in RequeueLetters) error {
-	numbers, err := w.named(in.Numbers)
+	numbers, err := w.named(in.Numbers, in.All)
 	if err != nil {
 		return err
 	}
@@ -320,7 +329,7 @@ func (w *work) requeueLetters(in RequeueLetters) error {
 
 // discardLetters lets messages go that have failed.
 func (w *work) discardLetters(in DropLetters) error {
-	numbers, err := w.named(in.Numbers)
+	numbers, err := w.named(in.Numbers, in.All)
 	if err != nil {
 		return err
 	}
@@ -337,8 +346,8 @@ func (w *work) loseLetters(in LoseLetters) error {
 	return w.dropLetters(lost, LetterUnreadable)
 }
 
-// named lists the messages that a command is about: every one has failed and waits, or none is named and all are meant that are put aside.
-func (w *work) named(asked []uint64) (numbers []uint64, err error) {
+// named lists the messages that a command is about: each of those named has failed and is there.
+func (w *work) named(asked []uint64, all bool) (numbers []uint64, err error) {
 	if w.s.Lifecycle == Absent || w.s.Lifecycle == Wiped {
 		return nil, refuse(ConversationNotFound, GiveUp, "%s: %s", w.s.Conversation, w.s.Lifecycle)
 	}
@@ -348,7 +357,7 @@ func (w *work) named(asked []uint64) (numbers []uint64, err error) {
 		}
 	}
 	for _, l := range w.s.Spool.Letters {
-		if len(asked) == 0 && l.Dead() || slices.Contains(asked, l.Number) {
+		if all && l.Dead() || slices.Contains(asked, l.Number) {
 			numbers = append(numbers, l.Number)
 		}
 	}

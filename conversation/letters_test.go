@@ -46,7 +46,7 @@ func (w *world) mishandles(m *member) {
 	number := 1 + uint64(w.rng.IntN(int(m.state.Spool.Next-1)))
 	switch w.rng.IntN(8) {
 	case 0:
-		w.try(m, RequeueLetters{CommandMeta: w.meta(m)})
+		w.try(m, RequeueLetters{CommandMeta: w.meta(m), All: true})
 		w.try(m, DropLetters{CommandMeta: w.meta(m), Numbers: []uint64{number}})
 	case 1:
 		w.try(m, RequeueLetters{CommandMeta: w.meta(m), Numbers: []uint64{number}})
@@ -54,7 +54,7 @@ func (w *world) mishandles(m *member) {
 	case 2:
 		w.step(m, Acknowledge{Letter: number})
 	case 3:
-		w.together(m, m.failure(w.t, number), m.failure(w.t, number), Acknowledge{Through: number, Letter: number}, DropLetters{CommandMeta: w.meta(m)})
+		w.together(m, m.failure(w.t, number), m.failure(w.t, number), Acknowledge{Through: number, Letter: number}, DropLetters{CommandMeta: w.meta(m), All: true})
 	default:
 		w.try(m, m.failure(w.t, number))
 		w.try(m, m.failure(w.t, number))
@@ -119,7 +119,7 @@ func TestAFailingMessageComesAgainUntilItIsPutAside(t *testing.T) {
 	if err != nil || found[1].Reason != "the kettle is cold" || string(found[1].Message.Plaintext.Expose()) != "ada says 3" {
 		t.Errorf("found %+v, %v", found, err)
 	}
-	if r := w.step(bob, RequeueLetters{CommandMeta: w.meta(bob)}); r.Letters != 1 || len(bob.state.Spool.Due(w.nowMs)) != 1 {
+	if r := w.step(bob, RequeueLetters{CommandMeta: w.meta(bob), All: true}); r.Letters != 1 || len(bob.state.Spool.Due(w.nowMs)) != 1 {
 		t.Errorf("handed over anew: %d", r.Letters)
 	}
 	w.step(bob, Acknowledge{Letter: 1})
@@ -256,7 +256,7 @@ func TestLettersOfTheOwner(t *testing.T) {
 	if len(bob.state.Spool.Letters) != 0 {
 		t.Error("they outlive the conversation")
 	}
-	if r := w.step(bob, RequeueLetters{CommandMeta: w.meta(bob)}); !errors.Is(r.Err, ConversationNotFound) {
+	if r := w.step(bob, RequeueLetters{CommandMeta: w.meta(bob), All: true}); !errors.Is(r.Err, ConversationNotFound) {
 		t.Errorf("after the end: %v", r.Err)
 	}
 	w.restart(bob)

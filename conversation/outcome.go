@@ -44,6 +44,8 @@ type Reply struct {
 	DistributionPoints []string
 	// Letters is how many messages RequeueLetters or DropLetters was about.
 	Letters int
+	// Failing is how many messages have failed and are to be handed over again; Fail says it.
+	Failing int
 	// Secret is what ExportSecret derived.
 	Secret secret.Bytes
 	// Epoch is the epoch after the step.

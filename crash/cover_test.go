@@ -20,7 +20,7 @@ var rowless = map[string][]string{
 		"Client.Conversations", "Client.Credentials", "Client.Data", "Client.KeyPackages", "Client.Status", "Conversation.ClientIDs", "Conversation.Credential",
 		"Conversation.DeviceIdentities", "Conversation.DistributionPoints", "Conversation.E2EIState", "Conversation.Exists", "Conversation.ExternalSender",
 		"Conversation.History", "Conversation.Status", "Conversation.UserIdentities", "Client.E2EIEnabled", "Authorities.Trust", "Transaction.Data", "Registry.Keys",
-		"Registry.Authenticate", "HistoryClient.Messages", "Client.ObserveEpochs", "Client.Positions", "ServiceDesk.StandingWishes",
+		"Registry.Authenticate", "HistoryClient.Messages", "Client.ObserveEpochs", "Client.Positions", "Conversation.DeadLetters", "Conversation.DeadLetter", "ServiceDesk.StandingWishes",
 	},
 	"what it stores are acknowledgements, as Event.Ack does": {"Client.Events", "Client.ObserveHistory"},
 	"every row's nodes do it":                                {"Open", "Node.Insist", "OpenAuthorities", "Authorities.Close", "OpenServiceDesk", "ServiceDesk.Close"},

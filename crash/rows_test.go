@@ -22,7 +22,7 @@ import (
 // operations are the rows of the crash matrix.
 func operations() []*operation {
 	return slices.Concat(
-		clientRows(), holdingRows(), memberRows(), messageRows(), sharingRows(), transactionRows(), comingRows(), foreignRows(), nodeRows(), trustRows(),
+		clientRows(), holdingRows(), memberRows(), messageRows(), letterRows(), sharingRows(), transactionRows(), comingRows(), foreignRows(), nodeRows(), trustRows(),
 		serviceRows(), timeRows(),
 	)
 }
