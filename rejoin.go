@@ -12,7 +12,8 @@ import (
 // Where it says yes, the member comes back by itself: within Limits.RejoinSpread, at a moment drawn from its names, so that not everybody comes
 // at once; then again after pauses that double up to an hour, a dozen times in all. The plan is in the log: it outlives restarts, and another
 // node goes on with it. It ends for good when the group has removed the member meanwhile, or somebody refuses it for another lasting reason. The
-// owner hears of each step (MembershipBehind and its like, MembershipRejoining, MembershipJoined with Missed, MembershipRejoinRefused).
+// owner hears of each step (MembershipBehind and its like, MembershipRejoining, MembershipJoined with Missed, MembershipRejoinRefused). The
+// conversation keeps its configuration; where that went with the keys or the log it gets Options.Config.
 type Lost = actors.Lost
 
 // LossCause says why a member was lost.

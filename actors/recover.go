@@ -72,7 +72,7 @@ func (a *conversationActor) readLog(ctx context.Context, c actor.Context) error 
 		anchor := a.journal.Anchor()
 		return a.mark(c, conversation.MarkRolledBack{
 			AnchorVersion: anchor.Version, FoundVersion: a.journal.Head().Version, Epoch: mlsengine.Epoch(anchor.Epoch),
-			Reason: "the log ends before its anchor",
+			Reason: "the log ends before its anchor", Owed: true,
 		})
 	}
 	return err

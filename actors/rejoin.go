@@ -41,8 +41,14 @@ func (a *conversationActor) lookAtLoss(c actor.Context) {
 func (a *conversationActor) comeBack(c actor.Context) {
 	a.pondering = false
 	loss := a.state.Loss
-	if loss == nil || loss.Refused != "" || a.copy != nil || a.gone != nil || a.returning || a.state.Joining != nil || a.node.delivery == nil ||
-		a.state.Config.Transport != conversation.TransportBuiltIn {
+	if loss == nil || loss.Refused != "" || a.copy != nil || a.gone != nil || a.returning || a.state.Joining != nil || a.node.delivery == nil {
+		return
+	}
+	config := a.state.Config
+	if config.Transport == 0 {
+		config = a.node.joinConfig // its own went with its keys
+	}
+	if config.Transport != conversation.TransportBuiltIn {
 		return
 	}
 	if loss.DueMs > a.now() {
@@ -64,7 +70,7 @@ func (a *conversationActor) comeBack(c actor.Context) {
 	}
 	a.returning = true
 	n := a.node
-	r := ExternalJoin{Client: a.client, Conversation: a.conversation, Config: a.state.Config, MembersOnly: true, Meta: n.ownMeta()}
+	r := ExternalJoin{Client: a.client, Conversation: a.conversation, Config: config, MembersOnly: true, Meta: n.ownMeta()}
 	a.beside(func(ctx context.Context) any {
 		_, err := n.JoinExternally(ctx, r)
 		return &returned{err: err}

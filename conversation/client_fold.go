@@ -17,7 +17,7 @@ import (
 // FoldClient is the state after a record, like Fold. Secrets whose key is gone
 // or not given are absent.
 func FoldClient(s ClientState, r *events.Record) (ClientState, error) {
-	if r.Version != s.Version+1 {
+	if !follows(s.Version, r) {
 		return s, brokenf("record %d does not follow version %d", r.Version, s.Version)
 	}
 	if r.TimeMS < s.TimeMs {

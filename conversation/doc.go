@@ -36,7 +36,7 @@
 //	TransportAnswered     .       .        settles .        .           .            .            .        .      .
 //	Acknowledge, Expire   .       yes      yes     yes      yes         yes          yes          yes      .      yes
 //	Checkpoint, Tick      .       due      due     due      due         .            .            .        .      .
-//	MarkRolledBack        .       yes      yes     yes      .           .            .            .        .      .
+//	MarkRolledBack        owed    yes      yes     yes      owed        owed         owed         owed     owed   owed
 //	MarkSecretsLost       yes     yes      yes     yes      yes         yes          .            .        .      .
 //	MarkBehind            .       yes      yes     yes      yes         .            .            .        .      .
 //	Wipe                  -       yes      yes     yes      yes         yes          yes          yes      -      yes
@@ -44,7 +44,8 @@
 // "staged" is Active with an own commit at the transport, or with one that lost
 // its epoch and is to be made anew; "pending" Active with proposals. An own
 // commit whose transport failed forbids what "staged" forbids, but for a new
-// commit, which discards it. RolledBack becomes Active with the first epoch of the group that
+// commit, which discards it. "owed" is where the log takes nothing else before
+// it says so. RolledBack becomes Active with the first epoch of the group that
 // the lost records cannot have reached: its ratchets are fresh. A step that merges a commit ends the proposals of the
 // epoch, a rival's commit ends our staged one; what was ours among the
 // proposals, and what our command wants, goes on in the new epoch. A pending

@@ -415,9 +415,14 @@ func (p *Public) evolveLifecycle(body events.Body) {
 		p.Lifecycle = Evicted
 		p.follow(e.GetPosition(), 0)
 	case *v1.LogRolledBack:
-		p.Lifecycle = RolledBack
-		p.Muted = max(p.Muted, p.Epoch(), mlsengine.Epoch(e.GetEpoch()))
 		p.unstage()
+		switch {
+		case p.Exists():
+			p.Lifecycle = RolledBack
+			p.Muted = max(p.Muted, p.Epoch(), mlsengine.Epoch(e.GetEpoch()))
+		case p.Lifecycle == Absent:
+			p.Lifecycle = Unreachable
+		}
 	case *v1.SecretsLost:
 		p.Lifecycle, p.Joining = SecretsLost, nil
 		p.unstage()

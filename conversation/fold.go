@@ -17,7 +17,7 @@ import (
 // The law: with t of Step(s, in, env) and r the record of t.Events at
 // t.Next.TimeMs, Fold(s, r) equals t.Next.At(r.Version) in Public and Private.
 func Fold(s State, r *events.Record) (State, error) {
-	if r.Version != s.Version+1 {
+	if !follows(s.Version, r) {
 		return s, brokenf("record %d does not follow version %d", r.Version, s.Version)
 	}
 	if r.TimeMS < s.TimeMs {
@@ -32,6 +32,26 @@ func Fold(s State, r *events.Record) (State, error) {
 		}
 	}
 	return next.At(r.Version), nil
+}
+
+// follows reports whether a record comes next behind a version. What a torn
+// batch left in between never happened, and is not given: behind it stands a
+// no-op that has taken a place, or the record that says so. What a ring that is
+// gone had vouched for is not given either, and the record that says so is the
+// first.
+func follows(version uint64, r *events.Record) bool {
+	if r.Version == version+1 || len(r.Events) == 0 {
+		return r.Version == version+1
+	}
+	switch body := r.Events[0].Body.(type) {
+	case *v1.Claimed:
+		return r.Version == version+2 && len(r.Events) == 1
+	case *v1.TransactionTorn:
+		return r.Version == version+2 && body.GetVersion() == version+1
+	case *v1.SecretsLost:
+		return version == 0
+	}
+	return false
 }
 
 func (s *State) fold(e events.Event) error {

@@ -244,6 +244,7 @@ type MarkRolledBack struct {
 	FoundVersion  uint64
 	Epoch         mlsengine.Epoch // the newest in which what is lost may have spoken: the anchor's
 	Reason        string
+	Owed          bool // the log takes nothing else before it says so, whatever the conversation is
 }
 
 // MarkBehind says that the group's order was purged past us: what we would

@@ -248,6 +248,55 @@ func TestSecretsLost(t *testing.T) {
 	w.restart(bob)
 }
 
+// TestWhatIsNotGivenIsPassedOver: behind records that a torn batch left, or that a ring vouched for which is gone, comes the record that says
+// so, or a no-op that has taken a place; nothing else does.
+func TestWhatIsNotGivenIsPassedOver(t *testing.T) {
+	torn := &v1.TransactionTorn{Version: 1}
+	for _, c := range []struct {
+		version uint64
+		body    events.Body
+		follows bool
+	}{
+		{1, &v1.Claimed{}, true}, {2, &v1.Claimed{}, true}, {3, &v1.Claimed{}, false}, {2, torn, true}, {3, torn, false},
+		{2, &v1.TransactionTorn{Version: 2}, false}, {9, &v1.SecretsLost{}, true}, {2, &v1.LogRolledBack{}, false}, {0, &v1.SecretsLost{}, true},
+	} {
+		r := &events.Record{Head: events.Head{Version: c.version}, Events: []events.Event{{Body: c.body}}}
+		_, err := Fold(NewState("ada", "tea"), r)
+		_, ofClient := FoldClient(NewClientState("ada"), r)
+		if (err == nil) != c.follows || (ofClient == nil) != c.follows {
+			t.Errorf("record %d with %T: %v, of a client %v", c.version, c.body, err, ofClient)
+		}
+	}
+	w, _, bob := pair(t, DefaultConfig())
+	at := bob.state.Version
+	for _, body := range []events.Body{&v1.SecretsLost{}, &v1.Claimed{}} {
+		if _, err := Fold(bob.state, &events.Record{Head: events.Head{Version: at + 3}, TimeMS: w.nowMs, Events: []events.Event{{Body: body}}}); err == nil {
+			t.Errorf("%T follows on what it does not follow", body)
+		}
+	}
+}
+
+// TestNothingIsLeftOfTheLog: a log that lost everything says so, and the member may come back; one that was left on purpose stays left.
+func TestNothingIsLeftOfTheLog(t *testing.T) {
+	w, ada, bob := pair(t, DefaultConfig())
+	w.step(bob, Wipe{CommandMeta: w.meta(bob)})
+	w.step(bob, MarkRolledBack{AnchorVersion: 99, FoundVersion: bob.state.Version, Epoch: 1, Owed: true})
+	if bob.state.Lifecycle != Wiped || bob.state.Loss != nil {
+		t.Errorf("bob is %s, his loss %+v", bob.state.Lifecycle, bob.state.Loss)
+	}
+	bob.state, bob.log = NewState(bob.state.Client, ada.state.Conversation), nil
+	w.step(bob, MarkRolledBack{AnchorVersion: 9, Epoch: 1})
+	if bob.state.Lifecycle != Absent {
+		t.Errorf("bob is %s, and nobody owes a word", bob.state.Lifecycle)
+	}
+	w.step(bob, MarkRolledBack{AnchorVersion: 9, Epoch: 1, Owed: true})
+	if bob.state.Lifecycle != Unreachable || bob.state.Loss == nil || bob.state.Loss.Cause != LossRolledBack {
+		t.Errorf("bob is %s, his loss %+v", bob.state.Lifecycle, bob.state.Loss)
+	}
+	w.refused(bob, Encrypt{Plaintext: []byte("x")}, ConversationUnreachable)
+	w.restart(bob)
+}
+
 func TestBehindTheOrder(t *testing.T) {
 	w, _, bob := pair(t, DefaultConfig())
 	w.step(bob, MarkBehind{First: bob.state.Position + 1})

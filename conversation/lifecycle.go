@@ -348,9 +348,10 @@ const exportMax = 1<<16 - 1
 // markRolledBack says that the log lost its end. Which generations were used
 // is no longer known, so nothing is sent in this epoch, nor in later ones that
 // the lost records had reached: following the order leads into them again,
-// with the same keys.
+// with the same keys. Where no group is known to begin with, none can be
+// followed: what was lost may have been the whole membership.
 func (w *work) markRolledBack(in MarkRolledBack) error {
-	if w.s.Lifecycle != Active && (w.s.Lifecycle != RolledBack || in.Epoch <= w.s.Muted) {
+	if !in.Owed && w.s.Lifecycle != Active && (w.s.Lifecycle != RolledBack || in.Epoch <= w.s.Muted) {
 		return nil
 	}
 	waiting := w.s.committing()

@@ -63,7 +63,7 @@ func (o *oddWorld) oddStep(m *member) {
 	switch w.rng.IntN(24) {
 	case 0:
 		if w.rng.IntN(8) == 0 {
-			w.step(m, MarkRolledBack{Reason: "odd", Epoch: m.state.Epoch() + mlsengine.Epoch(w.rng.IntN(3))})
+			w.step(m, MarkRolledBack{Reason: "odd", Epoch: m.state.Epoch() + mlsengine.Epoch(w.rng.IntN(3)), Owed: w.rng.IntN(2) == 0})
 		}
 	case 1:
 		if w.rng.IntN(20) == 0 {

@@ -172,6 +172,10 @@ func (p *Public) evolveLoss(body events.Body) {
 			lost.Cause = LossBehind
 		}
 	case *v1.LogRolledBack:
+		switch p.Lifecycle {
+		case Wiped, Evicted, Closed:
+			return // whether we had come back is lost, and not to be guessed
+		}
 		lost.Cause = LossRolledBack
 	case *v1.SecretsLost:
 		lost.Cause = LossSecrets

@@ -273,6 +273,28 @@ func TestForgedEndDoesNotMakeABatchWhole(t *testing.T) {
 	}
 }
 
+// A record whose MAC nobody can check any more proves a batch all the same: the
+// ring of its log was made anew since.
+func TestBatchOfALogThatLostItsRingIsWhole(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.replay(conversation)
+	b, _ := w.replay(second)
+	if _, err := w.transaction("tx1", a, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stores.Rings.Delete(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	again := w.open(second, events.JournalOptions{AcceptLoss: true})
+	if err := again.Replay(t.Context(), events.Head{}, ignore); err != nil {
+		t.Fatal(err)
+	}
+	w.append(again, events.Event{Body: &v1.SecretsLost{}})
+	if _, records := w.replay(conversation); !slices.Equal(kindsOf(records), []string{"EpochAdvanced"}) {
+		t.Errorf("replay gives %v", kindsOf(records))
+	}
+}
+
 func TestChunksWithoutTheirRecordAreSuperseded(t *testing.T) {
 	w := newWorld(t)
 	log := w.slowly()

@@ -202,7 +202,7 @@ func (j *Journal) whole(ctx context.Context, r *Record) (bool, error) {
 	if data == nil || !endsBatch(data, r) {
 		return false, nil
 	}
-	return j.believed(ctx, last.Log, data)
+	return j.believed(ctx, last, data)
 }
 
 // endsBatch tells whether a stored message is the last record of r's batch.
@@ -220,19 +220,23 @@ func endsBatch(data []byte, r *Record) bool {
 	return batch != nil && message.Version == last.Version && sameBatch(batch, r.Batch)
 }
 
-// believed checks the MAC of a record of another log. One whose ring is gone
-// is taken at its word: its owner could no longer check it either.
-func (j *Journal) believed(ctx context.Context, id LogID, data []byte) (bool, error) {
-	ring, _, err := j.stores.Rings.Load(ctx, id)
+// believed checks the MAC of a record of another log. One whose ring is gone,
+// or was made anew since, is taken at its word: its owner could no longer check
+// it either.
+func (j *Journal) believed(ctx context.Context, at Participant, data []byte) (bool, error) {
+	ring, _, err := j.stores.Rings.Load(ctx, at.Log)
 	if errors.Is(err, ErrNotFound) {
 		return true, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read the key ring of %s: %w", id, err)
+		return false, fmt.Errorf("read the key ring of %s: %w", at.Log, err)
 	}
-	other, err := decodeRing(ctx, j.vault, id, ring)
+	other, err := decodeRing(ctx, j.vault, at.Log, ring)
 	if err != nil {
 		return false, err
+	}
+	if at.Version <= other.origin.Version {
+		return true, nil
 	}
 	stored, err := splitStored(data)
 	return err == nil && checkMAC(other.mac(), macRecord, stored.digest[:], stored.mac), nil

@@ -8,6 +8,7 @@ import (
 
 	"parley/conversation"
 	"parley/events"
+	eventsv1 "parley/events/v1"
 	"parley/projections"
 )
 
@@ -71,6 +72,11 @@ func (h *History) State(ctx context.Context, id events.LogID, place Place) (conv
 	state := conversation.NewState(id.Client, id.Conversation)
 	var last *events.Record
 	err := h.Records(ctx, id, place, func(r *events.Record) error {
+		if len(r.Events) > 0 && last != nil {
+			if _, lost := r.Events[0].Body.(*eventsv1.SecretsLost); lost {
+				state = conversation.NewState(id.Client, id.Conversation) // as a node has it: it believes nothing of what came before
+			}
+		}
 		next, err := conversation.Fold(state, r)
 		if err != nil {
 			return fmt.Errorf("%w: record %d of log %s: %w", ErrBadFold, r.Version, id, err)
