@@ -43,6 +43,7 @@ const (
 	LeaseLost                    = conversation.LeaseLost                    // another node may hold the conversation by now
 	TransportAborted             = conversation.TransportAborted             // the delivery service refused the commit for good
 	TransportError               = conversation.TransportError               // the delivery service gave no answer: the commit stays and counts when it turns up
+	TransportMissing             = conversation.TransportMissing             // the node speaks to no delivery service that would carry it
 	RetriesExhausted             = conversation.RetriesExhausted             // the delivery service kept asking to try again
 	CommitSuperseded             = conversation.CommitSuperseded             // another commit won the epoch
 	CommitInvalid                = conversation.CommitInvalid                // the engine refuses to make it; the detail names the rule
@@ -62,6 +63,7 @@ const (
 	CommandFromFuture = conversation.CommandFromFuture // its time of issue is ahead of the node's clock
 	CommandMismatch   = conversation.CommandMismatch   // the id was used for another request
 	InvalidCommand    = conversation.InvalidCommand    // its id or principal is too long, or the principal is no text
+	InvalidID         = conversation.InvalidID         // of a client or a conversation: empty, or longer than 1024 bytes
 	OutcomeExpired    = conversation.OutcomeExpired    // the first outcome held a secret that is gone
 	Busy              = conversation.Busy              // a bound of what is kept at once is reached
 

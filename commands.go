@@ -22,7 +22,7 @@ func (c *Client) principal(ctx context.Context) string {
 	if named := settingsOf(ctx).principal; named != "" {
 		return named
 	}
-	return string(c.id)
+	return c.id.Text()
 }
 
 // lengths puts each argument's length before it, so that no two lists of arguments look alike.

@@ -54,9 +54,9 @@ func (c *Conversation) Add(ctx context.Context, clients ...ClientID) error {
 func (c *Conversation) claim(ctx context.Context, clients []ClientID) ([][]byte, error) {
 	service := c.client.node.delivery
 	if service == nil {
-		return nil, &conversation.CommandError{Code: conversation.ClientNotFound, Advice: GiveUp, Detail: "this node has no delivery service"}
+		return nil, errNoService
 	}
-	state, err := c.state(ctx)
+	state, err := c.joined(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -238,6 +238,15 @@ func (c *Conversation) state(ctx context.Context) (conversation.State, error) {
 	return c.client.node.actors.ConversationState(ctx, c.client.id, c.id)
 }
 
+// joined is the state of a conversation that we are a member of.
+func (c *Conversation) joined(ctx context.Context) (conversation.State, error) {
+	s, err := c.state(ctx)
+	if err == nil && (!s.Exists() || s.Group == nil) {
+		err = &conversation.CommandError{Code: ConversationNotFound, Advice: GiveUp, Detail: c.id.String() + " is " + s.Lifecycle.String()}
+	}
+	return s, err
+}
+
 // Member is one client of a group.
 type Member = conversation.Member
 
@@ -291,7 +300,7 @@ func (c *Conversation) Exists(ctx context.Context) (bool, error) {
 
 // ClientIDs lists the members' client ids in leaf order.
 func (c *Conversation) ClientIDs(ctx context.Context) ([]ClientID, error) {
-	s, err := c.state(ctx)
+	s, err := c.joined(ctx)
 	if err != nil {
 		return nil, c.wrap("client ids", err)
 	}

@@ -188,9 +188,6 @@ func (c *Conversation) ProposeCredential(ctx context.Context, ref CredentialRef)
 
 // Credential is the reference of the credential that the own leaf presents.
 func (c *Conversation) Credential(ctx context.Context) (CredentialRef, error) {
-	s, err := c.state(ctx)
-	if err == nil && !s.Exists() {
-		err = &conversation.CommandError{Code: ConversationNotFound, Advice: GiveUp, Detail: string(c.id)}
-	}
+	s, err := c.joined(ctx)
 	return s.Config.Credential, c.wrap("credential", err)
 }

@@ -43,12 +43,18 @@ var (
 type Error struct {
 	Op           string
 	Conversation ConversationID // empty where it is about none
-	Code         Code           // empty where nothing was refused
+	Code         Code           // see codes.go and errorcodes.go; errors.Is asks for it too
 	Advice       Advice
 	Err          error
 }
 
 func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() + " (" + string(e.Advice) + ")" }
+
+// Is matches the error's Code.
+func (e *Error) Is(target error) bool {
+	code, ok := target.(Code)
+	return ok && code == e.Code
+}
 
 // Unwrap gives what went wrong.
 func (e *Error) Unwrap() error { return e.Err }
@@ -68,12 +74,9 @@ func wrap(op string, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	e := &Error{Op: op, Advice: advise(err), Err: err}
+	e := &Error{Op: op, Code: codeOf(err), Advice: advise(err), Err: err}
 	if one, ok := errors.AsType[*actors.ConversationError](err); ok {
 		e.Conversation = one.Conversation
-	}
-	if refused, ok := errors.AsType[*conversation.CommandError](err); ok {
-		e.Code = refused.Code
 	}
 	return e
 }

@@ -31,8 +31,11 @@ type History struct {
 // History replays the conversation's log from its first record. Nothing is asked of the running conversation.
 func (c *Conversation) History(ctx context.Context) (History, error) {
 	state, epochs, err := c.client.node.actors.History(ctx, c.client.id, c.id)
+	if err == nil && state.Version == 0 {
+		err = &conversation.CommandError{Code: ConversationNotFound, Advice: GiveUp, Detail: c.id.String() + " has no log"}
+	}
 	if err != nil {
-		return History{}, wrap("history", err)
+		return History{}, c.wrap("history", err)
 	}
 	out := History{
 		Epoch: uint64(state.Epoch()), Version: state.Version, Digest: state.Digest().String(), Authenticator: state.EpochAuthenticator(),

@@ -161,12 +161,9 @@ func stateOf(members []WireIdentity) E2EIState {
 
 // identities reads the members of the conversation.
 func (c *Conversation) identities(ctx context.Context) ([]WireIdentity, error) {
-	s, err := c.state(ctx)
+	s, err := c.joined(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if !s.Exists() || s.Group == nil {
-		return nil, &conversation.CommandError{Code: ConversationNotFound, Advice: GiveUp, Detail: c.id.String()}
 	}
 	return c.client.node.members(s.Group), nil
 }

@@ -2,7 +2,6 @@ package parley
 
 import (
 	"context"
-	"errors"
 	"math"
 	"strconv"
 	"sync"
@@ -187,7 +186,7 @@ func paramsOf(given []KeyPackageParams) KeyPackageParams {
 // client publishes by itself later on present the same credential.
 func (c *Client) PublishKeyPackages(ctx context.Context, count int, params ...KeyPackageParams) error {
 	if c.node.delivery == nil {
-		return wrap("publish key packages", errors.New("this node has no delivery service"))
+		return wrap("publish key packages", errNoService)
 	}
 	var all []delivery.Publication
 	for _, batch := range []struct {

@@ -104,7 +104,7 @@ func (c *Client) Positions(ctx context.Context) (Positions, error) {
 	for _, conv := range all {
 		s, err := conv.state(ctx)
 		if err != nil {
-			return nil, wrap("positions", err)
+			return nil, conv.wrap("positions", err)
 		}
 		now[conv.id] = actors.Behind(s.Version)
 	}

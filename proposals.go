@@ -75,7 +75,7 @@ func (c *Conversation) AddMembers(ctx context.Context, a Addition) ([]string, er
 // DistributionPoints lists revocation lists that the members' credentials name and nobody has registered with the trust store: whoever joins
 // a group has to look at them. nil: no member presents an X.509 credential; empty: all are known.
 func (c *Conversation) DistributionPoints(ctx context.Context) ([]string, error) {
-	s, err := c.state(ctx)
+	s, err := c.joined(ctx)
 	if err != nil {
 		return nil, c.wrap("distribution points", err)
 	}

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 
 	"parley/conversation"
 	"parley/events"
@@ -100,9 +102,16 @@ func (n *Node) chooseCredential(ctx context.Context, client ids.ClientID, config
 	if loss := state.Loss(); loss != nil {
 		return loss
 	}
+	if refused := conversation.CheckSuite(config.CipherSuite); refused != nil {
+		return refused
+	}
 	_, ref, ok := state.Identity(config.Credential, config.CipherSuite)
 	if !ok {
-		return &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: conversation.GiveUp, Detail: string(config.Credential)}
+		detail := fmt.Sprintf("%s has none for cipher suite %d", client, config.CipherSuite)
+		if config.Credential != "" {
+			detail += " that is called " + strconv.Quote(string(config.Credential))
+		}
+		return &conversation.CommandError{Code: conversation.CredentialNotFound, Advice: conversation.GiveUp, Detail: detail}
 	}
 	config.Credential = ref
 	return nil

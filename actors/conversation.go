@@ -177,6 +177,11 @@ func (a *conversationActor) step(s conversation.State, w work, nowMS uint64) (st
 		return stepped[conversation.State]{next: s}, errRetiring
 	}
 	t, err := a.judged(s, w.Conversation, a.env(s, w.Conversation, nowMS))
+	if sends := w.Send || t.Reply.InFlight; err == nil && sends && t.Reply.Err == nil {
+		if err := a.carried(t.Next); err != nil {
+			return stepped[conversation.State]{next: s}, err
+		}
+	}
 	return stepped[conversation.State]{next: t.Next, step: step{
 		timeMS: t.Next.TimeMs, events: t.Events, outbox: t.Outbox, anchor: t.Anchor, inFlight: t.Reply.InFlight,
 		reserved: reserves(s, t.Next), result: result{Conversation: t.Reply},
@@ -225,7 +230,7 @@ func (a *conversationActor) at(s conversation.State, version uint64) conversatio
 // holds makes commands wait while an own commit is with the transport: each would be refused, and soon would not. What arrives
 // from the group is taken all the same, for the transport may need just that to come to its answer.
 func (a *conversationActor) holds(w work) bool {
-	if a.flight == nil {
+	if a.flight == nil || a.carried(a.state) != nil {
 		return false
 	}
 	switch w.Conversation.(type) {
@@ -448,5 +453,10 @@ func (a *conversationActor) storing(evs []events.Event) {
 
 // snapshotShare keeps snapshots of a large group rare beside the records they save reading.
 const snapshotShare = 4
+
+// errNoTransport refuses to make what nobody would take out of the process: its caller would wait for an answer that never comes.
+var errNoTransport = &conversation.CommandError{
+	Code: conversation.TransportMissing, Advice: conversation.GiveUp, Detail: "the node has no transport to a foreign delivery service",
+}
 
 var errNoDelivery = fmt.Errorf("%w: this node has no delivery service", ErrNotHere)

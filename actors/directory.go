@@ -74,6 +74,9 @@ func (d *directory) find(ctx context.Context, id Identity) (*entry, error) {
 	if e, ok := d.active(id); ok {
 		return e, nil
 	}
+	if err := id.check(); err != nil {
+		return nil, err
+	}
 	q := newAsk[activation, *entry](activation{id}, time.Time{})
 	d.runtime.system.Root.Send(d.director, q)
 	return q.wait(ctx)

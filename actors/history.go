@@ -23,6 +23,9 @@ type Epoch struct {
 // History replays a conversation's log from its first record, without its actor and without changing anything: it reads the log and
 // the live keys of its ring, as the recovery of another node would. It returns the state at the end and every epoch on the way.
 func (n *Node) History(ctx context.Context, client ids.ClientID, id ids.ConversationID) (conversation.State, []Epoch, error) {
+	if err := ConversationIdentity(client, id).check(); err != nil {
+		return conversation.State{}, nil, err
+	}
 	log := events.ConversationLog(client, id)
 	keys, err := events.LoadKeys(ctx, n.stores.Rings, n.vault, log)
 	if err != nil {

@@ -1,6 +1,9 @@
 package actors
 
 import (
+	"fmt"
+
+	"parley/conversation"
 	"parley/events"
 	"parley/internal/ids"
 )
@@ -40,6 +43,26 @@ func GroupIdentity(group ids.ConversationID) Identity {
 // transactionIdentity addresses the coordinator of an open transaction. It lives where it was begun and is never moved.
 func transactionIdentity(c ids.ClientID, t ids.TransactionID) Identity {
 	return Identity{Kind: KindTransaction, Client: c, Transaction: t}
+}
+
+// idBytesMax bounds a client's or conversation's id, as the delivery service does.
+const idBytesMax = 1024
+
+// check refuses an identity that has no log: an empty id would name another one's.
+func (i Identity) check() error {
+	switch {
+	case i.Kind != KindGroup && (i.Client == "" || len(i.Client) > idBytesMax):
+		return badID("client", len(i.Client))
+	case (i.Kind == KindConversation || i.Kind == KindGroup) && (i.Conversation == "" || len(i.Conversation) > idBytesMax):
+		return badID("conversation", len(i.Conversation))
+	}
+	return nil
+}
+
+func badID(whose string, bytes int) error {
+	return &conversation.CommandError{
+		Code: conversation.InvalidID, Advice: conversation.GiveUp, Detail: fmt.Sprintf("a %s's id has 1 to %d bytes, not %d", whose, idBytesMax, bytes),
+	}
 }
 
 // Key is what placement hashes. Everything of one client has one key, so that its conversations and transactions share a node

@@ -103,6 +103,14 @@ func presentable(c mlsengine.Credential) bool {
 	return c.Type() == mlsengine.CredentialTypeBasic || c.Type() == mlsengine.CredentialTypeX509
 }
 
+// CheckSuite refuses a cipher suite that there is none of.
+func CheckSuite(id mlsengine.CipherSuite) *CommandError {
+	if _, err := suite.Get(id); err != nil {
+		return refuse(InvalidConfiguration, GiveUp, "cipher suite %d is not supported", id)
+	}
+	return nil
+}
+
 // validate refuses a configuration that names something unknown.
 func (c Config) validate() *CommandError {
 	primitives, err := suite.Get(c.CipherSuite)

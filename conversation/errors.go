@@ -48,6 +48,7 @@ const (
 	LeaseLost               Code = "LeaseLost"
 	TransportAborted        Code = "MessageRejected" // the delivery service refused the commit for good
 	TransportError          Code = "ErrorDuringMlsTransport"
+	TransportMissing        Code = "MlsTransportNotProvided" // nobody carries what the conversation sends
 	RetriesExhausted        Code = "RetriesExhausted"
 	CommitSuperseded        Code = "CommitSuperseded" // another commit won the epoch
 	CommitInvalid           Code = "CommitInvalid"    // the engine refuses to make it; the detail names the rule
@@ -69,6 +70,7 @@ const (
 	CommandFromFuture Code = "CommandFromFuture"
 	CommandMismatch   Code = "CommandMismatch" // the id was used for another request
 	InvalidCommand    Code = "InvalidCommand"  // its id or principal is too long, or the principal is no text
+	InvalidID         Code = "InvalidID"       // of a client or a conversation: empty, or too long
 	OutcomeExpired    Code = "OutcomeExpired"
 	Busy              Code = "Busy"
 

@@ -52,7 +52,7 @@ func (r *Registry) Register(ctx context.Context, id Identity) error {
 	if len(id.SignatureKey) == 0 || len(id.SignatureKey) > identityBytesMax {
 		return refuse(Malformed, "a signature key of %d bytes", len(id.SignatureKey))
 	}
-	cause := events.Cause{Command: "register-key", Principal: string(id.Client)}
+	cause := events.Cause{Command: "register-key", Principal: id.Client.Text()}
 	return r.service.directories.with(ctx, id.Client, cause, func(d *directoryState) ([]events.Event, error) {
 		if d.registered(id.SignatureKey) {
 			return nil, nil
@@ -67,7 +67,7 @@ func (r *Registry) Register(ctx context.Context, id Identity) error {
 // Revoke removes a signature key: it is accepted nowhere from then on, and its unclaimed key packages go with it. Members who use it stay
 // until somebody removes them.
 func (r *Registry) Revoke(ctx context.Context, c ids.ClientID, signatureKey []byte) error {
-	cause := events.Cause{Command: "revoke-key", Principal: string(c)}
+	cause := events.Cause{Command: "revoke-key", Principal: c.Text()}
 	return r.service.directories.with(ctx, c, cause, func(d *directoryState) ([]events.Event, error) {
 		if !d.registered(signatureKey) {
 			return nil, nil

@@ -294,7 +294,7 @@ func (s *Service) PublishKeyPackages(ctx context.Context, c ids.ClientID, ps []P
 			return err
 		}
 	}
-	cause := events.Cause{Command: "publish-key-packages", Principal: string(c)}
+	cause := events.Cause{Command: "publish-key-packages", Principal: c.Text()}
 	return s.directories.with(ctx, c, cause, func(d *directoryState) ([]events.Event, error) {
 		return decidePublication(d, entries, first)
 	})
@@ -303,7 +303,7 @@ func (s *Service) PublishKeyPackages(ctx context.Context, c ids.ClientID, ps []P
 // WithdrawKeyPackages takes key packages of a client out of its directory: nobody can claim them from then on. Those that are not there,
 // or were claimed already, are left as they are.
 func (s *Service) WithdrawKeyPackages(ctx context.Context, c ids.ClientID, refs [][]byte) error {
-	cause := events.Cause{Command: "withdraw-key-packages", Principal: string(c)}
+	cause := events.Cause{Command: "withdraw-key-packages", Principal: c.Text()}
 	return s.directories.with(ctx, c, cause, func(d *directoryState) ([]events.Event, error) {
 		body := &eventsv1.KeyPackagesExpired{}
 		for _, ref := range refs {
@@ -385,7 +385,7 @@ func (s *Service) ClaimKeyPackage(ctx context.Context, c Claim) (Claimed, error)
 	}
 	var got offered
 	thin := false
-	cause := events.Cause{Command: "claim-key-package", CommandID: c.CommandID, Principal: string(c.Claimer)}
+	cause := events.Cause{Command: "claim-key-package", CommandID: c.CommandID, Principal: c.Claimer.Text()}
 	err := s.directories.with(ctx, c.Client, cause, func(d *directoryState) ([]events.Event, error) {
 		now := s.nowMs()
 		var found bool

@@ -244,7 +244,7 @@ func (q *Sequencer) rolledBack() *eventsv1.LogRolledBack {
 
 func causeOf(s Submission) events.Cause {
 	o := s.origin()
-	return events.Cause{CommandID: o.CommandID, Command: commandOf(s), Principal: string(o.Client), IssuedMS: o.IssuedMs, RequestDigest: o.Request}
+	return events.Cause{CommandID: o.CommandID, Command: commandOf(s), Principal: o.Client.Text(), IssuedMS: o.IssuedMs, RequestDigest: o.Request}
 }
 
 func commandOf(s Submission) string {

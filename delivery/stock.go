@@ -140,7 +140,7 @@ func (s *Service) StockNotices(ctx context.Context, c ids.ClientID, low int) (ou
 
 // AcknowledgeStock says that the owner has a notice. It returns when that is durable.
 func (s *Service) AcknowledgeStock(ctx context.Context, n StockNotice) error {
-	cause := events.Cause{Command: "acknowledge-stock", Principal: string(n.Client)}
+	cause := events.Cause{Command: "acknowledge-stock", Principal: n.Client.Text()}
 	return s.directories.with(ctx, n.Client, cause, func(d *directoryState) ([]events.Event, error) {
 		if slices.Contains(d.noticed, noticed{kind: n.Kind, ref: string(n.ref)}) {
 			return nil, nil

@@ -166,7 +166,7 @@ func (s *SequencerState) decideWish(w *Wish, env Env) Decision {
 	return Decision{Event: &eventsv1.WishMade{
 		Id: []byte(id), Remove: []byte(w.Want.Remove), Add: w.Want.Add, Psk: w.Want.PSK, Extensions: encodeExtensions(w.Want.Extensions),
 		Without: typesTo(w.Want.Without), Reinit: encodeReinit(w.Want.Reinit),
-		Reason: w.Reason, TimeMs: max(env.NowMs, s.timeMs), Principal: string(w.Origin.Client),
+		Reason: w.Reason, TimeMs: max(env.NowMs, s.timeMs), Principal: w.Origin.Client.Text(),
 	}}
 }
 

@@ -61,6 +61,14 @@ func ParseConversationID(text string) (ConversationID, error) {
 // String prints the id as text or 0x hexadecimal.
 func (c ClientID) String() string { return format(string(c)) }
 
+// Text is the id itself where it is text, else as it is printed: for places that hold nothing but text.
+func (c ClientID) Text() string {
+	if utf8.ValidString(string(c)) {
+		return string(c)
+	}
+	return c.String()
+}
+
 // String prints the id as text or 0x hexadecimal.
 func (c ConversationID) String() string { return format(string(c)) }
 
