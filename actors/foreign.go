@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"fmt"
 
 	"parley/delivery"
 )
@@ -19,7 +20,32 @@ func foreignTransport(t delivery.Transport) delivery.Transport {
 
 // SendCommitBundle implements delivery.Transport.
 func (p patient) SendCommitBundle(ctx context.Context, b delivery.Bundle) (delivery.Answer, error) {
-	return untilDone(ctx, func() (delivery.Answer, error) { return p.Transport.SendCommitBundle(ctx, b) })
+	got, err := untilDone(ctx, func() (delivery.Answer, error) { return p.Transport.SendCommitBundle(ctx, b) })
+	if err != nil {
+		return nil, err
+	}
+	return plainAnswer(got)
+}
+
+// plainAnswer reads an answer of somebody else's transport. One that is none leaves the outcome unknown.
+func plainAnswer(got delivery.Answer) (delivery.Answer, error) {
+	switch got := got.(type) {
+	case delivery.Success, delivery.Retry, delivery.Abort:
+		return got, nil
+	case *delivery.Success:
+		if got != nil {
+			return *got, nil
+		}
+	case *delivery.Retry:
+		if got != nil {
+			return *got, nil
+		}
+	case *delivery.Abort:
+		if got != nil {
+			return *got, nil
+		}
+	}
+	return nil, &delivery.Error{Code: delivery.Unknown, Detail: fmt.Sprintf("the transport answers %v of type %T", got, got)}
 }
 
 // SendProposal implements delivery.Transport.
