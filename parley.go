@@ -47,6 +47,8 @@ type (
 	ConversationID = ids.ConversationID
 	// CommandID names a command of a client.
 	CommandID = ids.CommandID
+	// TransactionID names a transaction.
+	TransactionID = ids.TransactionID
 	// Config is what a conversation is created or joined with.
 	Config = conversation.Config
 	// Transport carries messages for conversations that a foreign delivery service orders.

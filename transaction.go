@@ -33,6 +33,13 @@ func (c *Client) Begin(ctx context.Context) (*Transaction, error) {
 	return &Transaction{client: c, inner: inner}, nil
 }
 
+// ID is the transaction's id, as the records of the log name it.
+func (t *Transaction) ID() TransactionID { return t.inner.ID() }
+
+// Segments is how many parts of the transaction are durable, as far as its commands, Finish or Abort have said: a commit or a message that is
+// sent closes one, and an abort undoes only what came after the last. 0: nothing of it is.
+func (t *Transaction) Segments() uint32 { return t.inner.Segments() }
+
 // Conversation takes a conversation into the transaction: its operations run inside.
 func (t *Transaction) Conversation(id ConversationID) *Conversation {
 	return &Conversation{client: t.client, id: id, tx: t}

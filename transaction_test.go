@@ -83,7 +83,11 @@ func TestCommitInATransactionClosesASegment(t *testing.T) {
 	ok(t, tx.Conversation(tea.ID()).UpdateKeys(ctx))
 	_, err = tx.Conversation(tea.ID()).ProposeUpdate(ctx)
 	ok(t, err)
+	closed := tx.Segments()
 	ok(t, tx.Abort(ctx))
+	if n := tx.Segments(); closed != 1 || n != 1 || tx.ID() == "" {
+		t.Errorf("%d segments were durable before the abort, %d are", closed, n)
+	}
 	status, err := tea.Status(ctx)
 	ok(t, err)
 	if status.Pending != 0 || pending(t, cake) != 1 {
@@ -117,6 +121,9 @@ func TestOlderTransactionWins(t *testing.T) {
 		t.Errorf("the younger one goes on: %v", err)
 	}
 	ok(t, older.Finish(ctx))
+	if older.Segments() != 1 || younger.Segments() != 0 {
+		t.Errorf("durable are %d segments of the older one, %d of the younger", older.Segments(), younger.Segments())
+	}
 	if pending(t, tea) != 1 || pending(t, cake) != 1 {
 		t.Error("the older one's proposals are not both there")
 	}

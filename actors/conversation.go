@@ -454,9 +454,4 @@ func (a *conversationActor) storing(evs []events.Event) {
 // snapshotShare keeps snapshots of a large group rare beside the records they save reading.
 const snapshotShare = 4
 
-// errNoTransport refuses to make what nobody would take out of the process: its caller would wait for an answer that never comes.
-var errNoTransport = &conversation.CommandError{
-	Code: conversation.TransportMissing, Advice: conversation.GiveUp, Detail: "the node has no transport to a foreign delivery service",
-}
-
 var errNoDelivery = fmt.Errorf("%w: this node has no delivery service", ErrNotHere)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"parley/conversation"
 	"parley/delivery"
 )
 
@@ -71,4 +72,20 @@ func untilDone[T any](ctx context.Context, call func() (T, error)) (T, error) {
 		var none T
 		return none, context.Cause(ctx)
 	}
+}
+
+// errNoTransport refuses to make what nobody would take out of the process: its caller would wait for an answer that never comes.
+var errNoTransport = &conversation.CommandError{
+	Code: conversation.TransportMissing, Advice: conversation.GiveUp, Detail: "the node has no transport to a foreign delivery service",
+}
+
+// carried says why a conversation in this state can send nothing on this node: it speaks to no service that would take it.
+func (a *conversationActor) carried(s conversation.State) error {
+	switch foreign := s.Carrier() == conversation.TransportForeign; {
+	case foreign && a.node.foreign == nil:
+		return errNoTransport
+	case !foreign && a.node.delivery == nil:
+		return errNoDelivery
+	}
+	return nil
 }

@@ -25,6 +25,7 @@ type result struct {
 	Position     uint64              // of a sent message in the group's order
 	Seen         *conversation.State // for Look
 	SeenClient   *conversation.ClientState
+	Segments     uint32 // of the transaction that the command is in: those that are durable
 }
 
 // refusal is the domain's own no: the command changed nothing.

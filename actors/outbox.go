@@ -99,17 +99,6 @@ func (a *conversationActor) bundleSender() func(context.Context, delivery.Bundle
 	return nil
 }
 
-// carried says why a conversation in this state can send nothing on this node: it speaks to no service that would take it.
-func (a *conversationActor) carried(s conversation.State) error {
-	switch foreign := s.Carrier() == conversation.TransportForeign; {
-	case foreign && a.node.foreign == nil:
-		return errNoTransport
-	case !foreign && a.node.delivery == nil:
-		return errNoDelivery
-	}
-	return nil
-}
-
 // beside runs a call of the delivery service in its own goroutine; the actor keeps taking mail meanwhile. What it returns comes back
 // as a note.
 func (a *conversationActor) beside(call func(context.Context) any) {

@@ -100,6 +100,7 @@ func (t *transactionActor) decide(last bool, sender Identity, then func(error)) 
 		err := s.close(ctx)
 		return &txSegmentDone{err: err, then: func(err error) {
 			if err == nil {
+				t.durable = t.segment
 				t.cleaned()
 			} else if s.dirty > 0 {
 				t.segment--

@@ -67,6 +67,8 @@ type Transaction struct {
 	finish   atomic.Bool // its caller has asked for the end
 	abort    atomic.Bool // and not for this one
 
+	durable atomic.Uint32 // segments, as far as the coordinator has said
+
 	mu      sync.Mutex
 	created []ids.ConversationID // whose groups have an order in the built-in service
 	stands  *TransactionOutcome  // it is durable, and this its outcome
@@ -89,6 +91,18 @@ func (n *Node) begin(ctx context.Context, client ids.ClientID, q txBegin) (*Tran
 // ID is the transaction's id, as the records of the log name it.
 func (t *Transaction) ID() ids.TransactionID { return t.identity.Transaction }
 
+// Segments is how many segments of the transaction are durable, as far as its commands and its end have said.
+func (t *Transaction) Segments() uint32 { return t.durable.Load() }
+
+func (t *Transaction) heard(segments uint32) {
+	for {
+		known := t.durable.Load()
+		if segments <= known || t.durable.CompareAndSwap(known, segments) {
+			return
+		}
+	}
+}
+
 // run runs one command.
 func (t *Transaction) run(ctx context.Context, target Identity, w work) (result, error) {
 	return t.ask(ctx, txRun{Target: target, Work: w})
@@ -97,6 +111,7 @@ func (t *Transaction) run(ctx context.Context, target Identity, w work) (result,
 func (t *Transaction) ask(ctx context.Context, q txRun) (result, error) {
 	ended := t.finish.Load() || t.abort.Load()
 	r, err := request[txRun, result](ctx, t.node, t.identity, q)
+	t.heard(r.Segments)
 	if errors.Is(err, ErrNoTransaction) && !errors.Is(err, ErrConflict) && !ended {
 		err = fmt.Errorf("%w: %w", ErrTransactionLost, err)
 	}
@@ -173,6 +188,7 @@ func (t *Transaction) Finish(ctx context.Context) (TransactionOutcome, error) {
 		return *stands, t.awaitOrders(ctx)
 	}
 	out, err := request[txFinish, TransactionOutcome](ctx, t.node, t.identity, txFinish{})
+	t.heard(out.Segments)
 	if errors.Is(err, ErrNoTransaction) && !errors.Is(err, ErrConflict) && !t.abort.Load() {
 		if again {
 			return out, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
@@ -191,5 +207,7 @@ func (t *Transaction) Finish(ctx context.Context) (TransactionOutcome, error) {
 // Abort undoes everything since the last durable segment.
 func (t *Transaction) Abort(ctx context.Context) (TransactionOutcome, error) {
 	t.abort.Store(true)
-	return request[txAbort, TransactionOutcome](ctx, t.node, t.identity, txAbort{})
+	out, err := request[txAbort, TransactionOutcome](ctx, t.node, t.identity, txAbort{})
+	t.heard(out.Segments)
+	return out, err
 }

@@ -25,13 +25,14 @@ type transactionActor struct {
 	running *ask[txRun, result] // the command under way
 	barrier *ask[txRun, result] // the one whose segment has to be durable before it is answered
 	sends   map[*ask[txRun, result]]bool
-	again   []*txSent                  // commits that were made anew: each closes a segment before it goes out
-	late    []conversation.ClientInput // what the client's own log has to say in the next segment
-	listing context.CancelFunc         // it is being said
-	closing bool                       // a segment is being decided
-	last    bool                       // and with it the transaction
-	doomed  error                      // the transaction ends once that segment is decided
-	segment uint32
+	again   []*txSent                            // commits that were made anew: each closes a segment before it goes out
+	late    []conversation.ClientInput           // what the client's own log has to say in the next segment
+	listing context.CancelFunc                   // it is being said
+	closing bool                                 // a segment is being decided
+	last    bool                                 // and with it the transaction
+	doomed  error                                // the transaction ends once that segment is decided
+	segment uint32                               // the newest
+	durable uint32                               // the newest that is durable
 	finish  []*ask[txFinish, TransactionOutcome] // who waits for the end
 	ended   bool                                 // it was finished, and outcome is what that came to
 	outcome answer[TransactionOutcome]
@@ -161,8 +162,14 @@ func (t *transactionActor) start(m *ask[txBegin, TransactionOutcome]) {
 	m.answer(t.sofar(), nil)
 }
 
+// tell answers a command, and how much of the transaction is durable with it.
+func (t *transactionActor) tell(run *ask[txRun, result], r result, err error) {
+	r.Segments = t.durable
+	run.answer(r, err)
+}
+
 func (t *transactionActor) sofar() TransactionOutcome {
-	return TransactionOutcome{ID: t.ref.ID, Segments: t.segment}
+	return TransactionOutcome{ID: t.ref.ID, Segments: t.durable}
 }
 
 func (t *transactionActor) enqueue(m *ask[txRun, result]) {
@@ -191,7 +198,7 @@ func (t *transactionActor) askFinish(m *ask[txFinish, TransactionOutcome]) {
 	case t.ended:
 		t.told = m.answer(t.outcome.value, t.outcome.err) || t.told
 	case t.over != nil:
-		t.told = m.answer(TransactionOutcome{}, errors.Join(ErrNoTransaction, t.over)) || t.told
+		t.told = m.answer(t.sofar(), errors.Join(ErrNoTransaction, t.over)) || t.told
 	case len(t.finish) >= txQueueMax:
 		m.refuse(ErrBusy)
 	default:
@@ -296,7 +303,7 @@ func (t *transactionActor) stepDone(m *txStepDone) {
 	}
 	t.running = nil
 	if m.err != nil {
-		m.run.refuse(m.err)
+		t.tell(m.run, result{}, m.err)
 		if fatal := txFatal(m.err); fatal != nil {
 			t.end(fatal)
 		}
@@ -304,7 +311,7 @@ func (t *transactionActor) stepDone(m *txStepDone) {
 		return
 	}
 	if m.peeked {
-		m.run.answer(m.worked.Result, nil)
+		t.tell(m.run, m.worked.Result, nil)
 		t.next()
 		return
 	}
@@ -315,14 +322,14 @@ func (t *transactionActor) stepDone(m *txStepDone) {
 	}
 	switch {
 	case t.over != nil: // ended while the command ran: its result was never durable
-		m.run.refuse(t.over)
+		t.tell(m.run, result{}, t.over)
 		t.spread(txAborted, true) // the first telling may have come before the command
 	case m.worked.Barrier:
 		t.behindSegment(m.run, m.worked)
 	case m.worked.Ticket > 0:
 		t.await(m.run, m.worked.Ticket)
 	default:
-		m.run.answer(m.worked.Result, nil)
+		t.tell(m.run, m.worked.Result, nil)
 	}
 	t.next()
 }
@@ -355,12 +362,12 @@ func (t *transactionActor) afterBarrier(run *ask[txRun, result], worked txWorked
 	t.barrier = nil
 	if err != nil {
 		delete(t.sends, run)
-		run.refuse(err)
+		t.tell(run, result{}, err)
 		t.end(fmt.Errorf("%w: %w", ErrNoTransaction, err))
 		return
 	}
 	if worked.Ticket == 0 {
-		run.answer(worked.Result, nil)
+		t.tell(run, worked.Result, nil)
 		return
 	}
 	t.await(run, worked.Ticket)
@@ -379,7 +386,7 @@ func (t *transactionActor) await(run *ask[txRun, result], ticket uint64) {
 func (t *transactionActor) sent(m *txSent) {
 	if m.err != nil {
 		delete(t.sends, m.run)
-		m.run.refuse(m.err)
+		t.tell(m.run, result{}, m.err)
 		t.next()
 		return
 	}
@@ -388,13 +395,13 @@ func (t *transactionActor) sent(m *txSent) {
 	switch {
 	case m.worked.Barrier && t.over != nil:
 		delete(t.sends, m.run)
-		m.run.refuse(t.over)
+		t.tell(m.run, result{}, t.over)
 	case m.worked.Barrier:
 		t.again = append(t.again, m)
 	default:
 		delete(t.sends, m.run)
 		t.goesWith(m.run.Query, m.worked.Result)
-		m.run.answer(m.worked.Result, nil)
+		t.tell(m.run, m.worked.Result, nil)
 	}
 	t.next()
 }
@@ -435,11 +442,11 @@ func (t *transactionActor) abort(why error) {
 	}
 	for _, m := range t.again {
 		delete(t.sends, m.run)
-		m.run.refuse(why)
+		t.tell(m.run, result{}, why)
 	}
 	t.queue, t.again = nil, nil
 	for _, m := range t.finish {
-		t.told = m.answer(TransactionOutcome{}, why) || t.told
+		t.told = m.answer(t.sofar(), why) || t.told
 	}
 	t.finish = nil
 	t.spread(txAborted, true)
