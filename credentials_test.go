@@ -173,7 +173,7 @@ func TestABotGoesOnUnderACertificate(t *testing.T) {
 			if e := bob.await(t, "epoch 2", inEpoch(2)); len(e.Membership.Warnings) > 0 {
 				t.Errorf("bob was warned: %v", e.Membership.Warnings)
 			}
-			converse(t, conv, bob, "certified")
+			converse(t, node, conv, bob, "certified")
 			ok(t, inBobs.UpdateKeys(ctx))
 			ada.await(t, "epoch 3", inEpoch(3))
 			second, err := ada.AddX509Credential(ctx, id, certify(t, authority, id, "ada", certtest.Request{}))
@@ -188,7 +188,7 @@ func TestABotGoesOnUnderACertificate(t *testing.T) {
 			defer closeNode(t, node)
 			ada, bob = takeBot(t, node, "ada"), takeBot(t, node, "bob")
 			conv = ada.Conversation("tea")
-			converse(t, conv, bob, "renewed")
+			converse(t, node, conv, bob, "renewed")
 			if presented, err := conv.Credential(ctx); err != nil || presented != second {
 				t.Errorf("tea presents %s, %v", presented, err)
 			}
@@ -201,15 +201,17 @@ func TestABotGoesOnUnderACertificate(t *testing.T) {
 			refusedAs(t, ada.RemoveCredential(ctx, second), parley.CredentialStillInUse, parley.GiveUp)
 			ok(t, ada.RemoveKeyPackagesOf(ctx, before))
 			ok(t, ada.RemoveCredential(ctx, before))
-			converse(t, conv, bob, "without the old one")
+			converse(t, node, conv, bob, "without the old one")
 		})
 	}
 }
 
-func converse(t *testing.T, from *parley.Conversation, to *bot, words string) {
+func converse(t *testing.T, node *parley.Node, from *parley.Conversation, to *bot, words string) {
 	t.Helper()
-	_, err := from.Send(t.Context(), []byte(words))
-	ok(t, err)
+	ok(t, node.Insist(t.Context(), func(ctx context.Context) error {
+		_, err := from.Send(ctx, []byte(words))
+		return err
+	}))
 	m := to.await(t, words, text(words))
 	if m.Message.Sender != from.Client().ID() {
 		t.Errorf("%s heard %q of %s", to.ID(), words, m.Message.Sender)
@@ -248,7 +250,7 @@ func TestChangeOfCredentialUnderARaceAndACrash(t *testing.T) {
 					if presented, err := conv.Credential(ctx); err != nil || presented != ref {
 						t.Fatalf("round %d: tea presents %s, %v", round, presented, err)
 					}
-					converse(t, conv, bob, fmt.Sprint("round ", round))
+					converse(t, node, conv, bob, fmt.Sprint("round ", round))
 				}
 				if !crash.hit.Load() {
 					t.Log("the story did not pass the step")

@@ -155,7 +155,7 @@ func TestStatesOfConversations(t *testing.T) {
 	clock.ahead.Store(int64(40 * time.Minute))
 	wantState(t, conv, parley.NotVerified)
 	wantStatuses(t, conv, parley.DeviceValid, parley.DeviceExpired)
-	converse(t, laptop.Conversation("certified"), phone, "still here")
+	converse(t, node, laptop.Conversation("certified"), phone, "still here")
 	renewed, err := laptop.AddX509Credential(ctx, one, named(t, authority, one, aliceLaptop, certtest.Request{}))
 	ok(t, err)
 	ok(t, laptop.Conversation("certified").SetCredential(ctx, renewed))
@@ -175,7 +175,7 @@ func TestStatesOfConversations(t *testing.T) {
 	trust.Store(next)
 	wantState(t, conv, parley.NotVerified)
 	wantStatuses(t, conv, parley.DeviceValid, parley.DeviceRevoked)
-	converse(t, laptop.Conversation("certified"), phone, "revoked, and heard")
+	converse(t, node, laptop.Conversation("certified"), phone, "revoked, and heard")
 
 	// A bare name beside a certificate; and nobody to trust.
 	ok(t, conv.Remove(ctx, aliceLaptop))

@@ -18,7 +18,7 @@ func TestShreddedCopyOpensNothing(t *testing.T) {
 	node := openNode(t, parley.Options{Data: data, KeyDir: keys})
 	c := newCouple(t, node)
 	ok(t, c.say("before")(t.Context()))
-	ok(t, os.CopyFS(stolen, os.DirFS(data)))
+	copyLive(t, stolen, data)
 	ok(t, node.Shred(t.Context()))
 	ok(t, c.tea.UpdateKeys(t.Context()))
 	ok(t, c.say("after")(t.Context()))
