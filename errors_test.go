@@ -38,9 +38,9 @@ func TestMethodsOfAConversationThatIsNone(t *testing.T) {
 		reflect.TypeFor[string]():          "bob",
 		reflect.TypeOf(parent):             parent,
 	}
-	answers := []string{"Exists", "Status"}
+	answers := map[string]bool{"Exists": true, "Status": true, "DeadLetters": true} // dead letters outlive the membership
 	others := map[string]parley.Code{
-		"AbandonJoin": conversation.PendingJoinNotFound, "Resolve": conversation.PendingCommitNotFound, // what they are about is looked for first
+		"AbandonJoin": conversation.PendingJoinNotFound, "Resolve": conversation.PendingCommitNotFound, "DeadLetter": conversation.DeadLetterNotFound, // what they are about is looked for first
 	}
 	room := reflect.ValueOf(ada.Conversation("nowhere"))
 	for i := range room.NumMethod() {
@@ -63,7 +63,7 @@ func TestMethodsOfAConversationThatIsNone(t *testing.T) {
 		out := room.Method(i).Call(in)
 		err, _ := out[len(out)-1].Interface().(error)
 		switch want := others[method.Name]; {
-		case strings.Contains(strings.Join(answers, " "), method.Name):
+		case answers[method.Name]:
 			ok(t, err)
 		case want != "":
 			failure(t, method.Name, err, want, parley.GiveUp, "nowhere")
