@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	chunkAbove    = 512 << 10 // a record over this size moves its large parts out
+	chunkAbove    = 704 << 10 // a record over this size moves its large parts out; one below it fits a message, also in the base64 of a raw read
 	chunkLeast    = 16 << 10  // parts smaller than this stay
 	chunkTotalMax = 128 << 20 // of one record
 )

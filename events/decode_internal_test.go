@@ -109,11 +109,11 @@ func TestPublicBytesLeaveOutOnlyWhatIsSealed(t *testing.T) {
 		if ciphertext == "elsewhere" {
 			p.Ciphertext, p.Stored = nil, &v1.Chunk{Messages: 1}
 		}
-		encoding, err := appendPart(slices.Clone(core), p)
+		body, err := marshal(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		digest, err := publicDigest(encoding)
+		digest, err := publicDigest(appendBytesField(slices.Clone(core), fieldSealed, body))
 		if err != nil {
 			t.Fatal(err)
 		}

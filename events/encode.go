@@ -175,25 +175,28 @@ func cutMAC(data []byte, number protowire.Number) (body, mac []byte, ok bool) {
 	return data[:cut:cut], data[cut+len(head):], true
 }
 
-// appendPart writes a sealed part by hand, public fields first, so that its
-// public bytes are a prefix of it.
-func appendPart(dst []byte, part *v1.SealedPart) ([]byte, error) {
-	public := &v1.SealedPart{KeyId: part.KeyId, Salt: part.Salt, Class: part.Class, Label: part.Label}
-	body, err := marshal(public)
+// appendSealed writes a sealed part by hand, public fields first, so that its
+// public bytes are a prefix of it. It is sealed where it stands, for it may be
+// long.
+func appendSealed(dst []byte, public publicPartOf, aad []byte, part sealing) ([]byte, error) {
+	size := len(part.plain) + tagBytes
+	dst = protowire.AppendTag(dst, fieldSealed, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(len(public.body)+protowire.SizeTag(fieldCiphertext)+protowire.SizeBytes(size)))
+	dst = protowire.AppendTag(append(dst, public.body...), fieldCiphertext, protowire.BytesType)
+	return appendBox(protowire.AppendVarint(dst, uint64(size)), part.key, public.salt, aad, part.plain)
+}
+
+// appendMoved is appendSealed for a part whose ciphertext stands in chunks.
+func (c *chunker) appendMoved(dst []byte, public publicPartOf, aad []byte, part sealing) ([]byte, error) {
+	ciphertext, err := sealBox(part.key, public.salt, aad, part.plain)
 	if err != nil {
 		return nil, err
 	}
-	if len(part.Ciphertext) > 0 {
-		body = appendBytesField(body, fieldCiphertext, part.Ciphertext)
+	stored, err := marshal(c.store(ciphertext))
+	if err != nil {
+		return nil, err
 	}
-	if part.Stored != nil {
-		stored, err := marshal(part.Stored)
-		if err != nil {
-			return nil, err
-		}
-		body = appendBytesField(body, fieldPartStored, stored)
-	}
-	return appendBytesField(dst, fieldSealed, body), nil
+	return appendBytesField(dst, fieldSealed, appendBytesField(public.body, fieldPartStored, stored)), nil
 }
 
 func marshal(m proto.Message) ([]byte, error) {

@@ -226,38 +226,23 @@ func (j *Journal) seal(message *v1.Record, parts []sealing) (encoding []byte, ch
 	if err != nil {
 		return nil, nil, err
 	}
-	sealed := make([]*v1.SealedPart, len(parts))
-	public := sha256.New()
-	if len(parts) > 0 {
-		public.Write(core)
+	shown, digest, err := j.publicParts(core, parts)
+	if err != nil {
+		return nil, nil, err
 	}
-	for i, part := range parts {
-		salt := make([]byte, saltBytes)
-		if _, err := io.ReadFull(j.options.Random, salt); err != nil {
-			return nil, nil, fmt.Errorf("draw a salt: %w", err)
-		}
-		sealed[i] = &v1.SealedPart{KeyId: part.id[:], Salt: salt, Class: uint32(part.class), Label: part.label}
-		field, err := appendPart(nil, sealed[i])
-		if err != nil {
-			return nil, nil, err
-		}
-		public.Write(field)
-	}
-	digest := ids.Digest(public.Sum(nil))
 	encoding = core
 	if total <= chunkAbove {
 		encoding = slices.Grow(core, max(0, total-len(core))+trailerBytes)
 	}
 	for i, part := range parts {
-		sealed[i].Ciphertext, err = sealBox(part.key, sealed[i].Salt, partAAD(digest, part.class, part.label, part.id), part.plain)
-		if err != nil {
-			return nil, nil, err
-		}
-		if len(moved) > 0 && moved[0] == i {
+		aad := partAAD(digest, part.class, part.label, part.id)
+		if len(moved) == 0 || moved[0] != i {
+			encoding, err = appendSealed(encoding, shown[i], aad, part)
+		} else {
 			moved = moved[1:]
-			sealed[i].Stored, sealed[i].Ciphertext = chunker.store(sealed[i].Ciphertext), nil
+			encoding, err = chunker.appendMoved(encoding, shown[i], aad, part)
 		}
-		if encoding, err = appendPart(encoding, sealed[i]); err != nil {
+		if err != nil {
 			return nil, nil, err
 		}
 	}
@@ -265,6 +250,35 @@ func (j *Journal) seal(message *v1.Record, parts []sealing) (encoding []byte, ch
 		return nil, nil, fmt.Errorf("%w: %d chunks", ErrTooLarge, len(chunker.messages))
 	}
 	return encoding, chunker.messages, nil
+}
+
+// publicPartOf is what a sealed part shows of itself, and how that is encoded.
+type publicPartOf struct {
+	salt []byte
+	body []byte
+}
+
+// publicParts draws the salts of parts, and gives what they show and the digest
+// of all public bytes of the record, of which core is the rest.
+func (j *Journal) publicParts(core []byte, parts []sealing) (shown []publicPartOf, digest ids.Digest, err error) {
+	public := sha256.New()
+	if len(parts) > 0 {
+		public.Write(core)
+	}
+	shown = make([]publicPartOf, len(parts))
+	for i, part := range parts {
+		salt := make([]byte, saltBytes)
+		if _, err := io.ReadFull(j.options.Random, salt); err != nil {
+			return nil, digest, fmt.Errorf("draw a salt: %w", err)
+		}
+		body, err := marshal(&v1.SealedPart{KeyId: part.id[:], Salt: salt, Class: uint32(part.class), Label: part.label})
+		if err != nil {
+			return nil, digest, err
+		}
+		shown[i] = publicPartOf{salt, body}
+		public.Write(appendBytesField(make([]byte, 0, len(body)+8), fieldSealed, body))
+	}
+	return shown, ids.Digest(public.Sum(nil)), nil
 }
 
 // recordMessage is the record without what is sealed.

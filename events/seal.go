@@ -33,11 +33,16 @@ var ErrUnopened = errors.New("the sealed bytes do not open")
 // sealBox is AES-256-GCM under a key and nonce derived from key material and a
 // salt. The salt is fresh for every seal, so key and nonce never repeat.
 func sealBox(key ringSecret, salt, aad, plain []byte) ([]byte, error) {
+	return appendBox(nil, key, salt, aad, plain)
+}
+
+// appendBox is sealBox that writes after dst.
+func appendBox(dst []byte, key ringSecret, salt, aad, plain []byte) ([]byte, error) {
 	aead, nonce, err := boxCipher(key, salt)
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(nil, nonce, plain, aad), nil
+	return aead.Seal(dst, nonce, plain, aad), nil
 }
 
 func openBox(key ringSecret, salt, aad, box []byte) ([]byte, error) {

@@ -145,6 +145,18 @@ func (f *framedContent) bytes() []byte {
 	return syntax.Append(make([]byte, 0, f.sizeHint()), f)
 }
 
+// parts is the encoding in two parts, which saves copying application data: it
+// stands last.
+func (f *framedContent) parts() (front, text []byte) {
+	if f.encoded != nil || f.ContentType != ContentTypeApplication {
+		return f.bytes(), nil
+	}
+	head := *f
+	head.Application = nil
+	front = syntax.Append(make([]byte, 0, head.sizeHint()+4), &head)
+	return syntax.AppendLength(front[:len(front)-1], len(f.Application)), f.Application // in place of the length 0
+}
+
 // sizeHint is a fair guess of how long the encoding is; it saves growing.
 func (f *framedContent) sizeHint() int {
 	if f.encoded != nil {

@@ -82,7 +82,8 @@ func (x *sealScratch) sign(signer Signer, a *authenticatedContent, context []byt
 // that its sender type asks for.
 func verifyContent(v verifier, a *authenticatedContent, key suite.SignaturePublicKey, context []byte) error {
 	head, context := a.tbsAround(context)
-	if err := v.VerifyPartsWithLabel(key, "FramedContentTBS", a.Signature, head, a.Content.bytes(), context); err != nil {
+	front, text := a.Content.parts()
+	if err := v.VerifyPartsWithLabel(key, "FramedContentTBS", a.Signature, head, front, text, context); err != nil {
 		return broken(InvalidSignature, "%v", err)
 	}
 	return nil

@@ -105,6 +105,29 @@ func TestManyWaitingAppendsAreOneBatch(t *testing.T) {
 	}
 }
 
+func TestLargeAppendsGoAlone(t *testing.T) {
+	memory := &memlog.Store{}
+	log := &counting{Log: memory, hold: make(chan struct{})}
+	stores := memory.Stores()
+	stores.Log = log
+	g := gather.New(stores, time.Now, oneLane)
+	gathered, large := g.Stores().Log, make([]byte, 300<<10)
+	var work sync.WaitGroup
+	for i := range 32 {
+		work.Go(func() {
+			if _, err := gathered.Append(t.Context(), events.Append{Log: room(i), Messages: [][]byte{large}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(log.hold)
+	work.Wait()
+	g.Wait()
+	if log.batches.Load() != 0 || log.singles.Load() != 32 {
+		t.Errorf("%d batches, %d singles", log.batches.Load(), log.singles.Load())
+	}
+}
+
 func TestAnAppendWhoseCallerLeftIsTakenBackOrUnknown(t *testing.T) {
 	memory := &memlog.Store{}
 	log := &counting{Log: memory, hold: make(chan struct{})}

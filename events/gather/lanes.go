@@ -31,13 +31,15 @@ type lanes[W any] struct {
 }
 
 type place struct {
-	kind events.Kind
-	lane int
+	kind  events.Kind
+	lane  int
+	large bool
 }
 
 // queue is what waits for one stream.
 type queue[W any] struct {
 	waiting  []*waiter[W]
+	large    bool // of writes that never share a batch
 	alone    int  // single writes under way
 	batching bool // a batch is under way
 }
@@ -53,8 +55,9 @@ type written struct {
 }
 
 const (
-	aloneMax         = 4  // single writes under way in one stream
-	together         = 10 // this many waiting writes go as a batch
+	aloneMax         = 4         // single writes under way in one stream
+	together         = 10        // this many waiting writes go as a batch
+	largeBytes       = 256 << 10 // what is longer goes alone: the server writes a batch twice
 	batchMessagesMax = 1000
 	batchBytesMax    = 8 << 20
 	splitBelow       = 8 // a refused batch of fewer goes one by one
@@ -82,11 +85,13 @@ func (l *lanes[W]) write(ctx context.Context, w W) (uint64, error) {
 		return l.alone(ctx, w)
 	}
 	mine := &waiter[W]{write: w, done: make(chan written, 1)}
+	_, bytes := l.size(w)
+	where := place{id.Kind, at, bytes > largeBytes}
 	l.mu.Lock()
-	q := l.queues[place{id.Kind, at}]
+	q := l.queues[where]
 	if q == nil {
-		q = &queue[W]{}
-		l.queues[place{id.Kind, at}] = q
+		q = &queue[W]{large: where.large}
+		l.queues[where] = q
 	}
 	q.waiting = append(q.waiting, mine)
 	l.dispatch(q)
@@ -115,7 +120,7 @@ func (l *lanes[W]) withdraw(q *queue[W], mine *waiter[W]) bool {
 // dispatch sends what may go now. It is called with the lock held, after anything changed.
 func (l *lanes[W]) dispatch(q *queue[W]) {
 	for len(q.waiting) > 0 && !q.batching {
-		if len(q.waiting) >= together {
+		if len(q.waiting) >= together && !q.large {
 			batch := l.takeBatch(q)
 			q.batching = true
 			l.running.Go(func() {

@@ -202,8 +202,8 @@ func appendSignContent(b []byte, label string, content ...[]byte) []byte {
 	return b
 }
 
-// signContentParts is how many parts signContentIn makes of three.
-const signContentParts = 4
+// signContentParts is how many parts signContentIn makes of four.
+const signContentParts = 5
 
 // signContentIn is signContent in parts, which saves copying the content.
 func signContentIn(parts [][]byte, label string, content [][]byte) [][]byte {
