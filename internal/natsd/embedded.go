@@ -24,7 +24,7 @@ var (
 	ErrNotReady = errors.New("the server did not become ready")
 )
 
-// MaxPayloadBytes is the largest message a server started here takes: records are chunked far below it.
+// MaxPayloadBytes is the largest message a server started here takes: records are chunked below it.
 const MaxPayloadBytes = 1 << 20
 
 // readyTimeout bounds how long a server may take to recover its streams and accept connections.
