@@ -205,6 +205,31 @@ func TestSuccessorWaitsForItsPredecessor(t *testing.T) {
 	t.Error("no successor after a passivation")
 }
 
+// TestNoNoteIsLostAtPassivation tells an idle actor something while it is passivated: whoever is told that the actor has it may rely on the actor
+// to know, or on a successor.
+func TestNoNoteIsLostAtPassivation(t *testing.T) {
+	r := newRig(t, func(_ actor.Context, e *entry, q *ask[question, string]) { q.answer(e.pid.Id, nil) })
+	id := ConversationIdentity("ada", "tea")
+	e, err := r.find(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2000 {
+		e.leaving.Store(false)
+		e.used.Store(1)
+		m, told := &passivate{used: e.used.Load()}, make(chan bool)
+		go func() { told <- r.tell(id, &wake{}) }()
+		if rest := e.untouched(m); <-told && rest {
+			t.Fatal("the note went to an actor that rests")
+		}
+	}
+	e.leaving.Store(false)
+	e.used.Store(1)
+	if !r.tell(id, &wake{}) || e.untouched(&passivate{used: 1}) {
+		t.Error("an actor rests that was told something after it was found idle")
+	}
+}
+
 func TestIdentitiesSpreadOverShares(t *testing.T) {
 	s := NewStatic(16, 3, 4)
 	counts := map[Share]int{}

@@ -17,12 +17,14 @@ func idOf(i int) ids.ConversationID { return ids.ConversationID(fmt.Sprint("conv
 
 // story makes random drafts, and remembers what must still open.
 type story struct {
-	rng     *rand.Rand
-	epoch   uint64
-	message uint64
-	acked   uint64
-	timeMS  uint64
-	psks    []string
+	rng      *rand.Rand
+	epoch    uint64
+	message  uint64
+	acked    uint64
+	timeMS   uint64
+	psks     []string
+	letters  map[string]string // what failed last, by label
+	failures int
 }
 
 func (s *story) draft() events.Draft {
@@ -60,6 +62,17 @@ func (s *story) event() events.Event {
 		s.psks = append(s.psks, fmt.Sprint("psk-", len(s.psks)))
 		label := s.psks[len(s.psks)-1]
 		return events.Event{Body: &v1.PreSharedKeyAdded{Id: []byte(label)}, Secrets: []events.Secret{{Class: events.ClassPSK, Label: label, Plain: plain("value of " + label)}}}
+	case n < 9 && s.message > 0 && s.rng.IntN(2) == 0:
+		// A message failed, for the first time or once more; or it is done with.
+		number := uint64(s.rng.IntN(int(s.message)))
+		label := events.Item("", number)
+		if _, there := s.letters[label]; there && s.rng.IntN(2) == 0 {
+			delete(s.letters, label)
+			return events.Event{Body: &v1.LettersDropped{Numbers: []uint64{number}}, Forget: []string{events.Forget(events.ClassLetter, label)}}
+		}
+		s.failures++
+		s.letters[label] = fmt.Sprint("failure ", s.failures)
+		return events.Event{Body: &v1.DeliveryFailed{Number: number}, Secrets: []events.Secret{{Class: events.ClassLetter, Label: label, Plain: plain(s.letters[label])}}}
 	case n < 9 && len(s.psks) > 0:
 		label := s.psks[s.rng.IntN(len(s.psks))]
 		s.psks = slices.DeleteFunc(s.psks, func(l string) bool { return l == label })
@@ -81,6 +94,15 @@ func (s *story) needed(records []*events.Record) error {
 		}
 	}
 	want := []string{fmt.Sprint("private ", s.epoch), fmt.Sprint("v", s.epoch)}
+	newest := map[string]bool{}
+	for _, text := range s.letters {
+		want, newest[text] = append(want, text), true
+	}
+	for i := range s.failures {
+		if text := fmt.Sprint("failure ", i+1); open[text] && !newest[text] {
+			return fmt.Errorf("%q opens", text)
+		}
+	}
 	for m := s.acked + 1; m <= s.message; m++ {
 		want = append(want, fmt.Sprint("message ", m))
 	}
@@ -107,7 +129,7 @@ func (s *story) needed(records []*events.Record) error {
 func TestStoredIsWhatComesBack(t *testing.T) {
 	for seed := range uint64(12) {
 		w := newWorld(t)
-		s := &story{rng: rand.New(rand.NewPCG(seed, 1)), timeMS: 1}
+		s := &story{rng: rand.New(rand.NewPCG(seed, 1)), timeMS: 1, letters: map[string]string{}}
 		j, _ := w.replay(conversation)
 		var stored []*events.Record
 		for step := range 60 {
@@ -194,7 +216,7 @@ func TestCrashAtEveryStepLosesNothing(t *testing.T) {
 	for _, step := range events.Steps() {
 		for _, when := range []string{"before", "after"} {
 			w := newWorld(t)
-			s := &story{rng: rand.New(rand.NewPCG(7, 7)), timeMS: 1}
+			s := &story{rng: rand.New(rand.NewPCG(7, 7)), timeMS: 1, letters: map[string]string{}}
 			armed := 0
 			kill := func(_ ctx, at events.Step, _ events.LogID) error {
 				if at != step {

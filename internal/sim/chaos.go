@@ -147,7 +147,7 @@ func (m *member) command() {
 	case 10:
 		in = conversation.Checkpoint{Reason: "age", Force: w.chance(2)}
 	case 11:
-		in = conversation.Acknowledge{Through: m.state.Spool.Next - 1, Version: m.state.Version, Histories: w.chance(2)}
+		in = m.handles()
 	case 12:
 		if w.chance(6) {
 			m.joinExternally() // comes back into the group it is in
@@ -164,6 +164,24 @@ func (m *member) command() {
 	if in != nil {
 		m.step(in)
 	}
+}
+
+// handles draws what the owner says of what it was handed.
+func (m *member) handles() conversation.Input {
+	w, spool := m.client.world, m.state.Spool
+	fail := conversation.Fail{Message: m.last, Version: m.state.Version, Reason: "drawn"}
+	if letter, ok := spool.Letter(m.last.Number); ok {
+		fail.Turn = letter.Turn
+	}
+	switch w.rng.IntN(6) {
+	case 0:
+		return conversation.RequeueLetters{CommandMeta: m.client.meta(), All: true}
+	case 1:
+		return conversation.DropLetters{CommandMeta: m.client.meta(), All: true}
+	case 2, 3:
+		return fail
+	}
+	return conversation.Acknowledge{Through: spool.Next - 1, Version: m.state.Version, Histories: w.chance(2), Letter: m.last.Number}
 }
 
 // newcomer is somebody outside of the group as far as is known, or somebody new.

@@ -49,7 +49,8 @@ type member struct {
 	state   conversation.State
 	entropy *entropy
 	lease   bool
-	tasks   []func() // what is to be sent, and answers on their way back
+	tasks   []func()                     // what is to be sent, and answers on their way back
+	last    conversation.ReceivedMessage // what the owner was handed last
 }
 
 func (w *world) newClient() *client {
@@ -208,6 +209,7 @@ func (m *member) step(in conversation.Input) (reply conversation.Reply, ok bool)
 		m.state = tr.Next
 	}
 	for _, msg := range tr.Reply.Messages {
+		m.last = msg
 		w.hear(m, msg)
 	}
 	for _, o := range tr.Reply.Outcomes {
