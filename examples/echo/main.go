@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log"
 	"os"
 	"os/signal"
@@ -37,8 +36,13 @@ func echo(ctx context.Context, node *parley.Node, id parley.ClientID) error {
 		if event.Message != nil {
 			err = event.Reply(ctx, event.Message.Text)
 		}
-		if err = errors.Join(err, event.Ack(ctx)); err != nil {
+		answer := event.Ack
+		if err != nil {
 			log.Printf("%s: %v", event.ID, err)
+			answer = func(ctx context.Context) error { return event.Fail(ctx, err.Error()) } // it comes again, later each time, until it is put aside
+		}
+		if err := node.Insist(ctx, answer); err != nil {
+			return err // the next stream begins with what was not answered
 		}
 	}
 	return nil
