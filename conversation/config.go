@@ -51,7 +51,7 @@ type Config struct {
 	PastEpochs             uint32 // past epochs whose messages stay readable
 	PastEpochAgeMs         uint64 // past epochs older than this die; 0: only by count
 	RetainEpochs           uint32 // epochs whose authenticators stay verifiable with keys
-	PaddingBlock           uint32 // encrypted messages are padded to a multiple of this many bytes; 0: not at all
+	PaddingBlock           uint32 // what is encrypted is a multiple of this many bytes long; 0: not padded
 	SpoolAgeMs             uint64 // messages not acknowledged for so long expire; 0: never
 	MaxDeliveries          uint32 // times that a message may fail before it is put aside; 0: until it expires
 	DeadLetterAgeMs        uint64 // messages put aside for so long are dropped; 0: never

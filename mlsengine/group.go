@@ -249,7 +249,7 @@ func (g *Group) Reserve(ct ContentType, n uint32) (Generation, *Group, *SendBloc
 type Plaintext struct {
 	AAD     []byte
 	Data    []byte
-	Padding int // the content is padded to a multiple of it
+	Padding int // the ciphertext is a multiple of it long; 0 and 1 pad nothing
 }
 
 // SealApplication encrypts an application message with the next generation of
@@ -275,7 +275,7 @@ type Framing struct {
 	Encrypt bool
 	AAD     []byte
 	Block   *SendBlock // of handshake generations; needed when Encrypt is set
-	Padding int        // the content is padded to a multiple of it when Encrypt is set
+	Padding int        // the ciphertext is a multiple of it long, when Encrypt is set
 }
 
 // frame completes a content of ours and signs it (§6.1).

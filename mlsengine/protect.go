@@ -228,7 +228,7 @@ type privateSeal struct {
 	Generation Generation
 	Guard      reuseGuard
 	SenderData senderDataSecret
-	Padding    int // the content is padded to a multiple of it; 0 and 1 pad nothing
+	Padding    int // the ciphertext is a multiple of it long; 0 and 1 pad nothing
 	Scratch    *sealScratch
 }
 
@@ -259,7 +259,7 @@ func sealPrivate(s *suite.Suite, in privateSeal) (*Message, error) {
 	return &Message{wireFormat: WireFormatPrivateMessage, private: p}, nil
 }
 
-// plaintext encodes and pads the content, with room behind it.
+// plaintext encodes and pads the content, so that it fills blocks together with what its encryption appends: room is left for that.
 func (in *privateSeal) plaintext(room int) ([]byte, error) {
 	if in.Padding < 0 || in.Padding > PaddingMax {
 		return nil, ErrPadding
@@ -274,7 +274,7 @@ func (in *privateSeal) plaintext(room int) ([]byte, error) {
 		return nil, ErrTooLong
 	}
 	if in.Padding > 1 {
-		if over := len(b) % in.Padding; over > 0 {
+		if over := (len(b) + room) % in.Padding; over > 0 {
 			b = append(b, make([]byte, in.Padding-over)...)
 		}
 	}
