@@ -8,6 +8,7 @@ import (
 	"parley/conversation"
 	"parley/delivery"
 	"parley/events"
+	"parley/mlsengine/pki"
 )
 
 // Codes of errors that are about no rule of a conversation, but about the node, the log or the delivery service.
@@ -29,6 +30,8 @@ const (
 	AccessDenied        Code = "AccessDenied"        // Options.Access does not let the client
 	AlreadyMember       Code = "AlreadyMember"       // who is to be added is in the group
 	NothingToChange     Code = "NothingToChange"     // what is asked for is so already
+	CertificateRefused  Code = "CertificateRefused"  // it does not parse, or cannot stand where it is to
+	ListRefused         Code = "ListRefused"         // a revocation list that does not parse or verify, is not in force, or is older than the one held
 	Failed              Code = "Failed"              // anything else; the error tells
 )
 
@@ -47,7 +50,9 @@ func codeOf(err error) Code {
 		is   error
 		code Code
 	}{
-		{events.ErrKeyMissing, LogDamaged}, {events.ErrBadLog, LogDamaged}, {ErrRetention, InvalidConfiguration},
+		{pki.ErrCertificate, CertificateRefused}, {pki.ErrList, ListRefused}, {pki.ErrListExpired, ListRefused}, {pki.ErrListOlder, ListRefused},
+		{pki.ErrIssuerUnknown, TrustAnchorNotFound}, {pki.ErrFull, Busy},
+		{events.ErrKeyMissing, LogDamaged}, {events.ErrBadLog, LogDamaged}, {ErrRetention, InvalidConfiguration}, {errOptions, InvalidConfiguration},
 		{ErrConflict, TransactionConflict}, {actors.ErrTransactionLost, TransactionLost}, {ErrNoTransaction, TransactionOver},
 		{ErrUnknownOutcome, UnknownOutcome}, {events.ErrUnknownOutcome, UnknownOutcome}, {ErrBusy, Busy}, {events.ErrRingFull, Busy},
 		{events.ErrFull, StoreFull}, {ErrDraining, Draining}, {ErrNotHere, NotHere}, {actors.ErrNoLease, LeaseLost},

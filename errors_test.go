@@ -9,6 +9,7 @@ import (
 
 	"parley"
 	"parley/conversation"
+	"parley/internal/certtest"
 )
 
 // failure checks what an outsider gets: a typed error with its code and an advice, and where it is about a conversation its id.
@@ -154,6 +155,27 @@ func TestErrorsOfTheServiceHaveCodes(t *testing.T) {
 	ok(t, err)
 	ok(t, tx.Abort(ctx))
 	failure(t, "update", tx.Conversation("tea").UpdateKeys(ctx), parley.TransactionOver, parley.GiveUp, "tea")
+}
+
+// TestCertificatesThatAreNone: what is registered for the deployment is refused with codes too.
+func TestCertificatesThatAreNone(t *testing.T) {
+	ctx, node := t.Context(), openNode(t, parley.Options{})
+	defer closeNode(t, node)
+	failure(t, "anchor", node.RegisterTrustAnchor(ctx, []byte("none")), parley.CertificateRefused, parley.GiveUp, "")
+	failure(t, "removal", node.RemoveTrustAnchor(ctx, []byte("none")), parley.TrustAnchorNotFound, parley.GiveUp, "")
+	_, err := node.RegisterIntermediate(ctx, []byte("none"))
+	failure(t, "intermediate", err, parley.CertificateRefused, parley.GiveUp, "")
+	_, err = node.RegisterRevocationList(ctx, "http://lists.example/1", []byte("none"))
+	failure(t, "list", err, parley.PkiEnvironmentUnset, parley.GiveUp, "")
+	authority := certtest.New(t)
+	ok(t, node.RegisterTrustAnchor(ctx, authority.Anchor()))
+	failure(t, "anchor again", node.RegisterTrustAnchor(ctx, authority.Anchor()), parley.TrustAnchorAlreadyRegistered, parley.GiveUp, "")
+	_, err = node.RegisterRevocationList(ctx, "http://lists.example/1", []byte("none"))
+	failure(t, "list", err, parley.ListRefused, parley.GiveUp, "")
+	_, err = parley.Open(ctx, parley.Options{})
+	failure(t, "open", err, parley.InvalidConfiguration, parley.GiveUp, "")
+	_, err = parley.Open(ctx, parley.Options{Data: t.TempDir(), Retention: 1})
+	failure(t, "open", err, parley.InvalidConfiguration, parley.GiveUp, "")
 }
 
 // TestNobodyCarriesIt: a conversation of a foreign service on a node that speaks to none can be read, and everything that would have to be

@@ -168,6 +168,9 @@ const (
 // ErrRetention is a retention that is out of bounds.
 var ErrRetention = fmt.Errorf("a retention is from %s to %s", RetentionMin, RetentionMax)
 
+// errOptions are Options that name nothing to run on.
+var errOptions = errors.New("the options do not suffice")
+
 // Node is a running node. It is safe for concurrent use.
 type Node struct {
 	*Authorities
@@ -281,7 +284,7 @@ func (n *Node) connect() (err error) {
 		return err
 	}
 	if n.options.Data == "" {
-		return errors.New("a data directory or a NATS URL is needed")
+		return fmt.Errorf("%w: a data directory or a NATS URL is needed", errOptions)
 	}
 	if n.server, err = natsd.Embedded(natsd.Options{Dir: n.options.Data, Listen: n.options.Listen}); err != nil {
 		return err
@@ -303,7 +306,7 @@ func (n *Node) openVault(ctx context.Context) (events.KeyVault, error) {
 	case n.options.KeyDir != "":
 		vault, err = events.PrepareKeyDir(ctx, n.store.Stores(), n.options.KeyDir)
 	default:
-		return nil, errors.New("a key directory or a key-encryption key is needed with a NATS URL")
+		return nil, fmt.Errorf("%w: a key directory or a key-encryption key is needed with a NATS URL", errOptions)
 	}
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func (e Event) Ack(ctx context.Context) error {
 	if e.stream == nil {
 		return nil
 	}
-	return wrap("ack", e.stream.Acknowledge(ctx, e.delivery))
+	return e.Conversation.wrap("ack", e.stream.Acknowledge(ctx, e.delivery))
 }
 
 // Reply sends a message to the event's conversation, with Insist and under the event's id: an event that comes again after a crash is not
