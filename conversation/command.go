@@ -78,10 +78,13 @@ func (w *work) recall(in Input) (known bool, err error) {
 		return true, waiting.matches(ref)
 	}
 	first, err := admit(w.s.Commands, ref, w.now())
-	if first == nil || err != nil {
+	switch {
+	case err != nil:
 		return false, err
+	case first != nil:
+		return true, w.repeat(command, *first)
 	}
-	return true, w.repeat(command, *first)
+	return w.takeUp(ref)
 }
 
 // admit finds the first outcome of a command, or checks that its id may run.

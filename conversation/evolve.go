@@ -307,6 +307,7 @@ func (p *Public) evolveStaged(body events.Body) error {
 		p.Staged = nil
 	case *v1.CommitAccepted:
 		p.follow(e.GetPosition(), 0)
+		p.carryOut(e.GetBundleDigest())
 		p.settle(e.GetBundleDigest())
 	case *v1.CommitRejected:
 		if e.GetRebuild() && p.Staged != nil {
@@ -319,6 +320,19 @@ func (p *Public) evolveStaged(body events.Body) error {
 		p.Superseded = nil
 	}
 	return nil
+}
+
+// carryOut notes that the command of the staged commit is done by one that it had
+// made before, and that counts after all. The same record takes the staged one's
+// epoch away.
+func (p *Public) carryOut(bundle []byte) {
+	i := slices.IndexFunc(p.Shelved, func(c StagedCommit) bool { return bytes.Equal(c.Digest[:], bundle) })
+	if i < 0 || p.Staged == nil || !p.Staged.Command.same(p.Shelved[i].Command) {
+		return
+	}
+	staged := *p.Staged
+	staged.carriedOut = true
+	p.Staged = &staged
 }
 
 // settle forgets an own commit whose fate is known.

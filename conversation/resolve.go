@@ -78,6 +78,26 @@ func (w *work) settle(in Resolve, which Unresolved) error {
 	return refuse(InvalidCommand, GiveUp, "verdict %d", in.Verdict)
 }
 
+// takeUp goes on with the commit of a command that is asked again because the
+// transport gave no answer: the identical bundle is offered once more, so that
+// the command takes effect once, whichever of the offers the service has taken.
+func (w *work) takeUp(ref CommandRef) (known bool, err error) {
+	staged := w.s.Staged
+	if staged == nil || !staged.Failed || !staged.Command.same(ref) || w.s.waiting().Name != "" || w.member() != nil {
+		return false, nil
+	}
+	if err := staged.Command.matches(ref); err != nil {
+		return true, err
+	}
+	body := &v1.CommitRetried{BundleDigest: staged.Digest[:], Attempt: 1, Reason: "the command is asked again", Command: ref.toProto()}
+	if err := w.emit(event{body: body}); err != nil {
+		return true, err
+	}
+	w.outbox = append(w.outbox, w.s.bundle())
+	w.reply.InFlight = true
+	return true, nil
+}
+
 // offerAgain sends the identical bundle once more, and has the command wait for
 // what becomes of it. What the bundle was made for is not made anew for this
 // command: who wanted it has been told to ask again.
@@ -110,6 +130,8 @@ func (p *Public) waitsAgain(e *v1.CommitRetried) {
 	}
 	again := *p.Staged
 	again.Command, again.Failed, again.Attempt = ref, false, e.GetAttempt()
-	again.Intent, again.Clients, again.Inline = ref.Name, nil, nil
+	if !p.Staged.Command.same(ref) { // who wanted it has been told to ask again, and does not wait
+		again.Intent, again.Clients, again.Inline = ref.Name, nil, nil
+	}
 	p.Staged = &again
 }

@@ -30,7 +30,7 @@ type SupersededCommit struct {
 
 func superseded(c *StagedCommit) *SupersededCommit {
 	s := &SupersededCommit{
-		Digest: c.Digest, Command: c.Command, Intent: c.Intent, Clients: c.Clients, Inline: c.Inline, Rebuilt: c.Rebuilt,
+		Digest: c.Digest, Command: c.Command, Intent: c.Intent, Clients: c.Clients, Inline: c.Inline, Rebuilt: c.Rebuilt, Done: c.carriedOut,
 	}
 	if c.Intent == (SetCredential{}).Name() {
 		s.Credential = c.Credential // of any other command it was that of a pending Update, which is made anew by itself

@@ -166,6 +166,8 @@ type StagedCommit struct {
 
 	EncryptedMessage []byte // MLSMessage of the epoch it leads to: the secret of the reader that it adds
 	NextReserved     uint32 // own application generations of that epoch that it uses
+
+	carriedOut bool // an older commit of its command has won: known within one record only
 }
 
 // Member is one client of the group.
