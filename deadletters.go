@@ -38,7 +38,8 @@ type DeadMessage struct {
 // dropped, and the log says so.
 const DeadLettersMax = conversation.DeadLettersMax
 
-// FailingMax is how many messages of a conversation may wait to be handed over again. While there are so many, no new one of the conversation is.
+// FailingMax is how many messages of a conversation may wait to be handed over again. While there are so many, no new one of the conversation is;
+// Conversation.RequeueAll ends the wait.
 const FailingMax = conversation.FailingMax
 
 // Fail says that the event's message could not be handled, and why, which is for people and is cut after 256 bytes; it is sealed like the message.
@@ -94,7 +95,8 @@ func (c *Conversation) Requeue(ctx context.Context, numbers ...uint64) error {
 	return err
 }
 
-// RequeueAll is Requeue of every dead letter. It returns how many there were.
+// RequeueAll is Requeue of every dead letter and of all that waits to be handed over again: for when what the handler needs is back. It returns how
+// many there were.
 func (c *Conversation) RequeueAll(ctx context.Context) (int, error) {
 	reply, err := c.do(ctx, "requeue", conversation.RequeueLetters{CommandMeta: c.client.meta(ctx, "requeue_all"), All: true})
 	return reply.Letters, err

@@ -60,7 +60,7 @@ type Fail struct {
 	Reason  string // for people; it is sealed with the message
 }
 
-// RequeueLetters lets messages that have failed be handed over at once, as if they never had: those named, and with All every one that is put aside.
+// RequeueLetters lets messages that have failed be handed over at once, as if they never had: those named, and with All every one.
 type RequeueLetters struct {
 	CommandMeta
 	Numbers []uint64
@@ -314,7 +314,7 @@ func (w *work) settleLetter(number uint64) error {
 
 // requeueLetters makes messages due that have failed.
 func (w *work) requeueLetters(in RequeueLetters) error {
-	numbers, err := w.named(in.Numbers, in.All)
+	numbers, err := w.named(in.Numbers, func(Letter) bool { return in.All })
 	if err != nil {
 		return err
 	}
@@ -329,7 +329,7 @@ func (w *work) requeueLetters(in RequeueLetters) error {
 
 // discardLetters lets messages go that have failed.
 func (w *work) discardLetters(in DropLetters) error {
-	numbers, err := w.named(in.Numbers, in.All)
+	numbers, err := w.named(in.Numbers, func(l Letter) bool { return in.All && l.Dead() })
 	if err != nil {
 		return err
 	}
@@ -346,8 +346,9 @@ func (w *work) loseLetters(in LoseLetters) error {
 	return w.dropLetters(lost, LetterUnreadable)
 }
 
-// named lists the messages that a command is about: each of those named has failed and is there.
-func (w *work) named(asked []uint64, all bool) (numbers []uint64, err error) {
+// named lists the messages that a command is about: each of those named has failed and is there. Others may be meant
+// without a name.
+func (w *work) named(asked []uint64, meant func(Letter) bool) (numbers []uint64, err error) {
 	if w.s.Lifecycle == Absent || w.s.Lifecycle == Wiped {
 		return nil, refuse(ConversationNotFound, GiveUp, "%s: %s", w.s.Conversation, w.s.Lifecycle)
 	}
@@ -357,7 +358,7 @@ func (w *work) named(asked []uint64, all bool) (numbers []uint64, err error) {
 		}
 	}
 	for _, l := range w.s.Spool.Letters {
-		if all && l.Dead() || slices.Contains(asked, l.Number) {
+		if meant(l) || slices.Contains(asked, l.Number) {
 			numbers = append(numbers, l.Number)
 		}
 	}

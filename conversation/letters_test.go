@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	v1 "parley/events/v1"
+	"parley/internal/ids"
 )
 
 // spooledMessages reads every message that a member's log has had for its owner, by number.
@@ -271,4 +272,46 @@ func TestLettersDieWithTheKeys(t *testing.T) {
 		t.Errorf("%+v", bob.state.Spool)
 	}
 	w.restart(bob)
+}
+
+// TestLettersOutliveTheMembership puts one aside, lets another wait, and removes the member: both are still its owner's.
+func TestLettersOutliveTheMembership(t *testing.T) {
+	config := DefaultConfig()
+	config.MaxDeliveries = 2
+	w, bob := hearing(t, config, 2)
+	ada := w.members[0]
+	w.step(bob, bob.failure(t, 1))
+	w.step(bob, bob.failure(t, 1))
+	w.step(bob, bob.failure(t, 2))
+	w.step(ada, RemoveMembers{CommandMeta: w.meta(ada), Clients: []ids.ClientID{"bob"}})
+	w.answer(ada)
+	w.catchUp(ada)
+	w.catchUp(bob)
+	if n, _ := bob.state.Spool.DeadLetters(); bob.state.Lifecycle != Evicted || n != 1 || bob.state.Spool.Failing() != 1 {
+		t.Fatalf("%s with %+v", bob.state.Lifecycle, bob.state.Spool)
+	}
+	if r := w.step(bob, RequeueLetters{CommandMeta: w.meta(bob), Numbers: []uint64{1}}); r.Err != nil || bob.state.Spool.Failing() != 2 {
+		t.Errorf("handed over anew: %v", r.Err)
+	}
+	w.step(ada, AddMembers{CommandMeta: w.meta(ada), KeyPackages: [][]byte{w.invite(bob)}})
+	w.answer(ada)
+	w.catchUp(ada)
+	w.catchUp(bob)
+	w.step(bob, Acknowledge{Letter: 2})
+	if bob.state.Lifecycle != Active || bob.state.Spool.Failing() != 1 {
+		t.Errorf("%s with %+v", bob.state.Lifecycle, bob.state.Spool)
+	}
+	w.restart(bob)
+}
+
+// TestLostLettersAreSaid names messages whose keys are gone, and one that is nobody's.
+func TestLostLettersAreSaid(t *testing.T) {
+	w, bob := hearing(t, DefaultConfig(), 2)
+	w.step(bob, bob.failure(t, 1))
+	w.step(bob, bob.failure(t, 2))
+	w.step(bob, LoseLetters{Numbers: []uint64{2, 9}})
+	body, ok := bob.log[len(bob.log)-1].Events[0].Body.(*v1.LettersDropped)
+	if !ok || body.GetReason() != LetterUnreadable || !slices.Equal(body.GetNumbers(), []uint64{2}) || bob.state.Spool.Failing() != 1 {
+		t.Errorf("said %+v, left %+v", body, bob.state.Spool.Letters)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,15 +25,10 @@ func TestSlowReaderDoesNotFillTheRing(t *testing.T) {
 		t.Fatal(err)
 	}
 	at, number := uint64(0), uint64(0)
-	for version := range uint64(600) {
-		at += spoolAgeMS + 1
+	store := func(version uint64, event Event) {
+		t.Helper()
 		for i := range r.keys {
 			r.keys[i].proven = true
-		}
-		event := Event{Body: &v1.MessagesConsumed{}}
-		for range spoolItems {
-			number++
-			event.Secrets = append(event.Secrets, Secret{Class: ClassSpool, Label: Item("message", number)})
 		}
 		p := &planner{ring: r.clone(), random: rand.Reader, version: version, timeMS: at}
 		if err := p.plan([]Event{event}); err != nil || p.missing > 0 {
@@ -43,8 +39,34 @@ func TestSlowReaderDoesNotFillTheRing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for version := range uint64(600) {
+		at += spoolAgeMS + 1
+		event := Event{Body: &v1.MessagesConsumed{}}
+		for range spoolItems {
+			number++
+			event.Secrets = append(event.Secrets, Secret{Class: ClassSpool, Label: Item("message", number)})
+		}
+		store(version, event)
+	}
 	if len(r.keys) > spoolRing+2*spareKeys {
 		t.Errorf("ring of %d keys for %d messages", len(r.keys), number)
+	}
+	full := len(r.keys)
+	for letter := range uint64(160) { // as many as a conversation has of messages that failed
+		store(600+letter, Event{Body: &v1.DeliveryFailed{}, Secrets: []Secret{{Class: ClassLetter, Label: strconv.FormatUint(letter, 10)}}})
+	}
+	if len(r.keys) != full+160 || len(r.keys) > ringKeysMax-spareKeys {
+		t.Errorf("ring of %d keys with what failed, %d without", len(r.keys), full)
+	}
+	for letter := range uint64(160) {
+		f, err := parseForget(Forget(ClassLetter, strconv.FormatUint(letter, 10)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.forget(f, at)
+	}
+	if len(r.keys) != full {
+		t.Errorf("ring of %d keys when what failed is gone, %d before", len(r.keys), full)
 	}
 	f, err := parseForget(ForgetThrough(ClassSpool, "message", number))
 	if err != nil {
