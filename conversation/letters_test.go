@@ -253,6 +253,9 @@ func TestLettersOfTheOwner(t *testing.T) {
 	if n, _ := bob.state.Spool.DeadLetters(); n != 1 || bob.state.Spool.Failing() != 1 {
 		t.Errorf("%d put aside, %d failing", n, bob.state.Spool.Failing())
 	}
+	if r := w.step(bob, RequeueLetters{CommandMeta: w.meta(bob), All: true}); r.Letters != 2 || bob.state.Spool.Failing() != 2 {
+		t.Errorf("all of them handed over anew: %d, %v", r.Letters, r.Err)
+	}
 	w.step(bob, Wipe{CommandMeta: w.meta(bob)})
 	if len(bob.state.Spool.Letters) != 0 {
 		t.Error("they outlive the conversation")
