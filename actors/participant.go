@@ -37,6 +37,9 @@ type txSending struct {
 	again  bool                    // what was sent was made anew: it goes out once it is durable
 }
 
+// commandsExpected is how many commands of a segment one participant has room for at once; more make it grow.
+const commandsExpected = 16
+
 // sendsAtOnce bounds what one participant of a transaction has with the transport.
 const sendsAtOnce = 256
 
@@ -182,6 +185,9 @@ func (g *aggregate[S]) stageFor(w work, caller *ask[work, result]) (stepped[S], 
 		x.draft.Anchor = t.anchor
 	}
 	if t.result.refusal() == nil {
+		if x.done == nil {
+			x.done = make([]finished[S], 0, commandsExpected)
+		}
 		x.done = append(x.done, finished[S]{t.step, w, caller})
 	}
 	return t, nil
