@@ -1,6 +1,7 @@
 package parley
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -69,7 +70,7 @@ func (c *Client) AddCredential(ctx context.Context, suite mlsengine.CipherSuite)
 
 // AddX509Credential gives the client an X.509 credential for a cipher suite. It takes over the key. A chain that is malformed, of another key
 // or not valid yet is refused with CredentialRefused; one that has expired is not, since it can still be shown. Whether others accept it is
-// for their trust stores to say.
+// for their trust stores to say. The key may be that of a credential that is here, under the same name: a certificate that was renewed.
 func (c *Client) AddX509Credential(ctx context.Context, suite mlsengine.CipherSuite, x X509) (CredentialRef, error) {
 	const op = "add x509 credential"
 	if err := checkChain(suite, x, c.node.options.Clock.Now()); err != nil {
@@ -159,12 +160,17 @@ func (c *Client) RemoveCredential(ctx context.Context, ref CredentialRef) error 
 	if registry == nil {
 		return nil
 	}
+	left, err := c.Credentials(ctx)
+	if err != nil {
+		return err
+	}
 	keys, err := registry.Keys(ctx, c.id)
 	if err != nil {
 		return wrap(op, err)
 	}
 	for _, key := range keys {
-		if !conversation.NamesKey(ref, key) {
+		shared := slices.ContainsFunc(left, func(other Credential) bool { return bytes.Equal(other.SignatureKey, key) })
+		if shared || !conversation.NamesKey(ref, key) {
 			continue
 		}
 		if err := registry.Revoke(ctx, c.id, key); err != nil {

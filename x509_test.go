@@ -1,6 +1,9 @@
 package parley_test
 
 import (
+	"bytes"
+	"encoding/pem"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -8,6 +11,7 @@ import (
 
 	"parley"
 	"parley/internal/certtest"
+	"parley/mlsengine"
 	"parley/mlsengine/suite"
 )
 
@@ -122,4 +126,97 @@ func TestWhomNoAuthorityVouchesForIsNotAdded(t *testing.T) {
 	// A certificate that names somebody else is no credential of the client.
 	_, err = elsewhere.Bare("mallory").AddX509Credential(ctx, suite.X25519_AES128GCM_SHA256_Ed25519, certified(t, authority, parley.ClientURI("ada"), soon))
 	refusedAs(t, err, parley.CredentialRefused, parley.GiveUp)
+}
+
+// TestACertificateIsRenewedForItsKey: bob gets other certificates for the key that he has always had, and goes on under them: by a commit of his
+// own, and by a proposal that ada commits. Everybody sees it, another node goes on with it, and the key stays when the credential that was the
+// same key's before is removed.
+func TestACertificateIsRenewedForItsKey(t *testing.T) {
+	for _, id := range certifiable {
+		t.Run(fmt.Sprint("suite ", id), func(t *testing.T) { renewForItsKey(t, id) })
+	}
+}
+
+func renewForItsKey(t *testing.T, id mlsengine.CipherSuite) {
+	ctx := t.Context()
+	authority, d := certtest.New(t), deploy(t)
+	config := parley.DefaultConfig()
+	config.CipherSuite = id
+	options := parley.Options{Certificates: trusting(t, authority).Load, Config: config}
+	node := d.node(t, options)
+	x := certify(t, authority, id, "bob", certtest.Request{})
+	key := slices.Clone(x.Key)
+	_, err := node.Bare("bob").AddX509Credential(ctx, id, x)
+	ok(t, err)
+	ada, bob := takeBot(t, node, "ada"), takeBot(t, node, "bob")
+	tea, err := ada.Create(ctx, "tea")
+	ok(t, err)
+	ok(t, tea.Add(ctx, "bob"))
+	his := bob.await(t, "the welcome", inEpoch(1)).Conversation
+	refs := []parley.CredentialRef{}
+	first, err := his.Credential(ctx)
+	ok(t, err)
+	refs = append(refs, first)
+	renew := func() parley.CredentialRef {
+		x := certify(t, authority, id, "bob", certtest.Request{Key: slices.Clone(key)})
+		chain := x.Chain
+		ref, err := bob.AddX509Credential(ctx, id, x)
+		ok(t, err)
+		again, err := bob.AddX509Credential(ctx, id, parley.X509{Chain: chain, Key: slices.Clone(key)})
+		if err != nil || again != ref || slices.Contains(refs, ref) {
+			t.Errorf("it is %s, and again %s, %v, beside %v", ref, again, err, refs)
+		}
+		refs = append(refs, ref)
+		return ref
+	}
+	ok(t, his.SetCredential(ctx, renew()))
+	ada.await(t, "epoch 2", inEpoch(2))
+	presents(t, tea, his, refs[1])
+	_, err = his.ProposeCredential(ctx, renew())
+	ok(t, err)
+	awaitProposals(t, tea, 1)
+	ok(t, tea.CommitPending(ctx))
+	awaitEpoch(t, his, 3)
+	presents(t, tea, his, refs[2])
+	ok(t, bob.RemoveCredential(ctx, refs[1]))
+	refusedAs(t, bob.RemoveCredential(ctx, refs[2]), parley.CredentialStillInUse, parley.GiveUp)
+	converse(t, his, ada, "under the third")
+	stranger := certify(t, authority, id, "eve", certtest.Request{Key: slices.Clone(key)})
+	_, err = bob.AddX509Credential(ctx, id, stranger)
+	refusedAs(t, err, parley.CredentialRefused, parley.GiveUp)
+
+	ada.stop()
+	bob.stop()
+	closeNode(t, node)
+	node = d.node(t, options)
+	defer closeNode(t, node)
+	ada, bob = takeBot(t, node, "ada"), takeBot(t, node, "bob")
+	tea, his = ada.Conversation("tea"), bob.Conversation("tea")
+	presents(t, tea, his, refs[2])
+	ok(t, his.UpdateKeys(ctx))
+	ada.await(t, "epoch 4", inEpoch(4))
+	presents(t, tea, his, refs[2])
+	agree(t, tea, his)
+	converse(t, his, ada, "on another node")
+}
+
+// presents sees to it that bob presents a credential, and that ada sees the certificate of it.
+func presents(t *testing.T, tea, his *parley.Conversation, want parley.CredentialRef) {
+	t.Helper()
+	ctx := t.Context()
+	got, err := his.Credential(ctx)
+	ok(t, err)
+	all, err := his.Client().Credentials(ctx)
+	ok(t, err)
+	seen, err := tea.DeviceIdentities(ctx, "bob")
+	ok(t, err)
+	for _, c := range all {
+		if c.Ref == want && got == want && len(seen) == 1 && seen[0].X509 != nil && c.Usable {
+			block, _ := pem.Decode([]byte(seen[0].X509.Certificate))
+			if block != nil && bytes.Equal(block.Bytes, c.Chain[0]) {
+				return
+			}
+		}
+	}
+	t.Errorf("he presents %s, not %s; ada sees %+v", got, want, seen)
 }

@@ -39,7 +39,8 @@ type ClientPublic struct {
 }
 
 // CredentialRef names one of a client's credentials: by its cipher suite and
-// its signature key, so that it is the same on every node. The empty one stands
+// its signature key, and a later one of the same key by itself too, so that it
+// is the same on every node. The empty one stands
 // for the client's first credential of the suite that is needed.
 type CredentialRef string
 
@@ -304,6 +305,12 @@ func RefOf(id mlsengine.CipherSuite, signatureKey []byte) CredentialRef {
 	return CredentialRef(fmt.Sprintf("%d-%s", id, hex.EncodeToString(sum[:16])))
 }
 
+// under names another credential with the same signature key.
+func (r CredentialRef) under(c mlsengine.Credential) CredentialRef {
+	sum := sha256.Sum256(syntax.Encode(&c))
+	return r + CredentialRef("-"+hex.EncodeToString(sum[:8]))
+}
+
 // JoinedUnder finds the conversation that was joined under a command id.
 func (s ClientState) JoinedUnder(meta CommandMeta) (ids.ConversationID, bool) {
 	outcome, ok := s.outcomeOf(ConsumeKeyPackage{CommandMeta: meta})
@@ -354,7 +361,7 @@ func WelcomeGroup(welcome []byte, in Join, env Env) (ids.ConversationID, *Comman
 
 // NamesKey reports whether a reference is of a credential with a signature key.
 func NamesKey(ref CredentialRef, signatureKey []byte) bool {
-	id, _, _ := strings.Cut(string(ref), "-")
-	number, err := strconv.ParseUint(id, 10, 16)
-	return err == nil && RefOf(mlsengine.CipherSuite(number), signatureKey) == ref
+	parts := strings.Split(string(ref), "-")
+	number, err := strconv.ParseUint(parts[0], 10, 16)
+	return err == nil && len(parts) > 1 && string(RefOf(mlsengine.CipherSuite(number), signatureKey)) == parts[0]+"-"+parts[1]
 }

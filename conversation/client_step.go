@@ -218,11 +218,16 @@ func (w *clientWork) learnCredential(id mlsengine.CipherSuite, credential mlseng
 		return "", refuse(CredentialRefused, GiveUp, "the signature key does not parse")
 	}
 	ref := RefOf(id, public)
-	if known, ok := w.s.credential(ref); ok {
-		if !known.Credential.Equal(credential) {
-			return "", refuse(CredentialRefused, GiveUp, "its signature key belongs to another credential, %s", ref)
+	for _, of := range []CredentialRef{ref, ref.under(credential)} {
+		known, ok := w.s.credential(of)
+		switch {
+		case ok && known.Credential.Equal(credential):
+			return of, nil
+		case ok && (credential.Type() != mlsengine.CredentialTypeX509 || ClientOf(known.Credential) != ClientOf(credential)):
+			return "", refuse(CredentialRefused, GiveUp, "its signature key belongs to another credential, %s", of)
+		case ok:
+			ref = of.under(credential) // a certificate for a key that is here
 		}
-		return ref, nil
 	}
 	if len(w.s.Credentials) >= CredentialsMax {
 		return "", refuse(Busy, GiveUp, "%d credentials are held", len(w.s.Credentials))

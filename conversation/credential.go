@@ -92,10 +92,14 @@ func (w *work) signer(ref CredentialRef) *mlsengine.SigningIdentity {
 func (w *work) presents(next *mlsengine.PublicGroup) string {
 	before, was := w.s.Group.Member(w.s.OwnLeaf)
 	after, is := next.Member(w.s.OwnLeaf)
-	if !was || !is || bytes.Equal(before.SignatureKey, after.SignatureKey) {
+	if !was || !is || bytes.Equal(before.SignatureKey, after.SignatureKey) && before.Credential.Equal(after.Credential) {
 		return ""
 	}
-	return string(RefOf(w.s.Config.CipherSuite, after.SignatureKey))
+	ref := RefOf(w.s.Config.CipherSuite, after.SignatureKey)
+	if later := ref.under(after.Credential); w.signer(later) != nil {
+		ref = later // a certificate that was renewed for its key
+	}
+	return string(ref)
 }
 
 // broughtBy are the credentials that a proposal of ours brings into the group.

@@ -52,6 +52,7 @@ func (a *Authority) Newest() int64 { return a.issued.Load() }
 type Request struct {
 	URI                 string
 	Curve               elliptic.Curve          // of the client's key; nil: Ed25519
+	Key                 []byte                  // the client's key; nil: a new one
 	NotBefore, NotAfter time.Time               // zero: an hour ago, in an hour
 	Change              func(*x509.Certificate) // the last word on what it says; may be nil
 }
@@ -59,7 +60,7 @@ type Request struct {
 // Certify makes a key and its certificate: DER, and the seed of an Edwards key or the scalar of a NIST key.
 func (a *Authority) Certify(t testing.TB, r Request) (certificate, key []byte) {
 	t.Helper()
-	public, key := newKey(t, r.Curve)
+	public, key := keyOf(t, r)
 	name, err := url.Parse(r.URI)
 	must(t, err)
 	if r.NotBefore.IsZero() {
@@ -80,14 +81,20 @@ func (a *Authority) Certify(t testing.TB, r Request) (certificate, key []byte) {
 	return der, key
 }
 
-func newKey(t testing.TB, curve elliptic.Curve) (public crypto.PublicKey, key []byte) {
+func keyOf(t testing.TB, r Request) (public crypto.PublicKey, key []byte) {
 	t.Helper()
-	if curve == nil {
-		_, private, err := ed25519.GenerateKey(rand.Reader)
-		must(t, err)
-		return private.Public(), private.Seed()
+	if r.Curve == nil {
+		if r.Key == nil {
+			_, private, err := ed25519.GenerateKey(rand.Reader)
+			must(t, err)
+			r.Key = private.Seed()
+		}
+		return ed25519.NewKeyFromSeed(r.Key).Public(), r.Key
 	}
-	private, err := ecdsa.GenerateKey(curve, rand.Reader)
+	private, err := ecdsa.GenerateKey(r.Curve, rand.Reader)
+	if r.Key != nil {
+		private, err = ecdsa.ParseRawPrivateKey(r.Curve, r.Key)
+	}
 	must(t, err)
 	key, err = private.Bytes()
 	must(t, err)
