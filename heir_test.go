@@ -11,7 +11,8 @@ import (
 )
 
 // TestHeirOfEveryCrash lets a node die at every durable step, before and after it, somewhere in the life of conversations. Another node
-// opens the same logs and asks for everything again, from the first command on: all of it has happened once.
+// opens the same logs and asks for everything again, from the first command on: all of it has happened once. The crash matrix asks for the one
+// command that died again; here a whole life is, under ids that lie epochs back, over members that have come and gone since.
 func TestHeirOfEveryCrash(t *testing.T) {
 	t.Parallel()
 	rounds := []int{1}

@@ -57,12 +57,14 @@ func TestIsolatedNodeTakesUpWhatItLeft(t *testing.T) {
 
 	o.Foreign = deaf
 	node = openNode(t, o)
-	hasty, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // less than the offers of a commit take until it is given up
-	defer cancel()
+	hasty, cancel := context.WithCancel(ctx)
+	go func() { // who asked leaves when the commit was offered, long before it is given up
+		<-deaf.asked
+		cancel()
+	}()
 	if err := conv(node, "ada").UpdateKeys(hasty); parley.AdviceOf(err) != parley.Retry {
 		t.Fatalf("a commit that nobody answers: %v", err)
 	}
-	<-deaf.asked
 	before, err := conv(node, "bob").History(ctx)
 	ok(t, err)
 	closeNode(t, node)

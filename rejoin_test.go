@@ -47,27 +47,33 @@ func goAway(t *testing.T, meanwhile func(tea *parley.Conversation)) away {
 	bob.stop()
 	closeNode(t, node)
 	meanwhile(a.tea)
-	store := streams(t, a.url)
+	outlast(t, a.url, a.clock, func() { ok(t, a.home.Insist(t.Context(), a.tea.UpdateKeys)) })
+	status, err := a.tea.Status(t.Context())
+	ok(t, err)
+	a.back = status.Epoch + 1
+	return a
+}
+
+// outlast lets time pass, and everybody who is there commit now and then, until the orders do not hold any more what was committed first.
+func outlast(t *testing.T, url string, clock *warpedClock, commit func()) {
+	t.Helper()
+	store := streams(t, url)
 	order := func() jetstream.StreamState {
 		stream, err := store.Stream(t.Context(), "parley_DS")
 		ok(t, err)
 		return stream.CachedInfo().State
 	}
-	var missed uint64 // where the first commit stands that bob has not heard
+	var missed uint64 // where the newest of the first commits stands
 	for i := 1; i <= 3 || order().FirstSeq <= missed; i++ {
 		if i > 24 {
 			t.Fatal("the order is not purged")
 		}
-		a.clock.ahead.Store(int64(time.Duration(i) * 3 * time.Hour))
-		ok(t, a.home.Insist(t.Context(), a.tea.UpdateKeys))
+		clock.ahead.Store(int64(time.Duration(i) * 3 * time.Hour))
+		commit()
 		if i == 1 {
 			missed = order().LastSeq
 		}
 	}
-	status, err := a.tea.Status(t.Context())
-	ok(t, err)
-	a.back = status.Epoch + 1
-	return a
 }
 
 func (a away) options(name string, shares []uint32) parley.Options {

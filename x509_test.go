@@ -180,7 +180,7 @@ func renewForItsKey(t *testing.T, id mlsengine.CipherSuite) {
 	presents(t, tea, his, refs[2])
 	ok(t, bob.RemoveCredential(ctx, refs[1]))
 	refusedAs(t, bob.RemoveCredential(ctx, refs[2]), parley.CredentialStillInUse, parley.GiveUp)
-	converse(t, his, ada, "under the third")
+	converse(t, node, his, ada, "under the third")
 	stranger := certify(t, authority, id, "eve", certtest.Request{Key: slices.Clone(key)})
 	_, err = bob.AddX509Credential(ctx, id, stranger)
 	refusedAs(t, err, parley.CredentialRefused, parley.GiveUp)
@@ -197,7 +197,7 @@ func renewForItsKey(t *testing.T, id mlsengine.CipherSuite) {
 	ada.await(t, "epoch 4", inEpoch(4))
 	presents(t, tea, his, refs[2])
 	agree(t, tea, his)
-	converse(t, his, ada, "on another node")
+	converse(t, node, his, ada, "on another node")
 }
 
 // presents sees to it that bob presents a credential, and that ada sees the certificate of it.

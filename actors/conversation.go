@@ -398,7 +398,7 @@ func (a *conversationActor) passivate(c actor.Context, m *passivate) {
 		return
 	}
 	busy := a.copy != nil || a.flight != nil || a.sending || len(a.outgoing) > 0 || a.proposed > 0 || len(a.held) > 0 ||
-		a.pondering // a way back that is not planned yet has no alarm that would wake the conversation
+		a.pondering || a.returning // a way back that is not planned yet has no alarm that would wake the conversation; one under way is not begun twice
 	if busy && !m.now {
 		return
 	}

@@ -15,7 +15,7 @@ type ExternalJoin struct {
 	GroupInfo    []byte // bare or MLSMessage, with the tree; empty: the newest one that the built-in service has
 	Config       conversation.Config
 	Meta         conversation.CommandMeta
-	MembersOnly  bool // only where the GroupInfo has the client already
+	MembersOnly  bool // a lost member comes back: only where the GroupInfo has the client still, and it is still lost
 }
 
 // externalJoins is how often a join is tried that other commits overtake.
@@ -53,7 +53,7 @@ func (n *Node) tryJoin(
 }
 
 func (n *Node) joinCommand(ctx context.Context, r ExternalJoin) (conversation.JoinExternally, error) {
-	in := conversation.JoinExternally{CommandMeta: r.Meta, Config: r.Config, GroupInfo: r.GroupInfo}
+	in := conversation.JoinExternally{CommandMeta: r.Meta, Config: r.Config, GroupInfo: r.GroupInfo, Returning: r.MembersOnly}
 	if refused := conversation.Writes(r.Client); refused != nil {
 		return in, refused
 	}

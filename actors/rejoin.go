@@ -80,7 +80,7 @@ func (a *conversationActor) comeBack(c actor.Context) {
 // cameBack notes how an attempt went. What may pass is tried again when the plan says so.
 func (a *conversationActor) cameBack(c actor.Context, m *returned) {
 	a.returning = false
-	if m.err == nil {
+	if m.err == nil || errors.Is(m.err, conversation.ConversationAlreadyExists) { // another attempt has brought it back
 		return
 	}
 	a.node.logger.Warn("did not come back", "log", a.log.String(), "err", m.err)

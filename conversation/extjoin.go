@@ -38,6 +38,9 @@ func (w *work) joinExternally(in JoinExternally) error {
 	if j := w.s.Joining; j != nil && j.Command.same(refOf(in)) {
 		return w.joinAgain(j, refOf(in))
 	}
+	if in.Returning && w.s.Loss == nil {
+		return refuse(ConversationAlreadyExists, GiveUp, "it has come back already") // an attempt that was under way for long
+	}
 	config := in.Config
 	info, public, err := openGroupInfo(in.GroupInfo)
 	if err != nil {

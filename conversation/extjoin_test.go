@@ -174,6 +174,18 @@ func (w *world) sayAside(m *member) []byte {
 	return r.Reply.Ciphertext
 }
 
+// TestAnAttemptThatComesLate: whoever is back by another attempt is not taken through the door once more.
+func TestAnAttemptThatComesLate(t *testing.T) {
+	w, _, bob := pair(t, DefaultConfig())
+	in := JoinExternally{CommandMeta: w.meta(bob), Config: w.config, GroupInfo: w.info, Returning: true}
+	w.refused(bob, in, ConversationAlreadyExists)
+	w.step(bob, MarkBehind{First: bob.state.Position + 2})
+	in.CommandMeta = w.meta(bob)
+	if r := w.step(bob, in); r.Err != nil || !r.InFlight {
+		t.Errorf("a lost member: %+v", r)
+	}
+}
+
 func TestAbandonedJoin(t *testing.T) {
 	w, ada, _, _ := trio(t, DefaultConfig())
 	dan := w.newMember("dan")

@@ -54,6 +54,7 @@ type JoinExternally struct {
 	CommandMeta
 	Config    Config
 	GroupInfo []byte // bare or MLSMessage, with the tree inside
+	Returning bool   // by itself: only while the membership is lost
 }
 
 // AbandonJoin gives up a pending JoinExternally.
