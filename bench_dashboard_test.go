@@ -258,27 +258,33 @@ func BenchmarkDurableByMembers(b *testing.B) {
 	}
 }
 
-// eachCrowd runs a benchmark of what is done with so many members, one transaction at a time. The target is what upstream takes, and 2 F.
-func eachCrowd(b *testing.B, upstream published, once func(b *testing.B, s *stage, count, number int) func() error) {
+// eachCrowd runs a benchmark of what is done with so many members, one transaction at a time. The target is what upstream takes, and 2 F. The
+// clock runs until the last caller has his answer, processor time until every conversation is done with what follows it, the end of keys.
+func eachCrowd(b *testing.B, upstream published, once func(b *testing.B, s *stage, count, number int) func() (*Conversation, error)) {
 	for _, count := range []int{1, 10, 100} {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
 			s := newStage(b, 1, 2)
 			s.invite(b, count)
 			number := 0
 			run(b, func(f figures) {
-				var doing []func() error
+				var doing []func() (*Conversation, error)
 				for range 10 {
 					doing = append(doing, once(b, s, count, number))
 					number++
 				}
 				unit := s.gauge.f(b)
+				var touched []*Conversation
 				took, used := metered(func() {
 					for _, do := range doing {
-						if err := do(); err != nil {
+						c, err := do()
+						if err != nil {
 							b.Fatal(err)
 						}
+						touched = append(touched, c)
 					}
 				})
+				_, after := metered(func() { s.settled(b, touched) })
+				used += after
 				v, each := float64(verification()), float64(took)/float64(len(doing))
 				f.add("V/transaction", each/v)
 				f.add("cpu-V/transaction", cost(used, len(doing)))
@@ -290,36 +296,50 @@ func eachCrowd(b *testing.B, upstream published, once func(b *testing.B, s *stag
 	}
 }
 
+// settled returns when conversations, and their client, have done what was left until after their answers: they say how they are only then.
+func (s *stage) settled(b *testing.B, touched []*Conversation) {
+	b.Helper()
+	for _, c := range touched {
+		if _, err := c.Status(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := s.client.Status(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+}
+
 // BenchmarkDashboardAdd adds users to a new group.
 func BenchmarkDashboardAdd(b *testing.B) {
-	eachCrowd(b, publishedAdd, func(b *testing.B, s *stage, count, number int) func() error {
+	eachCrowd(b, publishedAdd, func(b *testing.B, s *stage, count, number int) func() (*Conversation, error) {
 		conv := s.found(b, ConversationID(fmt.Sprint("add ", number)), 0)
-		return func() error { return conv.AddKeyPackages(context.Background(), s.packages[:count]...) }
+		return func() (*Conversation, error) {
+			return conv, conv.AddKeyPackages(context.Background(), s.packages[:count]...)
+		}
 	})
 }
 
 // BenchmarkDashboardRemove removes users from a group of no others.
 func BenchmarkDashboardRemove(b *testing.B) {
-	eachCrowd(b, publishedRemove, func(b *testing.B, s *stage, count, number int) func() error {
+	eachCrowd(b, publishedRemove, func(b *testing.B, s *stage, count, number int) func() (*Conversation, error) {
 		conv := s.found(b, ConversationID(fmt.Sprint("remove ", number)), count)
 		var names []ClientID
 		for i := range count {
 			names = append(names, ClientID(fmt.Sprintf("member %d", i)))
 		}
-		return func() error { return conv.Remove(context.Background(), names...) }
+		return func() (*Conversation, error) { return conv, conv.Remove(context.Background(), names...) }
 	})
 }
 
 // BenchmarkDashboardJoin joins a group of so many members by a Welcome.
 func BenchmarkDashboardJoin(b *testing.B) {
 	founder := newOutsider(b, "founder")
-	eachCrowd(b, publishedJoin, func(b *testing.B, s *stage, count, number int) func() error {
+	eachCrowd(b, publishedJoin, func(b *testing.B, s *stage, count, number int) func() (*Conversation, error) {
 		welcome := founder.welcome(b, s, count, fmt.Sprint("join ", number))
 		config := DefaultConfig()
 		config.Transport = ForeignTransport
-		return func() error {
-			_, err := s.client.Join(context.Background(), Invitation{Welcome: welcome, Config: &config})
-			return err
+		return func() (*Conversation, error) {
+			return s.client.Join(context.Background(), Invitation{Welcome: welcome, Config: &config})
 		}
 	})
 }

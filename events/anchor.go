@@ -116,6 +116,8 @@ func (j *Journal) WriteAnchor(ctx context.Context, a Anchor) error {
 // alone elsewhere.
 func (j *Journal) secure(ctx context.Context) error {
 	switch {
+	case len(j.ring.killed) > 0 && j.ring.spares() >= spareKeys/2:
+		return j.writeRing(ctx, StepKeyDeath, 0) // without new keys there is nothing to read back
 	case len(j.ring.killed) > 0:
 		return j.writeRing(ctx, StepKeyDeath, spareKeys)
 	case j.mustSync, j.ring.spares() < spareKeysLow, !j.reached, j.head.Version == 0, j.head.Incarnation != j.ring.incarnation:

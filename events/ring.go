@@ -19,7 +19,7 @@ const (
 	ringKeysMax  = 512
 	ringBytesMax = 512 << 10
 	ringFieldMAC = 9
-	spareKeys    = 8 // made ahead at every ring write
+	spareKeys    = 8 // made ahead at a ring write; where keys die, only once half of them are used
 	spareKeysLow = 3 // below this a ring write is due
 )
 
