@@ -23,7 +23,9 @@ type Asking struct {
 // AskToJoin asks a group's members to add the client (an external Add proposal, RFC 9420, 12.1.8). The group has it as a pending proposal,
 // which whoever commits next takes along. The private keys are kept: the Welcome that comes of it is accepted like any other, by itself in the
 // node's delivery service, and with a foreign one by Join. Whom our own service lets ask is Options.Access. Where the group has gone on before
-// the proposal was in its order, it is made anew when Epoch is not given, and refused with delivery.WrongEpoch when it is.
+// the proposal was in its order, it is made anew when Epoch is not given, and refused with delivery.WrongEpoch when it is. What a crash, or an
+// error that may pass, has kept from being sent is sent by the node that serves the client: a dozen times in all, after pauses that double up to
+// an hour, unless it was refused for good or the client has come in.
 func (c *Client) AskToJoin(ctx context.Context, id ConversationID, a Asking) (Proposal, error) {
 	numbers := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint64(nil, a.Epoch), uint16(a.CipherSuite))
 	made, err := c.node.actors.AskToJoin(ctx, actors.Asking{

@@ -2,6 +2,7 @@ package parley_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -130,5 +131,59 @@ func TestAskingIsTakenUpAfterACrash(t *testing.T) {
 				agree(t, tea, guest.Conversation("tea"))
 			})
 		}
+	}
+}
+
+// TestAskingIsSentByTheNodeThatTakesOver: a node dies when the proposal is in the client's log, before and after it was sent. Nobody asks again,
+// and the node that takes over sends it: it stands in the order once, and the guest comes in by it. Where the group has gone on meanwhile another
+// one does.
+func TestAskingIsSentByTheNodeThatTakesOver(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		step   parley.Step
+		before bool
+		gone   bool // the group has left the epoch that was asked in
+	}{{"events.append", false, false}, {"actors.send-proposal", true, false}, {"actors.send-proposal", false, false}, {"actors.send-proposal", true, true}} {
+		t.Run(fmt.Sprintf("%s before=%v gone on=%v", c.step, c.before, c.gone), func(t *testing.T) {
+			t.Parallel()
+			d, clock := deploy(t), &warpedClock{Clock: parley.SystemClock()}
+			o := parley.Options{
+				Name: "doomed", Clock: clock, Access: func(parley.ConversationID, parley.ClientID) parley.Access { return parley.AsksToJoin },
+			}
+			fate := &dying{at: c.step, before: c.before, died: make(chan struct{})}
+			o.Hooks = fate.hooks()
+			doomed := d.node(t, o)
+			defer closeQuietly(t, doomed)
+			tea, bob := teaForTwo(t, doomed)
+			awaitEpoch(t, bob.Conversation("tea"), 1)
+			guest, err := doomed.Client(t.Context(), "guest")
+			ok(t, err)
+			fate.armed.Store(true)
+			if err := ask(t.Context(), guest); parley.AdviceOf(err) != parley.Retry {
+				t.Errorf("a dead node answered %v", err)
+			}
+			o.Name, o.Hooks = "heir", parley.Hooks{}
+			heir := d.node(t, o)
+			defer closeNode(t, heir)
+			tea = heir.Bare("ada").Conversation(tea.ID())
+			if c.gone {
+				ok(t, heir.Insist(t.Context(), tea.UpdateKeys))
+			}
+			awaitThat(t, "the node looks after the guest", func() bool {
+				clock.ahead.Add(int64(10 * time.Second))
+				status, err := tea.Status(t.Context())
+				ok(t, err)
+				return status.Pending == 1 || len(status.Members) == 3
+			})
+			ok(t, heir.Insist(t.Context(), tea.CommitPending))
+			in := heir.Bare("guest").Conversation("tea")
+			awaitExists(t.Context(), t, in)
+			agree(t, tea, in)
+			members, err := tea.ClientIDs(t.Context())
+			ok(t, err)
+			if len(members) != 3 {
+				t.Errorf("members %v", members)
+			}
+		})
 	}
 }

@@ -44,9 +44,13 @@ func (n *Node) AskToJoin(ctx context.Context, r Asking) (conversation.Proposal, 
 		if err != nil {
 			return conversation.Proposal{}, err
 		}
-		// A crash here loses nothing: the proposal is in the client's log, and whoever asks again under the command's id comes by here.
+		// A crash here loses nothing: the proposal is in the client's log, and sent by whichever node takes the client.
 		err = n.sendAsking(ctx, r, *reply.Proposal)
 		if !errors.Is(err, delivery.WrongEpoch) || told || attempt+1 == askings || !n.pause(ctx, attempt) {
+			// A crash before this is durable has it sent once more, as any other error that may pass has.
+			if noted := n.asked(ctx, r.Client, reply.Proposal.Ref, err); err == nil {
+				err = noted
+			}
 			return *reply.Proposal, err
 		}
 		// It never came into the order, and never will: its keys are of no use, and the group is asked anew.
@@ -76,7 +80,8 @@ func (n *Node) stranger(ctx context.Context, r Asking) error {
 
 // ask makes the proposal, in the epoch that the group is in where nobody has said which.
 func (n *Node) ask(ctx context.Context, r Asking) (conversation.ClientReply, error) {
-	in := conversation.AskToJoin{CommandMeta: r.Meta, Group: r.Group, Epoch: r.Epoch, CipherSuite: r.CipherSuite, Credential: r.Credential}
+	in := conversation.AskToJoin{CommandMeta: r.Meta, Group: r.Group, Epoch: r.Epoch, CipherSuite: r.CipherSuite, Credential: r.Credential, Transport: r.Transport}
+	in.Renews = in.CipherSuite == 0
 	if in.CipherSuite == 0 {
 		if r.Transport != conversation.TransportBuiltIn || n.delivery == nil {
 			return conversation.ClientReply{}, errNoDelivery

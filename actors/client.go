@@ -15,6 +15,7 @@ import (
 type clientActor struct {
 	aggregate[conversation.ClientState]
 	lifeCycle
+	timer Timer // for what is to be sent again
 }
 
 func newClientActor(n *Node, e *entry) *clientActor {
@@ -47,6 +48,8 @@ func (a *clientActor) recovering(c actor.Context) {
 		a.node.members.addClient(a.state.Client)
 	}
 	a.receive = a.active
+	a.node.alarms.clear(a.entry.identity)
+	a.arm()
 }
 
 func (a *clientActor) recover(c actor.Context) error {
@@ -104,9 +107,12 @@ func (a *clientActor) active(c actor.Context) {
 		} else {
 			m.refuse(errBounced)
 		}
+	case *askingDue:
+		a.askAgain(c)
 	case *passivate:
 		a.passivate(c, m)
 	case *actor.Stopping:
+		a.stopTimer()
 		a.stopping()
 	default:
 		a.common(c)
@@ -120,6 +126,10 @@ func (a *clientActor) passivate(c actor.Context, m *passivate) {
 		return
 	}
 	a.saveAnchor()
+	a.stopTimer()
+	if due := a.state.AskingDue(); due > 0 {
+		a.node.alarms.set(a.entry.identity, due)
+	}
 	a.leave(c, errBounced)
 }
 
@@ -170,6 +180,7 @@ func (a *clientActor) landed(_ actor.Context, done []finished[conversation.Clien
 			d.caller.answer(d.result, nil)
 		}
 	}
+	a.arm()
 }
 
 // changesKeys reports whether events of a client matter to its conversations.

@@ -257,6 +257,8 @@ func inputName(w work) string {
 		return "rejoin"
 	}
 	switch w.Client.(type) {
+	case conversation.PlanAsking, conversation.EndAsking:
+		return "ask"
 	case conversation.ListConversation:
 		return "list_conversation"
 	case conversation.ExpireKeyPackages:

@@ -36,6 +36,7 @@ type ClientPublic struct {
 	Commands      []RememberedCommand
 	Lost          Code   // empty, ClientRolledBack or ClientSecretsLost
 	DataLength    uint32 // bytes that the application keeps
+	Askings       []PendingAsking
 }
 
 // CredentialRef names one of a client's credentials: by its cipher suite and

@@ -66,8 +66,8 @@ func (s *ClientState) fold(e events.Event) error {
 		s.secrets.psks = without(s.secrets.psks, string(body.GetId()))
 	case *v1.ClientDataSet:
 		s.foldData(body, e)
-	case *v1.JoinProposed:
-		// A fact for auditors: what it needs is with the key packages.
+	case *v1.JoinProposed, *v1.JoinSending:
+		s.foldAsking(body)
 	case *v1.ConversationListed:
 		id := ids.ConversationID(body.GetConversation())
 		s.Conversations = slices.DeleteFunc(slices.Clone(s.Conversations), func(c ids.ConversationID) bool { return c == id })
@@ -150,6 +150,8 @@ func (s *ClientState) dropKeyPackages(refs [][]byte, may func(ClientKeyPackage) 
 		return true
 	})
 	s.secrets.keyPackages = keys
+	// Nobody could come in by a proposal of what is gone, or has come in by it.
+	s.Askings = slices.DeleteFunc(slices.Clone(s.Askings), func(a PendingAsking) bool { return gone[string(a.KeyPackage)] })
 }
 
 func with(m map[string]secret.Bytes, key string, value secret.Bytes) map[string]secret.Bytes {
@@ -190,6 +192,7 @@ func (p *ClientPublic) Code(c *syntax.Coder) {
 	syntax.Vector(c, &p.Commands)
 	codeString(c, &p.Lost)
 	syntax.Uint32(c, &p.DataLength)
+	syntax.Vector(c, &p.Askings)
 }
 
 // Code walks a credential.

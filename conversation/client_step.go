@@ -91,6 +91,10 @@ func (w *clientWork) run(in ClientInput) error {
 		return w.setData(in)
 	case AskToJoin:
 		return w.askToJoin(in)
+	case PlanAsking:
+		return w.planAsking(in)
+	case EndAsking:
+		return w.endAsking(in)
 	}
 	return brokenf("%T is no input of a client", in)
 }

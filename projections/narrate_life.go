@@ -130,6 +130,14 @@ func (n *Narrator) client(body eventsv1.Body) string {
 		return fmt.Sprintf("the application of %s keeps %s", n.who, plural(int(b.GetLength()), "byte"))
 	case *eventsv1.JoinProposed:
 		return fmt.Sprintf("%s asked to be added to %s in epoch %d", n.who, ids.ConversationID(b.GetGroup()), b.GetEpoch())
+	case *eventsv1.JoinSending:
+		switch {
+		case b.GetDueMs() > 0:
+			return fmt.Sprintf("%s plans to send its proposal to join again (attempt %d)", n.who, b.GetAttempt())
+		case b.GetCode() != "":
+			return fmt.Sprintf("%s does not send its proposal to join any more: %s", n.who, printable([]byte(b.GetCode())))
+		}
+		return fmt.Sprintf("%s has sent its proposal to join", n.who)
 	case *eventsv1.ConversationListed:
 		if b.GetGone() {
 			return fmt.Sprintf("%s no longer has the conversation %s", n.who, ids.ConversationID(b.GetConversation()))

@@ -735,6 +735,7 @@ type Event struct {
 	//	*Event_LettersSettled
 	//	*Event_LettersRequeued
 	//	*Event_LettersDropped
+	//	*Event_JoinSending
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1457,6 +1458,15 @@ func (x *Event) GetLettersDropped() *LettersDropped {
 	return nil
 }
 
+func (x *Event) GetJoinSending() *JoinSending {
+	if x != nil {
+		if x, ok := x.Body.(*Event_JoinSending); ok {
+			return x.JoinSending
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -1757,6 +1767,10 @@ type Event_LettersDropped struct {
 	LettersDropped *LettersDropped `protobuf:"bytes,704,opt,name=letters_dropped,json=lettersDropped,proto3,oneof"`
 }
 
+type Event_JoinSending struct {
+	JoinSending *JoinSending `protobuf:"bytes,740,opt,name=join_sending,json=joinSending,proto3,oneof"`
+}
+
 func (*Event_ConversationCreated) isEvent_Body() {}
 
 func (*Event_ConversationJoined) isEvent_Body() {}
@@ -1904,6 +1918,8 @@ func (*Event_LettersSettled) isEvent_Body() {}
 func (*Event_LettersRequeued) isEvent_Body() {}
 
 func (*Event_LettersDropped) isEvent_Body() {}
+
+func (*Event_JoinSending) isEvent_Body() {}
 
 type Configuration struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -6502,7 +6518,9 @@ type JoinProposed struct {
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the group: the proposal is good in it alone
 	KeyPackageRef []byte                 `protobuf:"bytes,3,opt,name=key_package_ref,json=keyPackageRef,proto3" json:"key_package_ref,omitempty"`
 	ProposalRef   []byte                 `protobuf:"bytes,4,opt,name=proposal_ref,json=proposalRef,proto3" json:"proposal_ref,omitempty"`
-	Message       []byte                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"` // MLSMessage
+	Message       []byte                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`      // MLSMessage
+	Transport     uint32                 `protobuf:"varint,6,opt,name=transport,proto3" json:"transport,omitempty"` // who carries it; 0: nobody sends it by himself
+	Renews        bool                   `protobuf:"varint,7,opt,name=renews,proto3" json:"renews,omitempty"`       // where the group has gone on it is made anew
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6572,6 +6590,88 @@ func (x *JoinProposed) GetMessage() []byte {
 	return nil
 }
 
+func (x *JoinProposed) GetTransport() uint32 {
+	if x != nil {
+		return x.Transport
+	}
+	return 0
+}
+
+func (x *JoinProposed) GetRenews() bool {
+	if x != nil {
+		return x.Renews
+	}
+	return false
+}
+
+type JoinSending struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ProposalRef   []byte                 `protobuf:"bytes,1,opt,name=proposal_ref,json=proposalRef,proto3" json:"proposal_ref,omitempty"`
+	DueMs         uint64                 `protobuf:"varint,2,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"` // 0: not any more
+	Attempt       uint32                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"` // 0: why; empty: it was sent
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinSending) Reset() {
+	*x = JoinSending{}
+	mi := &file_events_v1_events_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinSending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinSending) ProtoMessage() {}
+
+func (x *JoinSending) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_events_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinSending.ProtoReflect.Descriptor instead.
+func (*JoinSending) Descriptor() ([]byte, []int) {
+	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *JoinSending) GetProposalRef() []byte {
+	if x != nil {
+		return x.ProposalRef
+	}
+	return nil
+}
+
+func (x *JoinSending) GetDueMs() uint64 {
+	if x != nil {
+		return x.DueMs
+	}
+	return 0
+}
+
+func (x *JoinSending) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *JoinSending) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
 type PreSharedKeyRemoved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -6581,7 +6681,7 @@ type PreSharedKeyRemoved struct {
 
 func (x *PreSharedKeyRemoved) Reset() {
 	*x = PreSharedKeyRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6593,7 +6693,7 @@ func (x *PreSharedKeyRemoved) String() string {
 func (*PreSharedKeyRemoved) ProtoMessage() {}
 
 func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[74]
+	mi := &file_events_v1_events_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6606,7 +6706,7 @@ func (x *PreSharedKeyRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreSharedKeyRemoved.ProtoReflect.Descriptor instead.
 func (*PreSharedKeyRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{74}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PreSharedKeyRemoved) GetId() []byte {
@@ -6626,7 +6726,7 @@ type ConversationListed struct {
 
 func (x *ConversationListed) Reset() {
 	*x = ConversationListed{}
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6638,7 +6738,7 @@ func (x *ConversationListed) String() string {
 func (*ConversationListed) ProtoMessage() {}
 
 func (x *ConversationListed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[75]
+	mi := &file_events_v1_events_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6651,7 +6751,7 @@ func (x *ConversationListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationListed.ProtoReflect.Descriptor instead.
 func (*ConversationListed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{75}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ConversationListed) GetConversation() []byte {
@@ -6695,7 +6795,7 @@ type OrderEntry struct {
 
 func (x *OrderEntry) Reset() {
 	*x = OrderEntry{}
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6707,7 +6807,7 @@ func (x *OrderEntry) String() string {
 func (*OrderEntry) ProtoMessage() {}
 
 func (x *OrderEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[76]
+	mi := &file_events_v1_events_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6720,7 +6820,7 @@ func (x *OrderEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderEntry.ProtoReflect.Descriptor instead.
 func (*OrderEntry) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{76}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *OrderEntry) GetNumber() uint64 {
@@ -6875,7 +6975,7 @@ type WishMade struct {
 
 func (x *WishMade) Reset() {
 	*x = WishMade{}
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6887,7 +6987,7 @@ func (x *WishMade) String() string {
 func (*WishMade) ProtoMessage() {}
 
 func (x *WishMade) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[77]
+	mi := &file_events_v1_events_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6900,7 +7000,7 @@ func (x *WishMade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WishMade.ProtoReflect.Descriptor instead.
 func (*WishMade) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{77}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *WishMade) GetId() []byte {
@@ -6984,7 +7084,7 @@ type WishEnded struct {
 
 func (x *WishEnded) Reset() {
 	*x = WishEnded{}
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6996,7 +7096,7 @@ func (x *WishEnded) String() string {
 func (*WishEnded) ProtoMessage() {}
 
 func (x *WishEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[78]
+	mi := &file_events_v1_events_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7009,7 +7109,7 @@ func (x *WishEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WishEnded.ProtoReflect.Descriptor instead.
 func (*WishEnded) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{78}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *WishEnded) GetId() []byte {
@@ -7044,7 +7144,7 @@ type OrderCheckpoint struct {
 
 func (x *OrderCheckpoint) Reset() {
 	*x = OrderCheckpoint{}
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7056,7 +7156,7 @@ func (x *OrderCheckpoint) String() string {
 func (*OrderCheckpoint) ProtoMessage() {}
 
 func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[79]
+	mi := &file_events_v1_events_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7069,7 +7169,7 @@ func (x *OrderCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCheckpoint.ProtoReflect.Descriptor instead.
 func (*OrderCheckpoint) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{79}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *OrderCheckpoint) GetState() []byte {
@@ -7099,7 +7199,7 @@ type GroupRestarted struct {
 
 func (x *GroupRestarted) Reset() {
 	*x = GroupRestarted{}
-	mi := &file_events_v1_events_proto_msgTypes[80]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7111,7 +7211,7 @@ func (x *GroupRestarted) String() string {
 func (*GroupRestarted) ProtoMessage() {}
 
 func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[80]
+	mi := &file_events_v1_events_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7124,7 +7224,7 @@ func (x *GroupRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRestarted.ProtoReflect.Descriptor instead.
 func (*GroupRestarted) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{80}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GroupRestarted) GetSuccessor() []byte {
@@ -7171,7 +7271,7 @@ type KeyPackagePublished struct {
 
 func (x *KeyPackagePublished) Reset() {
 	*x = KeyPackagePublished{}
-	mi := &file_events_v1_events_proto_msgTypes[81]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7183,7 +7283,7 @@ func (x *KeyPackagePublished) String() string {
 func (*KeyPackagePublished) ProtoMessage() {}
 
 func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[81]
+	mi := &file_events_v1_events_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7196,7 +7296,7 @@ func (x *KeyPackagePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackagePublished.ProtoReflect.Descriptor instead.
 func (*KeyPackagePublished) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{81}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *KeyPackagePublished) GetKeyPackage() *KeyPackageEntry {
@@ -7218,7 +7318,7 @@ type KeyPackageClaimed struct {
 
 func (x *KeyPackageClaimed) Reset() {
 	*x = KeyPackageClaimed{}
-	mi := &file_events_v1_events_proto_msgTypes[82]
+	mi := &file_events_v1_events_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7230,7 +7330,7 @@ func (x *KeyPackageClaimed) String() string {
 func (*KeyPackageClaimed) ProtoMessage() {}
 
 func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[82]
+	mi := &file_events_v1_events_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7243,7 +7343,7 @@ func (x *KeyPackageClaimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPackageClaimed.ProtoReflect.Descriptor instead.
 func (*KeyPackageClaimed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{82}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *KeyPackageClaimed) GetRef() []byte {
@@ -7284,7 +7384,7 @@ type StockNoticed struct {
 
 func (x *StockNoticed) Reset() {
 	*x = StockNoticed{}
-	mi := &file_events_v1_events_proto_msgTypes[83]
+	mi := &file_events_v1_events_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7296,7 +7396,7 @@ func (x *StockNoticed) String() string {
 func (*StockNoticed) ProtoMessage() {}
 
 func (x *StockNoticed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[83]
+	mi := &file_events_v1_events_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7309,7 +7409,7 @@ func (x *StockNoticed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StockNoticed.ProtoReflect.Descriptor instead.
 func (*StockNoticed) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{83}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *StockNoticed) GetKind() uint32 {
@@ -7336,7 +7436,7 @@ type AuthorityRegistered struct {
 
 func (x *AuthorityRegistered) Reset() {
 	*x = AuthorityRegistered{}
-	mi := &file_events_v1_events_proto_msgTypes[84]
+	mi := &file_events_v1_events_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7348,7 +7448,7 @@ func (x *AuthorityRegistered) String() string {
 func (*AuthorityRegistered) ProtoMessage() {}
 
 func (x *AuthorityRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[84]
+	mi := &file_events_v1_events_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7361,7 +7461,7 @@ func (x *AuthorityRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityRegistered.ProtoReflect.Descriptor instead.
 func (*AuthorityRegistered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{84}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *AuthorityRegistered) GetCertificate() []byte {
@@ -7387,7 +7487,7 @@ type AuthorityRemoved struct {
 
 func (x *AuthorityRemoved) Reset() {
 	*x = AuthorityRemoved{}
-	mi := &file_events_v1_events_proto_msgTypes[85]
+	mi := &file_events_v1_events_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7399,7 +7499,7 @@ func (x *AuthorityRemoved) String() string {
 func (*AuthorityRemoved) ProtoMessage() {}
 
 func (x *AuthorityRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[85]
+	mi := &file_events_v1_events_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7412,7 +7512,7 @@ func (x *AuthorityRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityRemoved.ProtoReflect.Descriptor instead.
 func (*AuthorityRemoved) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{85}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *AuthorityRemoved) GetFingerprint() []byte {
@@ -7434,7 +7534,7 @@ type RevocationListRegistered struct {
 
 func (x *RevocationListRegistered) Reset() {
 	*x = RevocationListRegistered{}
-	mi := &file_events_v1_events_proto_msgTypes[86]
+	mi := &file_events_v1_events_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7446,7 +7546,7 @@ func (x *RevocationListRegistered) String() string {
 func (*RevocationListRegistered) ProtoMessage() {}
 
 func (x *RevocationListRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[86]
+	mi := &file_events_v1_events_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7459,7 +7559,7 @@ func (x *RevocationListRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListRegistered.ProtoReflect.Descriptor instead.
 func (*RevocationListRegistered) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{86}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *RevocationListRegistered) GetPoint() string {
@@ -7499,7 +7599,7 @@ type RevocationPolicySet struct {
 
 func (x *RevocationPolicySet) Reset() {
 	*x = RevocationPolicySet{}
-	mi := &file_events_v1_events_proto_msgTypes[87]
+	mi := &file_events_v1_events_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7511,7 +7611,7 @@ func (x *RevocationPolicySet) String() string {
 func (*RevocationPolicySet) ProtoMessage() {}
 
 func (x *RevocationPolicySet) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[87]
+	mi := &file_events_v1_events_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7524,7 +7624,7 @@ func (x *RevocationPolicySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationPolicySet.ProtoReflect.Descriptor instead.
 func (*RevocationPolicySet) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{87}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *RevocationPolicySet) GetPolicy() uint32 {
@@ -7555,7 +7655,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_events_v1_events_proto_msgTypes[88]
+	mi := &file_events_v1_events_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7567,7 +7667,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[88]
+	mi := &file_events_v1_events_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7580,7 +7680,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{88}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *Ring) GetFormat() uint32 {
@@ -7683,7 +7783,7 @@ type AnchorNote struct {
 
 func (x *AnchorNote) Reset() {
 	*x = AnchorNote{}
-	mi := &file_events_v1_events_proto_msgTypes[89]
+	mi := &file_events_v1_events_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7695,7 +7795,7 @@ func (x *AnchorNote) String() string {
 func (*AnchorNote) ProtoMessage() {}
 
 func (x *AnchorNote) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[89]
+	mi := &file_events_v1_events_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7708,7 +7808,7 @@ func (x *AnchorNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorNote.ProtoReflect.Descriptor instead.
 func (*AnchorNote) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{89}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *AnchorNote) GetFormat() uint32 {
@@ -7772,7 +7872,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_events_v1_events_proto_msgTypes[90]
+	mi := &file_events_v1_events_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7784,7 +7884,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[90]
+	mi := &file_events_v1_events_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7797,7 +7897,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{90}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *Origin) GetVersion() uint64 {
@@ -7839,7 +7939,7 @@ type WrappedKey struct {
 
 func (x *WrappedKey) Reset() {
 	*x = WrappedKey{}
-	mi := &file_events_v1_events_proto_msgTypes[91]
+	mi := &file_events_v1_events_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7851,7 +7951,7 @@ func (x *WrappedKey) String() string {
 func (*WrappedKey) ProtoMessage() {}
 
 func (x *WrappedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[91]
+	mi := &file_events_v1_events_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7864,7 +7964,7 @@ func (x *WrappedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKey.ProtoReflect.Descriptor instead.
 func (*WrappedKey) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{91}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *WrappedKey) GetId() []byte {
@@ -7950,7 +8050,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_events_v1_events_proto_msgTypes[92]
+	mi := &file_events_v1_events_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7962,7 +8062,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[92]
+	mi := &file_events_v1_events_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7975,7 +8075,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{92}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Anchor) GetVersion() uint64 {
@@ -8032,7 +8132,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_events_v1_events_proto_msgTypes[93]
+	mi := &file_events_v1_events_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8044,7 +8144,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_events_proto_msgTypes[93]
+	mi := &file_events_v1_events_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8057,7 +8157,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_events_v1_events_proto_rawDescGZIP(), []int{93}
+	return file_events_v1_events_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *Snapshot) GetFormat() uint32 {
@@ -8183,7 +8283,7 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ciphertext\x18\x05 \x01(\fR\n" +
 	"ciphertext\x12/\n" +
-	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\xbb/\n" +
+	"\x06stored\x18\x06 \x01(\v2\x17.parley.events.v1.ChunkR\x06stored\"\x800\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06sealed\x18\x01 \x03(\rR\x06sealed\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\tR\x06forget\x12Z\n" +
@@ -8263,7 +8363,8 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x15message_dead_lettered\x18\xbd\x05 \x01(\v2%.parley.events.v1.MessageDeadLetteredH\x00R\x13messageDeadLettered\x12L\n" +
 	"\x0fletters_settled\x18\xbe\x05 \x01(\v2 .parley.events.v1.LettersSettledH\x00R\x0elettersSettled\x12O\n" +
 	"\x10letters_requeued\x18\xbf\x05 \x01(\v2!.parley.events.v1.LettersRequeuedH\x00R\x0flettersRequeued\x12L\n" +
-	"\x0fletters_dropped\x18\xc0\x05 \x01(\v2 .parley.events.v1.LettersDroppedH\x00R\x0elettersDroppedB\x06\n" +
+	"\x0fletters_dropped\x18\xc0\x05 \x01(\v2 .parley.events.v1.LettersDroppedH\x00R\x0elettersDropped\x12C\n" +
+	"\fjoin_sending\x18\xe4\x05 \x01(\v2\x1d.parley.events.v1.JoinSendingH\x00R\vjoinSendingB\x06\n" +
 	"\x04body\"\x8e\x05\n" +
 	"\rConfiguration\x12!\n" +
 	"\fcipher_suite\x18\x01 \x01(\rR\vcipherSuite\x12)\n" +
@@ -8635,13 +8736,20 @@ const file_events_v1_events_proto_rawDesc = "" +
 	"\x11PreSharedKeyAdded\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"'\n" +
 	"\rClientDataSet\x12\x16\n" +
-	"\x06length\x18\x01 \x01(\rR\x06length\"\x9f\x01\n" +
+	"\x06length\x18\x01 \x01(\rR\x06length\"\xd5\x01\n" +
 	"\fJoinProposed\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\fR\x05group\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12&\n" +
 	"\x0fkey_package_ref\x18\x03 \x01(\fR\rkeyPackageRef\x12!\n" +
 	"\fproposal_ref\x18\x04 \x01(\fR\vproposalRef\x12\x18\n" +
-	"\amessage\x18\x05 \x01(\fR\amessage\"%\n" +
+	"\amessage\x18\x05 \x01(\fR\amessage\x12\x1c\n" +
+	"\ttransport\x18\x06 \x01(\rR\ttransport\x12\x16\n" +
+	"\x06renews\x18\a \x01(\bR\x06renews\"u\n" +
+	"\vJoinSending\x12!\n" +
+	"\fproposal_ref\x18\x01 \x01(\fR\vproposalRef\x12\x15\n" +
+	"\x06due_ms\x18\x02 \x01(\x04R\x05dueMs\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\"%\n" +
 	"\x13PreSharedKeyRemoved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"L\n" +
 	"\x12ConversationListed\x12\"\n" +
@@ -8809,7 +8917,7 @@ func file_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
+var file_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_events_v1_events_proto_goTypes = []any{
 	(EpochCause)(0),                    // 0: parley.events.v1.EpochCause
 	(EntryKind)(0),                     // 1: parley.events.v1.EntryKind
@@ -8887,26 +8995,27 @@ var file_events_v1_events_proto_goTypes = []any{
 	(*PreSharedKeyAdded)(nil),          // 73: parley.events.v1.PreSharedKeyAdded
 	(*ClientDataSet)(nil),              // 74: parley.events.v1.ClientDataSet
 	(*JoinProposed)(nil),               // 75: parley.events.v1.JoinProposed
-	(*PreSharedKeyRemoved)(nil),        // 76: parley.events.v1.PreSharedKeyRemoved
-	(*ConversationListed)(nil),         // 77: parley.events.v1.ConversationListed
-	(*OrderEntry)(nil),                 // 78: parley.events.v1.OrderEntry
-	(*WishMade)(nil),                   // 79: parley.events.v1.WishMade
-	(*WishEnded)(nil),                  // 80: parley.events.v1.WishEnded
-	(*OrderCheckpoint)(nil),            // 81: parley.events.v1.OrderCheckpoint
-	(*GroupRestarted)(nil),             // 82: parley.events.v1.GroupRestarted
-	(*KeyPackagePublished)(nil),        // 83: parley.events.v1.KeyPackagePublished
-	(*KeyPackageClaimed)(nil),          // 84: parley.events.v1.KeyPackageClaimed
-	(*StockNoticed)(nil),               // 85: parley.events.v1.StockNoticed
-	(*AuthorityRegistered)(nil),        // 86: parley.events.v1.AuthorityRegistered
-	(*AuthorityRemoved)(nil),           // 87: parley.events.v1.AuthorityRemoved
-	(*RevocationListRegistered)(nil),   // 88: parley.events.v1.RevocationListRegistered
-	(*RevocationPolicySet)(nil),        // 89: parley.events.v1.RevocationPolicySet
-	(*Ring)(nil),                       // 90: parley.events.v1.Ring
-	(*AnchorNote)(nil),                 // 91: parley.events.v1.AnchorNote
-	(*Origin)(nil),                     // 92: parley.events.v1.Origin
-	(*WrappedKey)(nil),                 // 93: parley.events.v1.WrappedKey
-	(*Anchor)(nil),                     // 94: parley.events.v1.Anchor
-	(*Snapshot)(nil),                   // 95: parley.events.v1.Snapshot
+	(*JoinSending)(nil),                // 76: parley.events.v1.JoinSending
+	(*PreSharedKeyRemoved)(nil),        // 77: parley.events.v1.PreSharedKeyRemoved
+	(*ConversationListed)(nil),         // 78: parley.events.v1.ConversationListed
+	(*OrderEntry)(nil),                 // 79: parley.events.v1.OrderEntry
+	(*WishMade)(nil),                   // 80: parley.events.v1.WishMade
+	(*WishEnded)(nil),                  // 81: parley.events.v1.WishEnded
+	(*OrderCheckpoint)(nil),            // 82: parley.events.v1.OrderCheckpoint
+	(*GroupRestarted)(nil),             // 83: parley.events.v1.GroupRestarted
+	(*KeyPackagePublished)(nil),        // 84: parley.events.v1.KeyPackagePublished
+	(*KeyPackageClaimed)(nil),          // 85: parley.events.v1.KeyPackageClaimed
+	(*StockNoticed)(nil),               // 86: parley.events.v1.StockNoticed
+	(*AuthorityRegistered)(nil),        // 87: parley.events.v1.AuthorityRegistered
+	(*AuthorityRemoved)(nil),           // 88: parley.events.v1.AuthorityRemoved
+	(*RevocationListRegistered)(nil),   // 89: parley.events.v1.RevocationListRegistered
+	(*RevocationPolicySet)(nil),        // 90: parley.events.v1.RevocationPolicySet
+	(*Ring)(nil),                       // 91: parley.events.v1.Ring
+	(*AnchorNote)(nil),                 // 92: parley.events.v1.AnchorNote
+	(*Origin)(nil),                     // 93: parley.events.v1.Origin
+	(*WrappedKey)(nil),                 // 94: parley.events.v1.WrappedKey
+	(*Anchor)(nil),                     // 95: parley.events.v1.Anchor
+	(*Snapshot)(nil),                   // 96: parley.events.v1.Snapshot
 }
 var file_events_v1_events_proto_depIdxs = []int32{
 	3,   // 0: parley.events.v1.Record.cause:type_name -> parley.events.v1.Cause
@@ -8965,71 +9074,72 @@ var file_events_v1_events_proto_depIdxs = []int32{
 	71,  // 53: parley.events.v1.Event.key_packages_consumed:type_name -> parley.events.v1.KeyPackagesConsumed
 	72,  // 54: parley.events.v1.Event.key_packages_expired:type_name -> parley.events.v1.KeyPackagesExpired
 	73,  // 55: parley.events.v1.Event.pre_shared_key_added:type_name -> parley.events.v1.PreSharedKeyAdded
-	76,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
+	77,  // 56: parley.events.v1.Event.pre_shared_key_removed:type_name -> parley.events.v1.PreSharedKeyRemoved
 	66,  // 57: parley.events.v1.Event.client_created:type_name -> parley.events.v1.ClientCreated
-	77,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
-	78,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
-	81,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
-	82,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
-	83,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
-	84,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
+	78,  // 58: parley.events.v1.Event.conversation_listed:type_name -> parley.events.v1.ConversationListed
+	79,  // 59: parley.events.v1.Event.order_entry:type_name -> parley.events.v1.OrderEntry
+	82,  // 60: parley.events.v1.Event.order_checkpoint:type_name -> parley.events.v1.OrderCheckpoint
+	83,  // 61: parley.events.v1.Event.group_restarted:type_name -> parley.events.v1.GroupRestarted
+	84,  // 62: parley.events.v1.Event.key_package_published:type_name -> parley.events.v1.KeyPackagePublished
+	85,  // 63: parley.events.v1.Event.key_package_claimed:type_name -> parley.events.v1.KeyPackageClaimed
 	74,  // 64: parley.events.v1.Event.client_data_set:type_name -> parley.events.v1.ClientDataSet
 	75,  // 65: parley.events.v1.Event.join_proposed:type_name -> parley.events.v1.JoinProposed
 	36,  // 66: parley.events.v1.Event.history_secret_held:type_name -> parley.events.v1.HistorySecretHeld
-	86,  // 67: parley.events.v1.Event.authority_registered:type_name -> parley.events.v1.AuthorityRegistered
-	87,  // 68: parley.events.v1.Event.authority_removed:type_name -> parley.events.v1.AuthorityRemoved
-	88,  // 69: parley.events.v1.Event.revocation_list_registered:type_name -> parley.events.v1.RevocationListRegistered
-	89,  // 70: parley.events.v1.Event.revocation_policy_set:type_name -> parley.events.v1.RevocationPolicySet
-	85,  // 71: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
+	87,  // 67: parley.events.v1.Event.authority_registered:type_name -> parley.events.v1.AuthorityRegistered
+	88,  // 68: parley.events.v1.Event.authority_removed:type_name -> parley.events.v1.AuthorityRemoved
+	89,  // 69: parley.events.v1.Event.revocation_list_registered:type_name -> parley.events.v1.RevocationListRegistered
+	90,  // 70: parley.events.v1.Event.revocation_policy_set:type_name -> parley.events.v1.RevocationPolicySet
+	86,  // 71: parley.events.v1.Event.stock_noticed:type_name -> parley.events.v1.StockNoticed
 	43,  // 72: parley.events.v1.Event.rejoin_planned:type_name -> parley.events.v1.RejoinPlanned
 	44,  // 73: parley.events.v1.Event.rejoin_refused:type_name -> parley.events.v1.RejoinRefused
-	79,  // 74: parley.events.v1.Event.wish_made:type_name -> parley.events.v1.WishMade
-	80,  // 75: parley.events.v1.Event.wish_ended:type_name -> parley.events.v1.WishEnded
+	80,  // 74: parley.events.v1.Event.wish_made:type_name -> parley.events.v1.WishMade
+	81,  // 75: parley.events.v1.Event.wish_ended:type_name -> parley.events.v1.WishEnded
 	54,  // 76: parley.events.v1.Event.delivery_failed:type_name -> parley.events.v1.DeliveryFailed
 	55,  // 77: parley.events.v1.Event.message_dead_lettered:type_name -> parley.events.v1.MessageDeadLettered
 	56,  // 78: parley.events.v1.Event.letters_settled:type_name -> parley.events.v1.LettersSettled
 	57,  // 79: parley.events.v1.Event.letters_requeued:type_name -> parley.events.v1.LettersRequeued
 	58,  // 80: parley.events.v1.Event.letters_dropped:type_name -> parley.events.v1.LettersDropped
-	9,   // 81: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
-	11,  // 82: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 83: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
-	9,   // 84: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
-	11,  // 85: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
-	10,  // 86: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
-	14,  // 87: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
-	9,   // 88: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
-	24,  // 89: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 90: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 91: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
-	18,  // 92: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
-	18,  // 93: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
-	24,  // 94: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
-	10,  // 95: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
-	10,  // 96: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 97: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
-	24,  // 98: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
-	11,  // 99: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
-	0,   // 100: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
-	10,  // 101: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
-	10,  // 102: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
-	10,  // 103: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
-	18,  // 104: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
-	24,  // 105: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
-	70,  // 106: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
-	1,   // 107: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
-	18,  // 108: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
-	10,  // 109: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
-	10,  // 110: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
-	70,  // 111: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
-	93,  // 112: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
-	94,  // 113: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
-	92,  // 114: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
-	94,  // 115: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
-	116, // [116:116] is the sub-list for method output_type
-	116, // [116:116] is the sub-list for method input_type
-	116, // [116:116] is the sub-list for extension type_name
-	116, // [116:116] is the sub-list for extension extendee
-	0,   // [0:116] is the sub-list for field type_name
+	76,  // 81: parley.events.v1.Event.join_sending:type_name -> parley.events.v1.JoinSending
+	9,   // 82: parley.events.v1.ConversationCreated.config:type_name -> parley.events.v1.Configuration
+	11,  // 83: parley.events.v1.ConversationCreated.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 84: parley.events.v1.ConversationCreated.roster:type_name -> parley.events.v1.MemberChange
+	9,   // 85: parley.events.v1.ConversationJoined.config:type_name -> parley.events.v1.Configuration
+	11,  // 86: parley.events.v1.ConversationJoined.facts:type_name -> parley.events.v1.EpochFacts
+	10,  // 87: parley.events.v1.ConversationJoined.roster:type_name -> parley.events.v1.MemberChange
+	14,  // 88: parley.events.v1.ConversationJoined.missed:type_name -> parley.events.v1.Missed
+	9,   // 89: parley.events.v1.ExternalJoinStaged.config:type_name -> parley.events.v1.Configuration
+	24,  // 90: parley.events.v1.ExternalJoinStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 91: parley.events.v1.ExternalJoinStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 92: parley.events.v1.ExternalJoinStaged.removed:type_name -> parley.events.v1.MemberChange
+	18,  // 93: parley.events.v1.ProposalCreated.facts:type_name -> parley.events.v1.ProposalFacts
+	18,  // 94: parley.events.v1.ProposalReceived.facts:type_name -> parley.events.v1.ProposalFacts
+	24,  // 95: parley.events.v1.CommitStaged.command:type_name -> parley.events.v1.CommandRef
+	10,  // 96: parley.events.v1.CommitStaged.added:type_name -> parley.events.v1.MemberChange
+	10,  // 97: parley.events.v1.CommitStaged.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 98: parley.events.v1.CommitStaged.updated:type_name -> parley.events.v1.MemberChange
+	24,  // 99: parley.events.v1.CommitRetried.command:type_name -> parley.events.v1.CommandRef
+	11,  // 100: parley.events.v1.EpochAdvanced.facts:type_name -> parley.events.v1.EpochFacts
+	0,   // 101: parley.events.v1.EpochAdvanced.cause:type_name -> parley.events.v1.EpochCause
+	10,  // 102: parley.events.v1.EpochAdvanced.added:type_name -> parley.events.v1.MemberChange
+	10,  // 103: parley.events.v1.EpochAdvanced.removed:type_name -> parley.events.v1.MemberChange
+	10,  // 104: parley.events.v1.EpochAdvanced.updated:type_name -> parley.events.v1.MemberChange
+	18,  // 105: parley.events.v1.EpochAdvanced.proposals:type_name -> parley.events.v1.ProposalFacts
+	24,  // 106: parley.events.v1.CommandCompleted.command:type_name -> parley.events.v1.CommandRef
+	70,  // 107: parley.events.v1.KeyPackagesGenerated.key_packages:type_name -> parley.events.v1.KeyPackageEntry
+	1,   // 108: parley.events.v1.OrderEntry.kind:type_name -> parley.events.v1.EntryKind
+	18,  // 109: parley.events.v1.OrderEntry.proposals:type_name -> parley.events.v1.ProposalFacts
+	10,  // 110: parley.events.v1.OrderEntry.added:type_name -> parley.events.v1.MemberChange
+	10,  // 111: parley.events.v1.OrderEntry.removed:type_name -> parley.events.v1.MemberChange
+	70,  // 112: parley.events.v1.KeyPackagePublished.key_package:type_name -> parley.events.v1.KeyPackageEntry
+	94,  // 113: parley.events.v1.Ring.keys:type_name -> parley.events.v1.WrappedKey
+	95,  // 114: parley.events.v1.Ring.anchor:type_name -> parley.events.v1.Anchor
+	93,  // 115: parley.events.v1.Ring.origin:type_name -> parley.events.v1.Origin
+	95,  // 116: parley.events.v1.AnchorNote.anchor:type_name -> parley.events.v1.Anchor
+	117, // [117:117] is the sub-list for method output_type
+	117, // [117:117] is the sub-list for method input_type
+	117, // [117:117] is the sub-list for extension type_name
+	117, // [117:117] is the sub-list for extension extendee
+	0,   // [0:117] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_events_proto_init() }
@@ -9112,6 +9222,7 @@ func file_events_v1_events_proto_init() {
 		(*Event_LettersSettled)(nil),
 		(*Event_LettersRequeued)(nil),
 		(*Event_LettersDropped)(nil),
+		(*Event_JoinSending)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -9119,7 +9230,7 @@ func file_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_events_proto_rawDesc), len(file_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   94,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

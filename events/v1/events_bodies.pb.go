@@ -93,6 +93,7 @@ func Bodies() []Body {
 		&LettersSettled{},
 		&LettersRequeued{},
 		&LettersDropped{},
+		&JoinSending{},
 	}
 }
 
@@ -392,6 +393,10 @@ func (*LettersDropped) EventKind() string { return "LettersDropped" }
 func (*LettersDropped) New() Body         { return &LettersDropped{} }
 func (*LettersDropped) isBody()           {}
 
+func (*JoinSending) EventKind() string { return "JoinSending" }
+func (*JoinSending) New() Body         { return &JoinSending{} }
+func (*JoinSending) isBody()           {}
+
 // BodyValue returns the body of the event, or nil where it has none or one of a kind this build does not know.
 func (x *Event) BodyValue() Body {
 	switch b := x.GetBody().(type) {
@@ -543,6 +548,8 @@ func (x *Event) BodyValue() Body {
 		return b.LettersRequeued
 	case *Event_LettersDropped:
 		return b.LettersDropped
+	case *Event_JoinSending:
+		return b.JoinSending
 	}
 	return nil
 }
@@ -698,6 +705,8 @@ func (x *Event) SetBodyValue(b Body) {
 		x.Body = &Event_LettersRequeued{LettersRequeued: b}
 	case *LettersDropped:
 		x.Body = &Event_LettersDropped{LettersDropped: b}
+	case *JoinSending:
+		x.Body = &Event_JoinSending{JoinSending: b}
 	default:
 		x.Body = nil
 	}
