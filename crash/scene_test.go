@@ -316,6 +316,9 @@ func (s *scene) replays(ctx context.Context) error {
 				if err != nil {
 					return false, err
 				}
+				if status.Version == 0 {
+					return true, nil // it was never in there: there is no log to replay
+				}
 				history, err := s.conv(name, conv).History(ctx)
 				if err != nil || history.Version != status.Version {
 					return false, err
