@@ -98,7 +98,7 @@ func (a *conversationActor) cameBack(c actor.Context, m *returned) {
 // refusedForGood tells an error that no later attempt gets round, and its code.
 func refusedForGood(err error) (conversation.Code, bool) {
 	if refused, ok := errors.AsType[*conversation.CommandError](err); ok {
-		return refused.Code, refused.Advice != conversation.Retry
+		return refused.Code, refused.Advice != conversation.Retry && refused.Code != conversation.CommandExpired // the clock was set: the next attempt is a new command
 	}
 	switch code := delivery.CodeOf(err); code {
 	case delivery.Forbidden, delivery.NotMember, delivery.Closed, delivery.UnknownGroup, delivery.UnknownIdentity, delivery.Invalid,

@@ -120,6 +120,17 @@ func timeRows() []*operation {
 		},
 		{name: "checkpoint is due", alone: true, prepare: then(asCouple, hearOne), act: then(forward(90*time.Minute), nothingDue)},
 		{
+			name: "comes back by itself", alone: true, prepare: then(served("ada", "bob"), loseBob), act: bobComesBack,
+			options: func(_ *scene, o *parley.Options) { o.Rejoin, o.Limits.RejoinSpread = parley.RejoinAlways, 2*time.Hour },
+			check: func(ctx context.Context, s *scene) error {
+				status, err := s.conv("bob", "tea").Status(ctx)
+				if err == nil && status.Lost != nil {
+					err = fmt.Errorf("bob is still lost: %+v", status.Lost)
+				}
+				return err
+			},
+		},
+		{
 			name: "retention", alone: true, options: func(_ *scene, o *parley.Options) { o.Retention = 2 * time.Hour },
 			prepare: then(asCouple, hearOne, forward(time.Hour), say("not so old"), forward(4*time.Hour), say("new")),
 			act:     then(forward(5*time.Hour), say("newer")),
@@ -139,5 +150,42 @@ func nothingDue(ctx context.Context, s *scene) error {
 	return s.awaitIdly(ctx, "nothing to be due", func() (bool, error) {
 		status, err := s.conv("bob", "tea").Status(ctx)
 		return status.NextDue.IsZero() || status.NextDue.After(s.clock.Now()), err
+	})
+}
+
+// loseBob has the group commit what bob cannot follow, a pre-shared key that he has not got, and waits until his way back is planned.
+func loseBob(ctx context.Context, s *scene) error {
+	if err := s.client("ada").AddPSK(ctx, []byte("psk"), []byte("a key that bob has not got")); err != nil {
+		return err
+	}
+	if _, err := s.node.Propose(ctx, s.convID("tea"), parley.Want{PSK: []byte("psk")}, "to lose bob"); err != nil {
+		return err
+	}
+	err := s.await(ctx, "the proposal to be committed", func() (bool, error) {
+		err := s.conv("ada", "tea").CommitPending(ctx)
+		status, unread := s.conv("ada", "tea").Status(ctx)
+		return status.Epoch == 2, errors.Join(err, unread)
+	})
+	if err != nil {
+		return err
+	}
+	return s.await(ctx, "bob to know when he comes back", func() (bool, error) {
+		status, err := s.conv("bob", "tea").Status(ctx)
+		return status.Lost != nil && !status.Lost.Due.IsZero(), err
+	})
+}
+
+// bobComesBack lets time pass until bob is back: after a crash the next attempt is due later.
+func bobComesBack(ctx context.Context, s *scene) error {
+	return s.awaitIdly(ctx, "bob to be back", func() (bool, error) {
+		his, err := s.conv("bob", "tea").Status(ctx)
+		if err != nil {
+			return false, err
+		}
+		if lost := his.Lost; lost != nil && lost.Due.After(s.clock.Now()) {
+			s.wind(lost.Due.Sub(s.clock.Now()) + time.Second)
+		}
+		hers, err := s.conv("ada", "tea").Status(ctx)
+		return his.Lost == nil && his.Epoch == 3 && hers.Epoch == 3, err
 	})
 }
