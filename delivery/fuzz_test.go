@@ -23,13 +23,10 @@ func FuzzRequest(f *testing.F) {
 	bundle, _ := alice.add(bob)
 	sealed, _ := alice.sealed(mlsengine.CommitIntent{ForcePath: true})
 	proposal := must(alice.group.Propose(&mlsengine.GroupContextExtensions{}, mlsengine.Framing{}, alice.env()))(f)
-	var seeds []Submission
-	for _, sub := range []Submission{
+	seeds := []Submission{
 		&registration, &text, &bundle, &sealed, &Proposal{Group: testGroup, Origin: alice.origin(), Message: proposal.Message},
 		&Lookup{Group: testGroup, Origin: alice.origin(), Wishes: true}, &Restart{Group: testGroup, Origin: alice.origin(), Successor: "next"},
 		&Wish{Group: testGroup, Origin: alice.origin(), Withdraw: wishesOf(bob)[0].ID()},
-	} {
-		seeds = append(seeds, sub)
 	}
 	for _, want := range wishesOf(bob) {
 		seeds = append(seeds, &Wish{Group: testGroup, Origin: alice.origin(), Want: want, Reason: "a seed"})
