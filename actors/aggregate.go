@@ -10,6 +10,7 @@ import (
 
 	"parley/conversation"
 	"parley/events"
+	v1 "parley/events/v1"
 )
 
 // stepped is what one step of a domain leads to.
@@ -135,6 +136,15 @@ func (g *aggregate[S]) sweep(ctx context.Context) {
 		g.node.logger.Warn("key ring not written yet", "log", g.log.String(), "err", err)
 		g.anchorSoon()
 	}
+}
+
+// swift reports whether what a record leaves to be written to the ring may come after the answers: not where the end of keys was asked
+// for, and not where a commit leaves with generations of the epoch that it begins, for which only an anchor behind the record speaks.
+func swift[S any](evs []events.Event, done []finished[S]) bool {
+	return !destroys(done) && !slices.ContainsFunc(evs, func(e events.Event) bool {
+		staged, ok := e.Body.(*v1.CommitStaged)
+		return ok && staged.GetNextReserved() > 0
+	})
 }
 
 // destroys reports whether the end of keys is what somebody asked for, and waits for.

@@ -175,7 +175,7 @@ func (g *aggregate[S]) write(c actor.Context, r *recording[S]) bool {
 	if len(r.draft.Events) > 0 {
 		r.draft.TimeMS = r.timeMS
 		r.draft.Events = g.merged(r.draft.Events)
-		r.draft.Swift = !destroys(r.done)
+		r.draft.Swift = swift(r.draft.Events, r.done)
 		g.storing(r.draft.Events)
 		what, err := g.store(r.next, r.draft)
 		switch what {

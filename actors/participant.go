@@ -229,7 +229,8 @@ func (g *aggregate[S]) txSeal(m *ask[txSeal, *events.Prepared]) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.node.limits.Store)
 	defer cancel()
-	x.draft.TimeMS, x.draft.Events, x.draft.Swift = x.timeMS, g.merged(x.draft.Events), !destroys(x.done)
+	x.draft.TimeMS, x.draft.Events = x.timeMS, g.merged(x.draft.Events)
+	x.draft.Swift = swift(x.draft.Events, x.done)
 	p, err := g.journal.Prepare(ctx, x.draft, m.Query.Batch)
 	if err != nil {
 		m.refuse(err)
