@@ -28,7 +28,7 @@ func (a *conversationActor) judged(s conversation.State, in conversation.Input, 
 	if a.verdicts == nil {
 		return conversation.Step(s, in, env)
 	}
-	env.Auth = a.verdicts
+	env.Auth, env.Memo = a.verdicts, &conversation.Memo{}
 	for range verdictRounds {
 		t, err := conversation.Step(s, in, env)
 		again, missing := a.loadVerdicts()

@@ -176,6 +176,9 @@ func (p Public) joinedIn(group *mlsengine.Group) bool {
 // open opens the Welcome and joins its epoch. The GroupInfo inside is kept for
 // those who check the join later.
 func (w *work) open(in Join) (group *mlsengine.Group, info []byte, err error) {
+	if before := w.env.Memo.welcome(); before != nil {
+		return before.group, before.info, nil
+	}
 	welcome, input, err := w.joinInput(in)
 	if err != nil {
 		return nil, nil, err
@@ -187,11 +190,13 @@ func (w *work) open(in Join) (group *mlsengine.Group, info []byte, err error) {
 	case err != nil:
 		return nil, nil, engineFault(InvalidWelcome, err)
 	}
-	opened, err := welcome.OpenGroupInfo(input)
+	inside, err := welcome.OpenGroupInfo(input)
 	if err != nil {
 		return nil, nil, engineFault(InvalidWelcome, err)
 	}
-	return group, groupInfoMessage(opened), nil
+	info = groupInfoMessage(inside)
+	w.env.Memo.keepWelcome(&joinedEpoch{group, info})
+	return group, info, nil
 }
 
 func (w *work) joinInput(in Join) (*mlsengine.Welcome, mlsengine.JoinInput, error) {

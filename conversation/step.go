@@ -26,6 +26,8 @@ type Env struct {
 	KeyPackageLifetimeMax uint64
 	// KeyTables are what the messages of all conversations are verified with; nil: each has its own keys only. Nothing but time depends on them.
 	KeyTables *mlsengine.KeyTables
+	// Memo is what a step leaves to its repetition; nil: nothing. Nothing but time depends on it.
+	Memo *Memo
 	// LeaseValid says that this node still holds the conversation. What stores nothing (reads, encryption inside a block) needs it.
 	LeaseValid bool
 }
