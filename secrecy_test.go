@@ -90,10 +90,25 @@ func recordSecrets(t *testing.T) *needles {
 	return n
 }
 
-// check searches every file under a directory.
+// check searches every file under a directory, again where the server has just replaced one by another.
 func (n *needles) check(t *testing.T, when, dir string) (files, size int) {
 	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	for range 100 {
+		files, size, err := n.search(t, when, dir)
+		if err == nil {
+			return files, size
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatalf("%s never holds still", dir)
+	return 0, 0
+}
+
+func (n *needles) search(t *testing.T, when, dir string) (files, size int, err error) {
+	t.Helper()
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -107,10 +122,7 @@ func (n *needles) check(t *testing.T, when, dir string) (files, size int) {
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files, size
+	return files, size, err
 }
 
 // lockedBuffer collects logs of many goroutines.
