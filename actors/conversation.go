@@ -253,7 +253,7 @@ func (a *conversationActor) current() conversation.State {
 func (a *conversationActor) landed(c actor.Context, done []finished[conversation.State]) {
 	a.trail = a.trail.add(a.journal.Head(), a.state.Spool.From())
 	for _, d := range done {
-		a.letters.pass(&events.Record{Head: a.letters.newest, Events: d.events})
+		a.letters.pass(d.events)
 	}
 	a.letters.newest = a.journal.Head()
 	a.appear(c)

@@ -189,7 +189,8 @@ func (t trail) before(after cursor) (from events.Head) {
 // passed takes note of a record that replay has read.
 func (a *conversationActor) passed(r *events.Record, seen uint64) {
 	a.trail = a.trail.add(r.Head, seen)
-	a.letters.pass(r)
+	a.letters.pass(r.Events)
+	a.letters.newest = r.Head
 	a.logged += r.Size
 	if len(conversation.Memberships(r)) > 0 {
 		a.told = r.Version

@@ -45,15 +45,12 @@ func transactionIdentity(c ids.ClientID, t ids.TransactionID) Identity {
 	return Identity{Kind: KindTransaction, Client: c, Transaction: t}
 }
 
-// idBytesMax bounds a client's or conversation's id, as the delivery service does.
-const idBytesMax = 1024
-
 // check refuses an identity that has no log: an empty id would name another one's.
 func (i Identity) check() error {
 	switch {
-	case i.Kind != KindGroup && (i.Client == "" || len(i.Client) > idBytesMax):
+	case i.Kind != KindGroup && (i.Client == "" || len(i.Client) > ids.BytesMax):
 		return badID("client", len(i.Client))
-	case (i.Kind == KindConversation || i.Kind == KindGroup) && (i.Conversation == "" || len(i.Conversation) > idBytesMax):
+	case (i.Kind == KindConversation || i.Kind == KindGroup) && (i.Conversation == "" || len(i.Conversation) > ids.BytesMax):
 		return badID("conversation", len(i.Conversation))
 	}
 	return nil
@@ -61,7 +58,7 @@ func (i Identity) check() error {
 
 func badID(whose string, bytes int) error {
 	return &conversation.CommandError{
-		Code: conversation.InvalidID, Advice: conversation.GiveUp, Detail: fmt.Sprintf("a %s's id has 1 to %d bytes, not %d", whose, idBytesMax, bytes),
+		Code: conversation.InvalidID, Advice: conversation.GiveUp, Detail: fmt.Sprintf("a %s's id has 1 to %d bytes, not %d", whose, ids.BytesMax, bytes),
 	}
 }
 

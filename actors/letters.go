@@ -22,14 +22,13 @@ type letterPlaces struct {
 	newest events.Head            // of the records seen
 }
 
-// pass takes note of a record.
-func (p *letterPlaces) pass(r *events.Record) {
-	for i := range r.Events {
-		if body, ok := r.Events[i].Body.(*v1.DeliveryFailed); ok {
+// pass takes note of what the record behind the newest one has.
+func (p *letterPlaces) pass(evs []events.Event) {
+	for i := range evs {
+		if body, ok := evs[i].Body.(*v1.DeliveryFailed); ok {
 			p.put(body.GetNumber(), p.newest)
 		}
 	}
-	p.newest = r.Head
 }
 
 func (p *letterPlaces) put(number uint64, before events.Head) {
@@ -149,14 +148,10 @@ func (a *conversationActor) readLetters(letters []conversation.Letter) (map[uint
 	for _, l := range a.state.Spool.Letters {
 		r.holds[l.Held] = append(r.holds[l.Held], l.Number)
 	}
-	for _, l := range letters {
-		if _, known := a.letters.at[l.Number]; known {
-			continue
-		}
+	if slices.ContainsFunc(letters, func(l conversation.Letter) bool { _, known := a.letters.at[l.Number]; return !known }) {
 		if err := r.places(ctx, &a.letters); err != nil {
 			return nil, err
 		}
-		break
 	}
 	for _, l := range letters {
 		before, known := a.letters.at[l.Number]

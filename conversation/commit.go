@@ -97,28 +97,19 @@ func (w *work) keyPackage(b []byte) (*mlsengine.KeyPackage, ids.ClientID, error)
 // keyPackages reads key packages and verifies them, on all cores: as many as come before the first that is not good, and what is wrong
 // with that one.
 func (w *work) keyPackages(encoded [][]byte) (packages []*mlsengine.KeyPackage, bad error) {
-	var fresh []*mlsengine.KeyPackage // not verified yet
-	var places []int
-	for i, b := range encoded {
-		kp := w.env.Memo.good(b)
-		if kp == nil {
-			var err error
-			if kp, err = mlsengine.ParseKeyPackage(b); err != nil {
-				bad = refuseRule(InvalidKeyPackage, err)
-				break
-			}
-			fresh, places = append(fresh, kp), append(places, i)
+	for _, b := range encoded {
+		kp, err := w.env.Memo.keyPackage(b)
+		if err != nil {
+			bad = refuseRule(InvalidKeyPackage, err)
+			break
 		}
 		packages = append(packages, kp)
 	}
-	good, err := mlsengine.ValidateKeyPackages(fresh, w.env.engine())
-	for i, kp := range fresh[:good] {
-		w.env.Memo.keepPackage(encoded[places[i]], kp)
-	}
+	good, err := mlsengine.ValidateKeyPackages(packages, w.env.engine())
 	if err != nil {
-		return packages[:places[good]], engineFault(InvalidKeyPackage, err)
+		bad = engineFault(InvalidKeyPackage, err)
 	}
-	return packages, bad
+	return packages[:good], bad
 }
 
 // vouched judges a key package that is good in itself: group, rules and authentication service.

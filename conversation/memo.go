@@ -8,7 +8,7 @@ import (
 // Memo keeps what a step has verified for its repetition on the same state and input, when the authentication service has given verdicts that
 // the step missed: signatures are most of what adding and joining cost. The zero value is empty. It belongs to one goroutine and one input.
 type Memo struct {
-	packages map[ids.Digest]*mlsengine.KeyPackage // that were found good
+	packages map[ids.Digest]*mlsengine.KeyPackage // as read
 	joined   *joinedEpoch
 }
 
@@ -18,22 +18,24 @@ type joinedEpoch struct {
 	info  []byte
 }
 
-// good returns a key package that was verified before, or nil.
-func (m *Memo) good(encoded []byte) *mlsengine.KeyPackage {
-	if m == nil || m.packages == nil {
-		return nil
-	}
-	return m.packages[ids.DigestOf(encoded)]
-}
-
-func (m *Memo) keepPackage(encoded []byte, kp *mlsengine.KeyPackage) {
+// keyPackage reads a key package, or gives the one that was read before: it knows whether its signatures were found good.
+func (m *Memo) keyPackage(encoded []byte) (*mlsengine.KeyPackage, error) {
 	if m == nil {
-		return
+		return mlsengine.ParseKeyPackage(encoded)
+	}
+	digest := ids.DigestOf(encoded)
+	if kp := m.packages[digest]; kp != nil {
+		return kp, nil
+	}
+	kp, err := mlsengine.ParseKeyPackage(encoded)
+	if err != nil {
+		return nil, err
 	}
 	if m.packages == nil {
 		m.packages = map[ids.Digest]*mlsengine.KeyPackage{}
 	}
-	m.packages[ids.DigestOf(encoded)] = kp
+	m.packages[digest] = kp
+	return kp, nil
 }
 
 // welcome returns the epoch that was entered before, or nil.

@@ -80,7 +80,7 @@ type Outcome struct {
 }
 
 const (
-	identityBytesMax = 1024 // of a client or group id
+	identityBytesMax = ids.BytesMax // of a client or group id
 	commandBytesMax  = 256
 	reasonBytesMax   = 1024
 )

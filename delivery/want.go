@@ -62,12 +62,8 @@ func (s *SequencerState) wantedMember(keyPackage []byte) (p mlsengine.Proposal, 
 	return &mlsengine.Add{KeyPackage: *kp}, false, nil
 }
 
-// propose makes the proposal that a want leads to in the current epoch, with every check that the members' commit will have to pass.
-func (s *SequencerState) propose(w *Want, signer *mlsengine.SigningIdentity, nowMs uint64) (*mlsengine.Proposed, *Error) {
-	proposal, _, refused := s.wanted(w)
-	if refused != nil {
-		return nil, refused
-	}
+// propose makes a proposal of the service in the current epoch, with every check that the members' commit will have to pass.
+func (s *SequencerState) propose(proposal mlsengine.Proposal, signer *mlsengine.SigningIdentity, nowMs uint64) (*mlsengine.Proposed, *Error) {
 	made, err := s.public.ProposeExternally(proposal, nil, mlsengine.Env{
 		Now: nowMs / 1000, Entropy: systemEntropy{}, Identity: signer, Identify: conversation.Identify,
 	})
@@ -138,34 +134,34 @@ type storedWant interface {
 }
 
 func wantFrom(in storedWant) (Want, error) {
-	w := Want{Remove: ids.ClientID(in.GetRemove()), Add: bytes.Clone(in.GetAdd()), PSK: bytes.Clone(in.GetPsk())}
-	for _, t := range in.GetWithout() {
-		w.Without = append(w.Without, mlsengine.ExtensionType(t))
+	w := Want{
+		Remove: ids.ClientID(in.GetRemove()), Add: bytes.Clone(in.GetAdd()), PSK: bytes.Clone(in.GetPsk()), Without: typesFrom(in.GetWithout()),
 	}
 	if b := in.GetExtensions(); len(b) > 0 {
-		p, err := mlsengine.ParseProposal(b)
-		list, ok := p.(*mlsengine.GroupContextExtensions)
-		if err != nil || !ok {
-			return Want{}, fmt.Errorf("extensions: %w", notTheKind(err))
+		list, err := proposalOf[*mlsengine.GroupContextExtensions](b)
+		if err != nil {
+			return Want{}, fmt.Errorf("extensions: %w", err)
 		}
 		w.Extensions = list.Extensions
 	}
 	if b := in.GetReinit(); len(b) > 0 {
-		p, err := mlsengine.ParseProposal(b)
-		reinit, ok := p.(*mlsengine.ReInit)
-		if err != nil || !ok {
-			return Want{}, fmt.Errorf("reinit: %w", notTheKind(err))
+		reinit, err := proposalOf[*mlsengine.ReInit](b)
+		if err != nil {
+			return Want{}, fmt.Errorf("reinit: %w", err)
 		}
 		w.Reinit = reinit
 	}
 	return w, nil
 }
 
-func notTheKind(err error) error {
-	if err != nil {
-		return err
+// proposalOf reads a proposal that has to be of one type.
+func proposalOf[T mlsengine.Proposal](b []byte) (T, error) {
+	p, err := mlsengine.ParseProposal(b)
+	of, ok := p.(T)
+	if err == nil && !ok {
+		err = refuse(Malformed, "a proposal of another type")
 	}
-	return refuse(Malformed, "a proposal of another type")
+	return of, err
 }
 
 func typesTo(types []mlsengine.ExtensionType) (out []uint32) {

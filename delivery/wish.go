@@ -159,8 +159,11 @@ func (s *SequencerState) decideWish(w *Wish, env Env) Decision {
 	if len(s.wishes) >= wishesMax {
 		return answered(w, refuse(Busy, "%d wishes stand in this group", len(s.wishes)))
 	}
-	// Made only to see whether it can be: whoever asks hears it now, and not from the log.
-	if _, refused := s.propose(&w.Want, env.Service, env.NowMs); refused != nil {
+	proposal, _, refused := s.wanted(&w.Want)
+	if refused == nil { // made only to see whether it can be: whoever asks hears it now, and not from the log
+		_, refused = s.propose(proposal, env.Service, env.NowMs)
+	}
+	if refused != nil {
 		return answered(w, refused)
 	}
 	return Decision{Event: &eventsv1.WishMade{
@@ -210,7 +213,7 @@ func (s *SequencerState) fulfil(w standingWish, signer *mlsengine.SigningIdentit
 	end := func(outcome, detail string) events.Body {
 		return &eventsv1.WishEnded{Id: []byte(w.id), Outcome: outcome, Detail: detail}
 	}
-	_, done, refused := s.wanted(&w.want)
+	proposal, done, refused := s.wanted(&w.want)
 	switch {
 	case done:
 		return end(outcomeDone, "")
@@ -225,7 +228,7 @@ func (s *SequencerState) fulfil(w standingWish, signer *mlsengine.SigningIdentit
 	case w.tries >= wishTries:
 		return end("given-up", "the members have left it out too often")
 	}
-	made, refused := s.propose(&w.want, signer, nowMs)
+	made, refused := s.propose(proposal, signer, nowMs)
 	if refused != nil {
 		return end("refused", refused.Detail)
 	}

@@ -18,8 +18,8 @@ import (
 	"unicode/utf8"
 )
 
-// idBytesMax bounds an id: nothing that names a log is longer.
-const idBytesMax = 1024
+// BytesMax bounds an id: nothing that names a log is longer.
+const BytesMax = 1024
 
 // tokenBytesMax is the longest id that stands in a subject as itself.
 const tokenBytesMax = 64
@@ -113,8 +113,8 @@ func parse(text string) (string, error) {
 	if raw == "" {
 		return "", fmt.Errorf("%w: it is empty", ErrBadID)
 	}
-	if len(raw) > idBytesMax {
-		return "", fmt.Errorf("%w: %d bytes are more than %d", ErrBadID, len(raw), idBytesMax)
+	if len(raw) > BytesMax {
+		return "", fmt.Errorf("%w: %d bytes are more than %d", ErrBadID, len(raw), BytesMax)
 	}
 	return raw, nil
 }
