@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -136,6 +137,16 @@ func (g *aggregate[S]) sweep(ctx context.Context) {
 		g.node.logger.Warn("key ring not written yet", "log", g.log.String(), "err", err)
 		g.anchorSoon()
 	}
+}
+
+// noteAt sends the actor a note once a time has come, in Unix milliseconds, and not within a second.
+func (g *aggregate[S]) noteAt(due uint64, note any) Timer {
+	wait := time.Duration(0)
+	if now := g.now(); due > now {
+		wait = time.Duration(due-now) * time.Millisecond
+	}
+	self, system := g.self, g.node.runtime.system
+	return g.node.clock.AfterFunc(max(wait, time.Second), func() { system.Root.Send(self, note) })
 }
 
 // swift reports whether what a record leaves to be written to the ring may come after the answers: not where the end of keys was asked

@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -22,12 +21,7 @@ func (a *clientActor) arm() {
 	if due == 0 || a.gone != nil {
 		return
 	}
-	wait := time.Duration(0)
-	if now := a.now(); due > now {
-		wait = time.Duration(due-now) * time.Millisecond
-	}
-	self, n := a.self, a.node
-	a.timer = n.clock.AfterFunc(max(wait, time.Second), func() { n.runtime.system.Root.Send(self, &askingDue{}) })
+	a.timer = a.noteAt(due, &askingDue{})
 }
 
 func (a *clientActor) stopTimer() {

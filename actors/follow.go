@@ -195,12 +195,7 @@ func (a *conversationActor) arm() {
 	if due == 0 || a.gone != nil {
 		return
 	}
-	wait := time.Duration(0)
-	if now := a.now(); due > now {
-		wait = time.Duration(due-now) * time.Millisecond
-	}
-	self := a.self
-	a.timer = a.node.clock.AfterFunc(max(wait, time.Second), func() { a.node.runtime.system.Root.Send(self, &timeDue{}) })
+	a.timer = a.noteAt(due, &timeDue{})
 }
 
 // catchUp gives the owner of a conversation that a foreign service orders time to hand in what came while nobody held it: a commit of its own

@@ -74,11 +74,7 @@ func (a *conversationActor) redeliver() {
 
 // wakeAt is when the actor is to be woken next, in Unix milliseconds; 0: never.
 func (a *conversationActor) wakeAt() uint64 {
-	due, again := a.due(), a.state.Spool.NextRedelivery(a.now())
-	if due == 0 || again > 0 && again < due {
-		return again
-	}
-	return due
+	return conversation.Earlier(a.due(), a.state.Spool.NextRedelivery(a.now()))
 }
 
 // lettersBytesMax bounds the messages that are read from the log at once.

@@ -76,9 +76,7 @@ func (EndAsking) isClientInput()  {}
 // AskingDue is when a proposal to join is to be sent again; 0: none is.
 func (s ClientPublic) AskingDue() (due uint64) {
 	for i := range s.Askings {
-		if at := s.Askings[i].DueMs; due == 0 || at < due {
-			due = at
-		}
+		due = Earlier(due, s.Askings[i].DueMs)
 	}
 	return due
 }

@@ -138,9 +138,7 @@ func (p Public) NextDue(mayCommit bool) uint64 {
 	}
 	var next uint64
 	for _, at := range due {
-		if at > 0 && (next == 0 || at < next) {
-			next = at
-		}
+		next = Earlier(next, at)
 	}
 	return next
 }

@@ -135,8 +135,8 @@ func (s Spool) Due(nowMs uint64) (due []Letter) {
 // NextRedelivery is when the next message that has failed is to be handed over again that is not due yet; 0: none is.
 func (s Spool) NextRedelivery(nowMs uint64) (at uint64) {
 	for _, l := range s.Letters {
-		if l.DueMs > nowMs && (at == 0 || l.DueMs < at) {
-			at = l.DueMs
+		if l.DueMs > nowMs {
+			at = Earlier(at, l.DueMs)
 		}
 	}
 	return at
@@ -391,9 +391,7 @@ func (p Public) letterExpiry(l Letter) uint64 {
 // LetterExpiry is when the next message that has failed is dropped; 0: never.
 func (p Public) LetterExpiry() (at uint64) {
 	for _, l := range p.Spool.Letters {
-		if expiry := p.letterExpiry(l); expiry > 0 && (at == 0 || expiry < at) {
-			at = expiry
-		}
+		at = Earlier(at, p.letterExpiry(l))
 	}
 	return at
 }

@@ -60,9 +60,7 @@ func (p Public) CheckpointAt() uint64 {
 		at = p.SealedMs + CheckpointAfterMs
 	}
 	if n := len(p.Past); n > 0 && p.Config.PastEpochAgeMs > 0 {
-		if aged := later(p.Past[n-1].EndedMs, p.Config.PastEpochAgeMs); at == 0 || aged < at {
-			at = aged
-		}
+		at = Earlier(at, later(p.Past[n-1].EndedMs, p.Config.PastEpochAgeMs))
 	}
 	return at
 }

@@ -89,7 +89,7 @@ func crashAt(t *testing.T, step events.Step, after bool) {
 	heir := w.serving("heir", nil)
 	for i, sub := range subs {
 		var got Outcome
-		if err := heir.insist(ctx, func() (err error) { got, err = heir.submitOne(ctx, sub); return err }); err != nil {
+		if err := insist(ctx, func() (err error) { got, err = heir.submitOne(ctx, sub); return err }); err != nil {
 			t.Fatalf("submission %d again: %v", i, err)
 		}
 		if told[i].Err == nil && told[i] != (Outcome{}) && got != told[i] {

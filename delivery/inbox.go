@@ -116,7 +116,7 @@ func (n *noticer) run(ctx context.Context) {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		began := n.service.config.Clock()
 		_ = n.service.config.Store.Watch(ctx, jetlog.StreamOrder, "notices", func(w jetlog.Wake) error {
-			return n.service.insist(ctx, func() error { return n.wake(ctx, GroupID(w.Log.Conversation), w.Sequence) })
+			return insist(ctx, func() error { return n.wake(ctx, GroupID(w.Log.Conversation), w.Sequence) })
 		})
 		if n.service.config.Clock().Sub(began) > time.Minute {
 			attempt = 0

@@ -42,10 +42,6 @@ func passing(err error) bool {
 }
 
 // insist tries up to six times while the failure may pass.
-func (s *Service) insist(ctx context.Context, attempt func() error) error {
-	return insist(ctx, attempt)
-}
-
 func insist(ctx context.Context, attempt func() error) error {
 	var err error
 	for i := range attemptsMax {
@@ -73,7 +69,7 @@ func (s *Service) SubmitMessages(ctx context.Context, ms []Message) ([]Receipt, 
 		}
 		open[i] = i
 	}
-	_ = s.insist(ctx, func() error {
+	_ = insist(ctx, func() error {
 		subs := make([]Submission, len(open))
 		for i, at := range open {
 			subs[i] = &ms[at]
@@ -117,7 +113,7 @@ type transport struct{ service *Service }
 // names the bundle's own epoch, and while the outcome is unknown. A Retry that names a later epoch is final: the submitter is behind.
 func (t transport) SendCommitBundle(ctx context.Context, b Bundle) (Answer, error) {
 	var answer Answer
-	err := t.service.insist(ctx, func() error {
+	err := insist(ctx, func() error {
 		got, err := t.service.SubmitBundle(ctx, b)
 		if err != nil {
 			answer = nil // what was said before is no longer the last word

@@ -229,7 +229,7 @@ func (s *Service) submitOne(ctx context.Context, sub Submission) (Outcome, error
 // position is submitOne, tried again while nobody knows the outcome, for what is idempotent and answered by a number.
 func (s *Service) position(ctx context.Context, sub Submission) (uint64, error) {
 	var outcome Outcome
-	err := s.insist(ctx, func() (err error) {
+	err := insist(ctx, func() (err error) {
 		outcome, err = s.submitOne(ctx, sub)
 		return err
 	})
@@ -271,7 +271,7 @@ func (s *Service) Lookup(ctx context.Context, g GroupID, c ids.ClientID) (Standi
 
 func (s *Service) lookup(ctx context.Context, l *Lookup) (Standing, error) {
 	var outcome Outcome
-	err := s.insist(ctx, func() (err error) {
+	err := insist(ctx, func() (err error) {
 		outcome, err = s.submitOne(ctx, l)
 		return err
 	})
