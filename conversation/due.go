@@ -128,6 +128,14 @@ func (p Public) nextCommit() (atMs uint64, command Command) {
 	return max(atMs, p.HeldUntilMs), command
 }
 
+// Earlier is the earlier of two times; 0: never.
+func Earlier(a, b uint64) uint64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // NextDue is when Tick has something to do if nothing else happens, in Unix
 // milliseconds; 0: never. Where no commit may be sent none is due.
 func (p Public) NextDue(mayCommit bool) uint64 {

@@ -35,14 +35,6 @@ func later(t, age uint64) uint64 {
 	return ^uint64(0)
 }
 
-// Earlier is the earlier of two times; 0: never.
-func Earlier(a, b uint64) uint64 {
-	if a == 0 || b > 0 && b < a {
-		return b
-	}
-	return a
-}
-
 // capabilities are what our leaves state: both credential types, so that
 // groups may mix them.
 func capabilities() mlsengine.Capabilities {
