@@ -105,17 +105,23 @@ func presentable(c mlsengine.Credential) bool {
 
 // CheckSuite refuses a cipher suite that there is none of.
 func CheckSuite(id mlsengine.CipherSuite) *CommandError {
-	if _, err := suite.Get(id); err != nil {
-		return refuse(InvalidConfiguration, GiveUp, "cipher suite %d is not supported", id)
+	_, refused := suiteOf(id)
+	return refused
+}
+
+func suiteOf(id mlsengine.CipherSuite) (*suite.Suite, *CommandError) {
+	primitives, err := suite.Get(id)
+	if err != nil {
+		return nil, refuse(InvalidConfiguration, GiveUp, "cipher suite %d is not supported", id)
 	}
-	return nil
+	return primitives, nil
 }
 
 // validate refuses a configuration that names something unknown.
 func (c Config) validate() *CommandError {
-	primitives, err := suite.Get(c.CipherSuite)
-	if err != nil {
-		return refuse(InvalidConfiguration, GiveUp, "cipher suite %d is not supported", c.CipherSuite)
+	primitives, refused := suiteOf(c.CipherSuite)
+	if refused != nil {
+		return refused
 	}
 	if len(c.ExternalSenders) > externalSendersMax {
 		return refuse(InvalidConfiguration, GiveUp, "%d external senders are more than %d", len(c.ExternalSenders), externalSendersMax)

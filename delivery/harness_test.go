@@ -340,15 +340,21 @@ func (b *bot) win(s *Service, bundle Bundle, out *mlsengine.CommitOut) Entry {
 // crowd is a group with several members, all in the same epoch.
 func crowd(t testing.TB, s *Service, g GroupID, size int) []*bot {
 	t.Helper()
-	bots := []*bot{registered(t, s, g, "bot-0")}
+	return registered(t, s, g, "bot-0").among(s, size)
+}
+
+// among has the founder of a group add others, until there are so many.
+func (b *bot) among(s *Service, size int) []*bot {
+	b.t.Helper()
+	bots := []*bot{b}
 	for i := 1; i < size; i++ {
-		bots = append(bots, newBot(t, fmt.Sprintf("bot-%d", i)))
+		bots = append(bots, newBot(b.t, fmt.Sprintf("bot-%d", i)))
 	}
 	if size > 1 {
-		bundle, out := bots[0].add(bots[1:]...)
-		e := bots[0].win(s, bundle, out)
-		for _, b := range bots[1:] {
-			b.join(e)
+		bundle, out := b.add(bots[1:]...)
+		e := b.win(s, bundle, out)
+		for _, other := range bots[1:] {
+			other.join(e)
 		}
 	}
 	return bots

@@ -28,27 +28,17 @@ func listing(t testing.TB, s *Service, size int) []*bot {
 	t.Helper()
 	ctx := context.Background()
 	sender := must(s.Sender(ctx, testSuite, NewestKey))(t)
-	bots := []*bot{newBot(t, "bot-0")}
+	founder := newBot(t, "bot-0")
 	group, err := mlsengine.NewGroup(mlsengine.GroupParams{
-		GroupID: mlsengine.GroupID(testGroup), Suite: testSuite, Identity: bots[0].identity, Lifetime: lifetime(),
+		GroupID: mlsengine.GroupID(testGroup), Suite: testSuite, Identity: founder.identity, Lifetime: lifetime(),
 		Extensions: mlsengine.Extensions{}.WithExternalSenders(mlsengine.ExternalSenders{sender}),
-	}, bots[0].env())
+	}, founder.env())
 	if err != nil {
 		t.Fatal(err)
 	}
-	bots[0].group = group
-	must(s.RegisterGroup(ctx, Registration{Group: testGroup, Origin: bots[0].origin(), GroupInfo: bots[0].info()}))(t)
-	for i := 1; i < size; i++ {
-		bots = append(bots, newBot(t, fmt.Sprintf("bot-%d", i)))
-	}
-	if size > 1 {
-		bundle, out := bots[0].add(bots[1:]...)
-		e := bots[0].win(s, bundle, out)
-		for _, b := range bots[1:] {
-			b.join(e)
-		}
-	}
-	return bots
+	founder.group = group
+	must(s.RegisterGroup(ctx, Registration{Group: testGroup, Origin: founder.origin(), GroupInfo: founder.info()}))(t)
+	return founder.among(s, size)
 }
 
 func operators(want Want) Wish {
